@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Block layers: a disk is a stack of them, and one question is asked of the stack: where are these bytes now?
+ *
+ *     view -> [overlay] -> [version n] -> ... -> [base]
+ *
+ * A layer that holds a block answers for it; for the rest it asks the layer below. Reading, SEEK_DATA/SEEK_HOLE, partition views,
+ * the diff of two versions, flattening and commit use the same map. Writes, zeroes and flushes go to the top layer only.
+ *
+ * The functions below check ranges and loop; the layers behind them may assume: the range lies within the disk, len > 0.
+ *
+ * (1) A read sees every write and zero that returned before it began. Of one that runs at the same time it sees old or new bytes.
+ * (2) After a write or zero returned 0, its bytes survive the death of the process.
+ * (3) After blk_flush() returned 0, they survive what the layer promises for a flush.
+ * (4) A failed write leaves each of its bytes old or new, and no byte outside of its range changed.
+ *
+ * Threads: any number at once on one layer, for all but blk_destroy().
+ */
+#ifndef DISKGATE_CORE_BLK_H
+#define DISKGATE_CORE_BLK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BLOCK_BYTES 4096ULL
+#define BLOCK_SHIFT 12
+
+struct extent {
+    enum { EXT_ZERO, EXT_FILE } kind;
+    int fd;       /* EXT_FILE: borrowed, valid as long as the layer lives */
+    uint64_t pos; /* EXT_FILE: offset in that file */
+    size_t len;   /* bytes, > 0 */
+};
+
+struct blk;
+
+struct blk_ops {
+    /* Describe [off, off+len) with at most @max extents. Returns their count, >= 1; together they cover a prefix of the range
+     * (the whole of it unless @max ran out). -EIO, -ESTALE. */
+    int (*map)(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t max);
+    /* NULL in read-only layers. */
+    int (*write)(struct blk *b, const void *buf, size_t len, uint64_t off);
+    /* From now on the range reads as zero; its storage may be given back. @len may be the whole disk. NULL in read-only layers. */
+    int (*zero)(struct blk *b, uint64_t off, uint64_t len);
+    /* NULL = nothing to do. */
+    int (*flush)(struct blk *b);
+    void (*destroy)(struct blk *b);
+};
+
+/* What every layer begins with. The only struct of core that is not opaque, because layers are written in other files. */
+struct blk {
+    const struct blk_ops *ops;
+    uint64_t size; /* bytes, a multiple of 512; never changes */
+};
+
+/* Count >= 1, extents cover a prefix of the range; -EINVAL outside of the disk or len 0. */
+int blk_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t max);
+
+/* 0; -EINVAL when the range leaves the disk; -EIO, -ESTALE. On failure @buf holds nothing useful. len 0 is allowed. */
+int blk_read(struct blk *b, void *buf, size_t len, uint64_t off);
+
+/* 0; -ENOSPC when the range leaves the disk or storage is full; -EROFS; -EIO, -ESTALE. */
+int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off);
+
+/* As blk_write(). */
+int blk_zero(struct blk *b, uint64_t off, uint64_t len);
+
+/* 0; -EIO or what the device said: then what was written since the last flush that returned 0 may be lost. */
+int blk_flush(struct blk *b);
+
+/* Offset of the first data (@want_data) or hole at or after @off, as lseek(2) SEEK_DATA and SEEK_HOLE on a file of the disk's size:
+ * adjacent pieces are merged, the end of the disk counts as a hole. Offset, or -ENXIO (no data behind @off, or @off at or
+ * beyond the end); errors of map. */
+int64_t blk_seek(struct blk *b, uint64_t off, bool want_data);
+
+/* NULL is allowed. Nobody may use the layer any more. Does not destroy what lies below. */
+void blk_destroy(struct blk *b);
+
+static inline void blk_destroyp(struct blk **b)
+{
+    blk_destroy(*b);
+}
+
+#endif

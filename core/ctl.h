@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Control sockets: how a program asks a running daemon of the same root.
+ *
+ * A UNIX stream socket in ROOT/run. The caller sends one JSON object in one line, the daemon answers with one JSON object in one
+ * line, and the connection ends. A request has "cmd"; an answer has either what the command promises or "error", a
+ * sentence, with "errno", the positive number. A line is at most CTL_LINE_MAX bytes. Only root and the daemon's own user are served
+ * (SO_PEERCRED).
+ *
+ * diskgate-fs (fs.sock):
+ *   {"cmd":"ping"}     -> {"pid":N,"version":"...","mount":DIR}
+ *   {"cmd":"sync"}     -> make the views follow the catalog, then as "status"
+ *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
+ *                          "state":"ready"|"failed","error"(sentence, where failed),"size_bytes","overlay_bytes",
+ *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
+ *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N}
+ *
+ * Threads: ctl_call() any number at once; a server object belongs to one thread.
+ */
+#ifndef DISKGATE_CORE_CTL_H
+#define DISKGATE_CORE_CTL_H
+
+#include <jansson.h>
+
+#include "core/err.h"
+
+#define CTL_LINE_MAX (64U << 20)
+
+/* Send @req (borrowed) to ROOT/run/@sock and wait up to @timeout_ms for the answer. 0 and *ret (to be json_decref()ed);
+ * -ENOENT or -ECONNREFUSED when nobody listens; -ETIMEDOUT; -EPROTO for a malformed answer; the daemon's own error with its sentence. */
+int ctl_call(const char *root, const char *sock, json_t *req, int timeout_ms, json_t **ret, struct err *err);
+
+/* Answer of a command: a new object in *ret, or a negative errno with a sentence. @req is borrowed. */
+typedef int ctl_handler(void *arg, const char *cmd, json_t *req, json_t **ret, struct err *err);
+
+struct ctl_server;
+
+/* Listen on @name in folder @dirfd (mode 0600; a socket file left by a dead process is replaced). The thread that answers begins in
+ * ctl_server_start() and handles one connection at a time; a silent peer is dropped after 10 s. */
+int ctl_server_open(int dirfd, const char *name, ctl_handler *handler, void *arg, struct ctl_server **ret, struct err *err);
+int ctl_server_start(struct ctl_server *s);
+void ctl_server_stop(struct ctl_server *s); /* joins the thread; NULL is allowed */
+void ctl_server_close(struct ctl_server *s); /* removes the socket file; NULL is allowed */
+
+static inline void json_decrefp(json_t **j)
+{
+    json_decref(*j);
+}
+#define _cleanup_json_ __attribute__((cleanup(json_decrefp)))
+
+#endif
