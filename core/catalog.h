@@ -12,7 +12,8 @@
  *
  * (1) Every change runs inside one transaction that took the write lock at its beginning (BEGIN IMMEDIATE); calling a writer
  *     outside of one is an assertion failure.
- * (2) Every writer leaves one audit row in the same transaction: who, when, verb, object, state before and after as JSON.
+ * (2) Every writer but garbage_done() leaves one audit row in the same transaction: who, when, verb, object, state before and
+ *     after as JSON. Passwords are never part of it.
  * (3) catalog_open() checks the application id, user_version, the quick integrity check and the foreign keys.
  *     A newer user_version is refused, an older one is migrated (read-write mode only) in one transaction.
  * (4) A writer waits up to 10 s for another one and then fails with -EBUSY.
@@ -172,13 +173,15 @@ struct link_row {
 
 int link_list(struct catalog *c, const char *client, struct link_row **ret, size_t *ret_n, struct err *err); /* NULL: all */
 /* Link @client's @slot to @image at version @pinned (0 = current). An existing link of that slot is replaced, its overlay
- * marked for removal. Slot 0 takes boot images only, data images go to slots 1.. */
+ * becomes garbage. Slot 0 takes boot images only, data images go to slots 1.. */
 int link_set(struct catalog *c, const char *client, uint32_t slot, const char *image, uint32_t pinned, struct err *err);
 int link_remove(struct catalog *c, const char *client, uint32_t slot, struct err *err);
 
 /* Drop the overlay of one slot (@slot < 0: of all slots) of @client: a new overlay id over the link's version takes its
- * place; the old files go when diskgate-fs next attaches the view. */
+ * place; the old one becomes garbage and its files go when diskgate-fs next attaches the view. */
 int overlay_reset(struct catalog *c, const char *client, int slot, struct err *err);
+
+#define OVERLAY_DIR_LEN 79 /* the client's name and, where that folder was ever used before, a suffix: "pc1", "pc1.2" */
 
 /* One view = one link with all that is needed to build its stack of layers. */
 struct view_row {
@@ -188,8 +191,7 @@ struct view_row {
     char image[NAME_LEN + 1];
     enum overlay_mode mode;
     char overlay_id[UUID_LEN + 1]; /* changes with every reset and relink */
-    char replaces_id[UUID_LEN + 1]; /* overlay files with this id may be deleted; empty = none */
-    char overlay_dir[NAME_LEN + 8]; /* folder below ROOT/overlays, given at creation, kept when the client is renamed */
+    char overlay_dir[OVERLAY_DIR_LEN + 1]; /* folder below ROOT/overlays, given at creation, kept when the client is renamed */
     int64_t version_id;            /* the version that the overlay was made over */
     uint32_t version;              /* its number */
     uint32_t current;              /* number of the version that the link asks for: the pin or the image's current one */
@@ -198,6 +200,26 @@ struct view_row {
 
 /* All views, by client name and slot; of one client when @client is not NULL. */
 int view_list(struct catalog *c, const char *client, struct view_row **ret, size_t *ret_n, struct err *err);
+
+/* --- garbage ----------------------------------------------------------------------------------------------------- */
+
+/* An overlay that nothing refers to any more, because of a reset, a relink, an unlink or the removal of its client. Its files may still
+ * lie at ROOT/overlays/OVERLAY_DIR/SLOT.*, and may be deleted if their header carries overlay_id and only then: the place may already hold
+ * the overlay that took over, or nothing at all (an overlay that was never attached has no files).
+ *
+ * Use: who attaches a view and finds files with another id than its row's deletes them if (dir, slot, id) is in this list, and refuses
+ * if not. garbage_done() follows after the files are gone, or when the place holds another id or nothing; never before.
+ * A folder below ROOT/overlays is never given to another client, so a lost row costs space and nothing else. */
+struct garbage_row {
+    char overlay_dir[OVERLAY_DIR_LEN + 1];
+    uint32_t slot;
+    char overlay_id[UUID_LEN + 1];
+    char created_at[TIME_LEN + 1]; /* when it became garbage */
+};
+
+int garbage_list(struct catalog *c, struct garbage_row **ret, size_t *ret_n, struct err *err); /* oldest first */
+/* Forget the row (overlay_dir, slot, overlay_id). A writer without audit row; 0 also when the row is not there. */
+int garbage_done(struct catalog *c, const struct garbage_row *row, struct err *err);
 
 /* --- audit ------------------------------------------------------------------------------------------------------- */
 
