@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The strict wrapper around the layers: ranges are checked here, so that a layer need not. */
+#include "core/blk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/util.h"
+
+#define MAP_BATCH 32 /* extents asked for at once; more pieces cost another round */
+
+int blk_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t max)
+{
+    assert(max > 0);
+    if (len == 0 || !range_ok(off, len, b->size))
+        return -EINVAL;
+    int n = b->ops->map(b, off, len, ext, max);
+    assert(n != 0 && (n < 0 || (size_t)n <= max));
+    return n;
+}
+
+static int read_extent(const struct extent *e, char *buf)
+{
+    if (e->kind == EXT_FILE)
+        return pread_full(e->fd, buf, e->len, e->pos);
+    memset(buf, 0, e->len);
+    return 0;
+}
+
+int blk_read(struct blk *b, void *buf, size_t len, uint64_t off)
+{
+    if (!range_ok(off, len, b->size))
+        return -EINVAL;
+    struct extent ext[MAP_BATCH];
+    char *p = buf;
+    while (len > 0) {
+        int n = blk_map(b, off, len, ext, MAP_BATCH);
+        if (n < 0)
+            return n;
+        for (int i = 0; i < n; i++) {
+            int r = read_extent(&ext[i], p);
+            if (r < 0)
+                return r;
+            p += ext[i].len;
+            off += ext[i].len;
+            len -= ext[i].len;
+        }
+    }
+    return 0;
+}
+
+int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off)
+{
+    if (!b->ops->write)
+        return -EROFS;
+    if (!range_ok(off, len, b->size))
+        return -ENOSPC;
+    return len == 0 ? 0 : b->ops->write(b, buf, len, off);
+}
+
+int blk_zero(struct blk *b, uint64_t off, uint64_t len)
+{
+    if (!b->ops->zero)
+        return -EROFS;
+    if (!range_ok(off, len, b->size))
+        return -ENOSPC;
+    return len == 0 ? 0 : b->ops->zero(b, off, len);
+}
+
+int blk_flush(struct blk *b)
+{
+    return b->ops->flush ? b->ops->flush(b) : 0;
+}
+
+int64_t blk_seek(struct blk *b, uint64_t off, bool want_data)
+{
+    struct extent ext[MAP_BATCH];
+    while (off < b->size) {
+        int n = blk_map(b, off, b->size - off, ext, MAP_BATCH);
+        if (n < 0)
+            return n;
+        for (int i = 0; i < n; i++) {
+            if ((ext[i].kind == EXT_FILE) == want_data)
+                return (int64_t)off;
+            off += ext[i].len;
+        }
+        if (!want_data && off >= b->size)
+            return (int64_t)b->size;
+    }
+    return -ENXIO;
+}
+
+void blk_destroy(struct blk *b)
+{
+    if (b)
+        b->ops->destroy(b);
+}

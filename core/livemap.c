@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Live map in a shared file mapping; see livemap.h for the states and docs/live-map-format.md for the layout.
+ *
+ *   0      header, 4096 bytes
+ *   4096   directory: for each 128 MiB { u32 present leaf, u32 zero leaf }, 0 = none, 0xffffffff = ALL (zero leaves only)
+ *   leafs  leaf n at leaf_off + (n - 1) * 4096
+ *
+ * The file is truncated to its greatest possible size at creation and stays sparse; pages get storage by fallocate() just before
+ * they are first touched. All counters and bits are in the machine's byte order: the file never leaves the boot it was made in.
+ */
+#include "core/livemap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "core/blk.h"
+#include "core/lock.h"
+#include "core/names.h"
+#include "core/util.h"
+
+#define LIVE_MAGIC   "DGLIVE1"
+#define LIVE_VERSION 1U
+#define PAGE         4096ULL
+#define LEAF_NONE    0U
+#define LEAF_ALL     0xffffffffU
+
+struct live_header {
+    char magic[8];
+    uint32_t version, features; /* features: bits that a reader must know; none yet */
+    unsigned char boot_id[16];
+    struct map_stamp stamp;
+    uint64_t leaf_off; /* bytes */
+    _Atomic uint32_t is_complete;
+    _Atomic uint32_t leaf_count;
+    _Atomic uint64_t changes;
+};
+_Static_assert(sizeof(struct live_header) <= PAGE, "the header is one page");
+
+struct live_dir {
+    _Atomic uint32_t leaf[2]; /* by enum map_plane */
+};
+
+struct livemap {
+    int fd;
+    size_t map_bytes;
+    uint64_t dir_count, nblk, leaf_max;
+    struct live_header *head; /* the mapping */
+    struct live_dir *dir;
+    unsigned char *leaves;
+    struct lock lock; /* protects the allocation of leaves */
+};
+
+/* --- header ------------------------------------------------------------------------------------------------------ */
+
+static int boot_id(unsigned char ret[16])
+{
+    _cleanup_free_ char *text = NULL;
+    int r = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL);
+    if (r < 0)
+        return r;
+    text[strcspn(text, "\n")] = 0;
+    return uuid_decode(text, ret);
+}
+
+static uint64_t dir_count_of(uint64_t size_bytes)
+{
+    return (size_bytes + LEAF_BLOCKS * BLOCK_BYTES - 1) / (LEAF_BLOCKS * BLOCK_BYTES);
+}
+
+static uint64_t leaf_off_of(uint64_t size_bytes)
+{
+    return PAGE + round_up(dir_count_of(size_bytes) * sizeof(struct live_dir), PAGE);
+}
+
+static uint64_t file_bytes_of(uint64_t size_bytes)
+{
+    return leaf_off_of(size_bytes) + 2 * dir_count_of(size_bytes) * PAGE;
+}
+
+static bool size_ok(uint64_t size_bytes)
+{
+    return size_bytes > 0 && size_bytes % SECTOR_BYTES == 0 && size_bytes <= 1024 * TiB;
+}
+
+static int map_file(int fd, uint64_t size_bytes, bool read_only, struct livemap **ret, struct err *err)
+{
+    struct livemap *m = calloc(1, sizeof(*m));
+    if (!m)
+        return err_sys(err, -ENOMEM, "cannot open the live map");
+    m->map_bytes = file_bytes_of(size_bytes);
+    void *p = mmap(NULL, m->map_bytes, read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        int r = -errno;
+        free(m);
+        return err_sys(err, r, "cannot map the live map");
+    }
+    m->fd = fd;
+    m->dir_count = dir_count_of(size_bytes);
+    m->leaf_max = 2 * m->dir_count;
+    m->nblk = (size_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    m->head = p;
+    m->dir = (struct live_dir *)((char *)p + PAGE);
+    m->leaves = (unsigned char *)p + leaf_off_of(size_bytes);
+    lock_init(&m->lock, LOCK_MAP);
+    *ret = m;
+    return 0;
+}
+
+static void unmap_file(struct livemap *m)
+{
+    (void)munmap(m->head, m->map_bytes); /* the mapping is ours; what is in it stays in the file */
+    lock_finish(&m->lock);
+    free(m);
+}
+
+int livemap_create(int fd, const struct map_stamp *stamp, struct livemap **ret, struct err *err)
+{
+    assert(size_ok(stamp->size_bytes));
+    uint64_t bytes = file_bytes_of(stamp->size_bytes);
+    if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)bytes) < 0)
+        return err_sys(err, -errno, "cannot make a live map of %llu bytes", (unsigned long long)bytes);
+    if (fallocate(fd, 0, 0, (off_t)PAGE) < 0)
+        return err_sys(err, -errno, "cannot make a live map");
+    struct livemap *m;
+    int r = map_file(fd, stamp->size_bytes, false, &m, err);
+    if (r < 0)
+        return r;
+    struct live_header *h = m->head;
+    memcpy(h->magic, LIVE_MAGIC, sizeof(h->magic));
+    h->version = LIVE_VERSION;
+    h->stamp = *stamp;
+    h->leaf_off = leaf_off_of(stamp->size_bytes);
+    r = boot_id(h->boot_id);
+    if (r < 0) {
+        unmap_file(m);
+        return err_sys(err, r, "cannot read the boot id of the machine");
+    }
+    atomic_store(&h->is_complete, 1);
+    *ret = m;
+    return 0;
+}
+
+static int check_header(const struct live_header *h, struct err *err)
+{
+    unsigned char now[16];
+    if (memcmp(h->magic, LIVE_MAGIC, sizeof(h->magic)) != 0 || !h->is_complete)
+        return err_set(err, -EBADMSG, "the live map is not complete");
+    if (h->version != LIVE_VERSION || h->features != 0)
+        return err_set(err, -EOPNOTSUPP, "the live map was made by another version of diskgate-fs");
+    int r = boot_id(now);
+    if (r < 0)
+        return err_sys(err, r, "cannot read the boot id of the machine");
+    if (memcmp(h->boot_id, now, sizeof(now)) != 0)
+        return err_set(err, -ESTALE, "the live map is from before the machine's last boot");
+    const struct map_stamp *s = &h->stamp;
+    if (!size_ok(s->size_bytes) || h->leaf_off != leaf_off_of(s->size_bytes) ||
+        !memchr(s->base_identity, 0, sizeof(s->base_identity)))
+        return err_set(err, -EBADMSG, "the header of the live map is damaged");
+    return 0;
+}
+
+/* Every leaf that the directory names must have storage: the mapping would fault otherwise. */
+static int check_directory(const struct livemap *m, struct err *err)
+{
+    uint32_t count = atomic_load(&m->head->leaf_count);
+    if (count > m->leaf_max)
+        return err_set(err, -EBADMSG, "the live map counts more leaves than it can hold");
+    for (uint64_t i = 0; i < m->dir_count; i++) {
+        uint32_t p = atomic_load(&m->dir[i].leaf[PLANE_PRESENT]), z = atomic_load(&m->dir[i].leaf[PLANE_ZERO]);
+        if (p > count || (z != LEAF_ALL && z > count))
+            return err_set(err, -EBADMSG, "entry %llu of the live map's directory is damaged", (unsigned long long)i);
+    }
+    return 0;
+}
+
+int livemap_open(int fd, bool read_only, struct livemap **ret, struct err *err)
+{
+    struct live_header h;
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, -errno, "cannot read the live map");
+    int r = pread_full(fd, &h, sizeof(h), 0);
+    if (r < 0)
+        return err_set(err, -EBADMSG, "the live map is cut short");
+    r = check_header(&h, err);
+    if (r < 0)
+        return r;
+    if ((uint64_t)st.st_size != file_bytes_of(h.stamp.size_bytes))
+        return err_set(err, -EBADMSG, "the live map has the wrong size");
+    struct livemap *m;
+    r = map_file(fd, h.stamp.size_bytes, read_only, &m, err);
+    if (r < 0)
+        return r;
+    r = check_directory(m, err);
+    if (r < 0) {
+        unmap_file(m);
+        return r;
+    }
+    *ret = m;
+    return 0;
+}
+
+void livemap_close(struct livemap *m)
+{
+    if (!m)
+        return;
+    (void)close(m->fd); /* nothing is buffered in the descriptor */
+    unmap_file(m);
+}
+
+const struct map_stamp *livemap_stamp(const struct livemap *m)
+{
+    return &m->head->stamp;
+}
+
+uint64_t livemap_changes(const struct livemap *m)
+{
+    return atomic_load(&m->head->changes);
+}
+
+uint64_t livemap_dir_count(const struct livemap *m)
+{
+    return m->dir_count;
+}
+
+/* --- leaves ------------------------------------------------------------------------------------------------------ */
+
+static _Atomic uint64_t *leaf_at(const struct livemap *m, uint32_t n)
+{
+    return (_Atomic uint64_t *)(m->leaves + (uint64_t)(n - 1) * PAGE);
+}
+
+static uint32_t leaf_no(const struct livemap *m, uint64_t dir, enum map_plane plane)
+{
+    return atomic_load_explicit(&m->dir[dir].leaf[plane], memory_order_acquire);
+}
+
+static uint64_t word_get(const struct livemap *m, uint32_t leaf, uint64_t word)
+{
+    if (leaf == LEAF_NONE)
+        return 0;
+    if (leaf == LEAF_ALL)
+        return ~0ULL;
+    return atomic_load_explicit(&leaf_at(m, leaf)[word], memory_order_acquire);
+}
+
+static int allocate_locked(struct livemap *m, uint64_t dir, uint32_t *ret)
+{
+    uint32_t n = atomic_load(&m->head->leaf_count) + 1;
+    assert(n <= m->leaf_max);
+    uint64_t dir_page = PAGE + round_down(dir * sizeof(struct live_dir), PAGE);
+    uint64_t leaf_page = m->head->leaf_off + (uint64_t)(n - 1) * PAGE;
+    if (fallocate(m->fd, 0, (off_t)dir_page, (off_t)PAGE) < 0 || fallocate(m->fd, 0, (off_t)leaf_page, (off_t)PAGE) < 0)
+        return -errno;
+    *ret = n;
+    return 0;
+}
+
+static void publish_locked(struct livemap *m, uint64_t dir, enum map_plane plane, uint32_t n)
+{
+    atomic_store(&m->head->leaf_count, n);
+    atomic_store_explicit(&m->dir[dir].leaf[plane], n, memory_order_release);
+}
+
+/* A leaf that can be written: made where there is none, written out where it is ALL. */
+static int leaf_need(struct livemap *m, uint64_t dir, enum map_plane plane)
+{
+    uint32_t old = leaf_no(m, dir, plane), n;
+    if (old != LEAF_NONE && old != LEAF_ALL)
+        return 0;
+    LOCK_SCOPE(&m->lock);
+    old = leaf_no(m, dir, plane);
+    if (old != LEAF_NONE && old != LEAF_ALL)
+        return 0;
+    int r = allocate_locked(m, dir, &n);
+    if (r < 0)
+        return r;
+    memset((void *)leaf_at(m, n), old == LEAF_ALL ? 0xff : 0, PAGE);
+    publish_locked(m, dir, plane, n);
+    return 0;
+}
+
+/* The directory entry itself must have storage before ALL is stored in it. */
+static int dir_need(struct livemap *m, uint64_t dir)
+{
+    uint64_t page = PAGE + round_down(dir * sizeof(struct live_dir), PAGE);
+    return fallocate(m->fd, 0, (off_t)page, (off_t)PAGE) < 0 ? -errno : 0;
+}
+
+/* --- runs -------------------------------------------------------------------------------------------------------- */
+
+static uint64_t state_mask(enum block_state s, uint64_t present, uint64_t zero)
+{
+    switch (s) {
+    case BLOCK_PRESENT:
+        return present & ~zero;
+    case BLOCK_ZERO:
+        return zero;
+    case BLOCK_ABSENT:
+        break;
+    }
+    return ~(present | zero);
+}
+
+static enum block_state bit_state(uint64_t present, uint64_t zero, unsigned bit)
+{
+    if (zero >> bit & 1)
+        return BLOCK_ZERO;
+    return present >> bit & 1 ? BLOCK_PRESENT : BLOCK_ABSENT;
+}
+
+/* Blocks in state @s from @blk on within its leaf. */
+static uint64_t run_in_leaf(const struct livemap *m, uint64_t blk, enum block_state s)
+{
+    uint64_t dir = blk / LEAF_BLOCKS, first = blk % LEAF_BLOCKS, n = 0;
+    uint32_t p = leaf_no(m, dir, PLANE_PRESENT), z = leaf_no(m, dir, PLANE_ZERO);
+    if (p == LEAF_NONE && (z == LEAF_NONE || z == LEAF_ALL))
+        return (z == LEAF_ALL) == (s == BLOCK_ZERO) && s != BLOCK_PRESENT ? LEAF_BLOCKS - first : 0;
+    while (first + n < LEAF_BLOCKS) {
+        uint64_t word = (first + n) / 64, bit = (first + n) % 64;
+        uint64_t zero = word_get(m, z, word), present = word_get(m, p, word);
+        uint64_t other = ~state_mask(s, present, zero) >> bit;
+        if (other) {
+            uint64_t same = (uint64_t)__builtin_ctzll(other);
+            return n + MIN(same, 64 - bit);
+        }
+        n += 64 - bit;
+    }
+    return n;
+}
+
+uint64_t livemap_run(const struct livemap *m, uint64_t blk, uint64_t max, enum block_state *ret)
+{
+    assert(max > 0 && blk < m->nblk);
+    max = MIN(max, m->nblk - blk);
+    uint64_t dir = blk / LEAF_BLOCKS, word = blk % LEAF_BLOCKS / 64;
+    uint64_t zero = word_get(m, leaf_no(m, dir, PLANE_ZERO), word);
+    uint64_t present = word_get(m, leaf_no(m, dir, PLANE_PRESENT), word);
+    enum block_state s = bit_state(present, zero, blk % 64);
+    uint64_t n = 1; /* the block itself, whatever a writer does to it meanwhile */
+    while (n < max) {
+        uint64_t more = run_in_leaf(m, blk + n, s);
+        n += more;
+        if (more == 0 || (blk + n) % LEAF_BLOCKS != 0)
+            break;
+    }
+    *ret = s;
+    return MIN(n, max);
+}
+
+/* --- changes ----------------------------------------------------------------------------------------------------- */
+
+/* Call @f for each piece of [blk, blk + n) that lies within one leaf. */
+#define FOR_EACH_LEAF(dir, first, count, blk, n)                                                                       \
+    for (uint64_t at_ = (blk), left_ = (n), dir, first, count;                                                         \
+         left_ > 0 &&                                                                                                  \
+         (dir = at_ / LEAF_BLOCKS, first = at_ % LEAF_BLOCKS, count = MIN(left_, LEAF_BLOCKS - first), 1);             \
+         at_ += count, left_ -= count)
+
+int livemap_prepare(struct livemap *m, uint64_t blk, uint64_t n, enum block_state state)
+{
+    assert(state != BLOCK_ABSENT);
+    FOR_EACH_LEAF(dir, first, count, blk, n)
+    {
+        int r = 0;
+        if (state == BLOCK_PRESENT) {
+            r = leaf_need(m, dir, PLANE_PRESENT);
+            if (r == 0 && leaf_no(m, dir, PLANE_ZERO) == LEAF_ALL)
+                r = leaf_need(m, dir, PLANE_ZERO);
+        } else if (leaf_no(m, dir, PLANE_ZERO) == LEAF_NONE) {
+            r = first == 0 && count == LEAF_BLOCKS ? dir_need(m, dir) : leaf_need(m, dir, PLANE_ZERO);
+        }
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static uint64_t bits_of(uint64_t first, uint64_t count)
+{
+    return (count >= 64 ? ~0ULL : (1ULL << count) - 1) << first;
+}
+
+static void leaf_bits(struct livemap *m, uint32_t leaf, uint64_t first, uint64_t count, bool value)
+{
+    _Atomic uint64_t *w = leaf_at(m, leaf);
+    while (count > 0) {
+        uint64_t bit = first % 64, n = MIN(count, 64 - bit);
+        if (value)
+            atomic_fetch_or_explicit(&w[first / 64], bits_of(bit, n), memory_order_acq_rel);
+        else
+            atomic_fetch_and_explicit(&w[first / 64], ~bits_of(bit, n), memory_order_acq_rel);
+        first += n;
+        count -= n;
+    }
+}
+
+void livemap_set_present(struct livemap *m, uint64_t blk, uint64_t n)
+{
+    FOR_EACH_LEAF(dir, first, count, blk, n)
+    {
+        leaf_bits(m, leaf_no(m, dir, PLANE_PRESENT), first, count, true);
+        uint32_t z = leaf_no(m, dir, PLANE_ZERO);
+        assert(z != LEAF_ALL);
+        if (z != LEAF_NONE)
+            leaf_bits(m, z, first, count, false);
+    }
+    atomic_fetch_add(&m->head->changes, 1);
+}
+
+void livemap_set_zero(struct livemap *m, uint64_t blk, uint64_t n)
+{
+    FOR_EACH_LEAF(dir, first, count, blk, n)
+    {
+        uint32_t z = leaf_no(m, dir, PLANE_ZERO);
+        if (z == LEAF_ALL)
+            continue;
+        if (z != LEAF_NONE) {
+            leaf_bits(m, z, first, count, true);
+            continue;
+        }
+        assert(first == 0 && count == LEAF_BLOCKS);
+        atomic_store_explicit(&m->dir[dir].leaf[PLANE_ZERO], LEAF_ALL, memory_order_release);
+    }
+    atomic_fetch_add(&m->head->changes, 1);
+}
+
+/* --- for the durable form ---------------------------------------------------------------------------------------- */
+
+bool livemap_leaf_get(const struct livemap *m, uint64_t dir, enum map_plane plane, uint64_t *ret)
+{
+    assert(dir < m->dir_count);
+    uint32_t leaf = leaf_no(m, dir, plane);
+    if (leaf == LEAF_NONE)
+        return false;
+    for (uint64_t i = 0; i < LEAF_WORDS; i++)
+        ret[i] = word_get(m, leaf, i);
+    return true;
+}
+
+int livemap_leaf_put(struct livemap *m, uint64_t dir, enum map_plane plane, const uint64_t *bits)
+{
+    assert(dir < m->dir_count);
+    int r = leaf_need(m, dir, plane);
+    if (r < 0)
+        return r;
+    _Atomic uint64_t *w = leaf_at(m, leaf_no(m, dir, plane));
+    for (uint64_t i = 0; i < LEAF_WORDS; i++)
+        atomic_store(&w[i], bits[i]);
+    atomic_fetch_add(&m->head->changes, 1);
+    return 0;
+}

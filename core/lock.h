@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Mutexes with a rank: a thread takes them in rising order only, and debug builds abort when it does not.
+ *
+ *   rank  lock               protects
+ *   1     tree.lock          fusefs: the names of the mount and the list of views
+ *   2     cow.flush_lock     core/cow: order of checkpoints; held over their disk I/O, by flushers only
+ *   3     range_lock.lock    core/rangelock: ranges that are being written
+ *   4     map.lock           core/map: allocation of leaves
+ *   5     handles.lock       fusefs: free list of open handles
+ *
+ * Threads: that is what it is for.
+ */
+#ifndef DISKGATE_CORE_LOCK_H
+#define DISKGATE_CORE_LOCK_H
+
+#include <assert.h>
+#include <pthread.h>
+
+enum lock_rank {
+    LOCK_TREE = 1,
+    LOCK_FLUSH = 2,
+    LOCK_RANGE = 3,
+    LOCK_MAP = 4,
+    LOCK_HANDLES = 5,
+};
+
+struct lock {
+    pthread_mutex_t mutex;
+    enum lock_rank rank;
+};
+
+#ifndef NDEBUG
+extern _Thread_local unsigned lock_ranks_held; /* bit n = a lock of rank n is held by this thread */
+#endif
+
+static inline void lock_init(struct lock *l, enum lock_rank rank)
+{
+    pthread_mutex_init(&l->mutex, NULL);
+    l->rank = rank;
+}
+
+static inline void lock_finish(struct lock *l)
+{
+    pthread_mutex_destroy(&l->mutex);
+}
+
+static inline void lock_take(struct lock *l)
+{
+#ifndef NDEBUG
+    assert((lock_ranks_held >> l->rank) == 0);
+    lock_ranks_held |= 1U << l->rank;
+#endif
+    pthread_mutex_lock(&l->mutex);
+}
+
+static inline void lock_release(struct lock *l)
+{
+    pthread_mutex_unlock(&l->mutex);
+#ifndef NDEBUG
+    lock_ranks_held &= ~(1U << l->rank);
+#endif
+}
+
+static inline void lock_releasep(struct lock **l)
+{
+    lock_release(*l);
+}
+
+static inline struct lock *lock_taken(struct lock *l)
+{
+    lock_take(l);
+    return l;
+}
+
+/* Hold @l until the end of the scope. */
+#define LOCK_SCOPE(l)      LOCK_SCOPE_(l, __LINE__)
+#define LOCK_SCOPE_(l, n)  LOCK_SCOPE__(l, n)
+#define LOCK_SCOPE__(l, n) __attribute__((cleanup(lock_releasep), unused)) struct lock *lock_scope_##n = lock_taken(l)
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Overlay: one client's own writes over a version, as files, and the copy-on-write layer on top of them.
+ *
+ *   ROOT/overlays/DIR/SLOT.data   blocks at the same offsets as on the disk; sparse
+ *   ROOT/overlays/DIR/SLOT.map    durable map, of kept overlays only
+ *   ROOT/run/live/ID.live         live map while the machine runs; ID = the overlay's id
+ *
+ * Which map counts when an overlay is opened:
+ *   live map of this boot         taken as it is: nothing acknowledged is lost when diskgate-fs dies
+ *   else the map file             kept: the state of the last flush or clean end
+ *   else nothing                  a fresh overlay; a data file that lies there belongs to nobody and is replaced
+ *
+ * (1) A kept overlay has a map file from before its first write on.
+ * (2) The bits in a map file were set before the data was synced: they never say more than the data file holds.
+ * (3) A live map appears under its name only when it is complete (rename); a kept overlay's goes away after a clean end.
+ * (4) After a sync failed once, every later flush fails too: the kernel reports a lost write once only.
+ * (5) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
+ *
+ * Threads: overlay_open(), overlay_close(), overlay_set_kept(): one at a time per place; the layer: as blk.h.
+ */
+#ifndef DISKGATE_CORE_OVERLAY_H
+#define DISKGATE_CORE_OVERLAY_H
+
+#include <stdbool.h>
+
+#include "core/blk.h"
+#include "core/err.h"
+#include "core/livemap.h"
+#include "core/names.h"
+
+struct overlay_place {
+    int dir_fd;  /* ROOT/overlays/DIR, borrowed while the overlay is open */
+    int live_fd; /* ROOT/run/live, likewise */
+    unsigned slot;
+};
+
+struct overlay;
+
+/* Open or make the overlay @stamp->overlay_id at @place over @lower (borrowed), whose identity and size @stamp tells.
+ *
+ * @read_only: nothing is made or changed; -ENOENT where there is no overlay yet.
+ * -EEXIST: the files there belong to another overlay, its id in @ret_found (UUID_LEN + 1 bytes).
+ * -ESTALE: the overlay was made over something else. -EBADMSG: damaged. -ENOSPC, -EIO, ... All with a sentence. */
+int overlay_open(const struct overlay_place *place, const struct map_stamp *stamp, bool is_kept, bool read_only,
+                 struct blk *lower, struct overlay **ret, char *ret_found, struct err *err);
+
+/* The layer, borrowed until overlay_close(). */
+struct blk *overlay_blk(struct overlay *o);
+
+/* From now on kept or volatile. To kept: what was written so far is made durable. 0 or a negative errno. */
+int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err);
+
+/* Bytes that the data file occupies. */
+uint64_t overlay_bytes(const struct overlay *o);
+
+/* A clean end: a kept overlay is flushed first. 0, or the flush's error with a sentence; the memory is gone either way.
+ * The layer must be out of use. NULL is allowed. */
+int overlay_close(struct overlay *o, struct err *err);
+
+/* Delete the files of overlay @id at @place if they carry its id; files of another overlay stay. 0 also when there are none. */
+int overlay_delete(const struct overlay_place *place, const char *id, struct err *err);
+
+#endif
