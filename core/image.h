@@ -5,16 +5,18 @@
  *   raw   anything that has no magic of another format; the disk is the whole file
  *   vhd   fixed VHD: the disk, then a 512-byte footer with the cookie "conectix", type 2 and a valid check sum
  * All else is refused with a sentence that names the format and the way out: dynamic and differencing VHD, VHDX, VMDK, VDI,
- * qcow, qed, parallels, LUKS; gzip, xz, zstd, bzip2, zip, 7z, rar; an empty file; a folder; a FIFO.
+ * qcow, qed, Parallels, Bochs, DMG, LUKS; gzip, xz, zstd, lz4, bzip2, zip, 7z, rar, tar, WIM; an empty file; a folder; a FIFO.
+ * A VHD footer with a wrong check sum, or one that promises more than the file holds, is damage, never raw.
  *
  * A disk is a whole number of 512-byte sectors: the last one is padded with zeros where the file ends within it.
  *
  * Content identity, "xxh3s1:SIZE:HASH": SIZE = bytes of the disk as the file holds them, HASH = XXH3-128 in hex over fixed samples of
- * the disk: its first and last 64 KiB and 256 blocks of 4 KiB at equal distances (all of it when it is smaller than that).
+ * the disk: its first and last 64 KiB and 256 blocks of 4 KiB at equal distances (all of it when it is smaller than that). With S = SIZE
+ * the blocks lie at 64 KiB + i * D, i = 0..255, D = (S - 128 KiB) / 256 rounded down to 4 KiB; hashed are first, blocks, last.
  * It finds a file again that was moved or renamed. It is no proof that nothing changed in between the samples; for that the
  * file's mtime is kept with it, and the full hash decides.
  *
- * Threads: any number at once, on different fds.
+ * Threads: any number at once, on different fds (finding holes moves the file offset of the fd).
  */
 #ifndef DISKGATE_CORE_IMAGE_H
 #define DISKGATE_CORE_IMAGE_H
@@ -35,10 +37,12 @@ struct image_info {
     uint64_t file_bytes; /* st_size */
     uint64_t data_bytes; /* bytes of the file that are the disk, from offset 0 */
     uint64_t size_bytes; /* of the disk: data_bytes rounded up to a sector */
-    int64_t mtime_ns;
+    int64_t mtime_ns;    /* 0 for a block device */
+    char note[256];      /* what the administrator should be told once, a sentence; empty = nothing */
 };
 
-/* Find out what the open file is. @path is for the sentences only. -EINVAL, -EBADMSG (damaged), -EOPNOTSUPP (another format),
+/* Find out what the open file is. @path is for the sentences only (and for a note when
+ * its ending promises another format). A block device is as good as a file. -EINVAL, -EBADMSG (damaged), -EOPNOTSUPP (another format),
  * -EIO, ... */
 int image_probe(int fd, const char *path, struct image_info *ret, struct err *err);
 
