@@ -32,6 +32,7 @@ struct overlay {
     uint64_t saved_changes; /* livemap_changes() that the map file holds */
     uint64_t sequence;
     int failed; /* first error of a sync */
+    bool is_abandoned;
 };
 
 static struct names names_of(const struct overlay_place *place, const unsigned char id[16])
@@ -81,6 +82,8 @@ static int overlay_flush(void *arg)
         return 0;
     if (o->failed)
         return o->failed;
+    if (o->is_abandoned)
+        return -ESTALE;
     int r = checkpoint_locked(o);
     if (r < 0 && r != -ENOMEM)
         o->failed = r;
@@ -270,6 +273,8 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
 static int drop_mapfile(struct overlay *o)
 {
     LOCK_SCOPE(&o->flush_lock);
+    if (o->is_abandoned)
+        return -ESTALE;
     o->has_mapfile = false;
     return unlinkat(o->place.dir_fd, o->names.map, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
@@ -341,12 +346,18 @@ int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err)
     return r < 0 ? err_sys(err, r, "cannot make the overlay %s", is_kept ? "durable" : "volatile") : 0;
 }
 
+void overlay_abandon(struct overlay *o)
+{
+    LOCK_SCOPE(&o->flush_lock);
+    o->is_abandoned = true;
+}
+
 int overlay_close(struct overlay *o, struct err *err)
 {
     if (!o)
         return 0;
     int r = 0;
-    if (o->is_kept && !o->is_read_only) {
+    if (o->is_kept && !o->is_read_only && !o->is_abandoned) {
         r = overlay_flush(o);
         if (r < 0)
             (void)err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);

@@ -50,6 +50,10 @@ struct blk *overlay_blk(struct overlay *o);
 /* From now on kept or volatile. To kept: what was written so far is made durable. 0 or a negative errno. */
 int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err);
 
+/* The overlay is garbage: its files may be deleted or replaced at any moment while handles are still open. From now on a flush is
+ * -ESTALE and the close writes nothing, so that nothing of it can reach the files of the overlay that takes its place. */
+void overlay_abandon(struct overlay *o);
+
 /* Bytes that the data file occupies. */
 uint64_t overlay_bytes(const struct overlay *o);
 
