@@ -41,10 +41,7 @@ int ctl_server_start(struct ctl_server *s);
 void ctl_server_stop(struct ctl_server *s); /* joins the thread; NULL is allowed */
 void ctl_server_close(struct ctl_server *s); /* removes the socket file; NULL is allowed */
 
-static inline void json_decrefp(json_t **j)
-{
-    json_decref(*j);
-}
+/* jansson.h itself defines json_decrefp() for this use. */
 #define _cleanup_json_ __attribute__((cleanup(json_decrefp)))
 
 #endif
