@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Two roots on one machine never disturb each other."""
+
+import os
+
+from support.files import MIB, make_image
+from support.iscsi import file_hash
+
+
+def fill(root, seed):
+    image = make_image(root.files / "base.raw", 2 * MIB, seed=seed)
+    root.ok("image", "add", "win", image)
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win", "--mode", "kept")
+    root.ok("up")
+    return image
+
+
+def test_same_names_in_two_roots_are_two_disks(make_root):
+    one, two = make_root(), make_root()
+    images = [fill(one, 1), fill(two, 2)]
+    assert one.disk("pc01").hash() == file_hash(images[0])
+    assert two.disk("pc01").hash() == file_hash(images[1])
+    assert one.target("pc01")["iqn"] != two.target("pc01")["iqn"]
+    one.disk("pc01").write(b"\x01" * 4096, 0)
+    assert two.disk("pc01").hash() == file_hash(images[1])
+
+
+def test_down_up_and_removal_in_one_root_leave_the_other_running(make_root):
+    one, two = make_root(), make_root()
+    fill(one, 1)
+    image = fill(two, 2)
+    running = two.file_system_processes(), two.tgt_processes()
+    fd = os.open(two.view("pc01"), os.O_RDWR)
+    try:
+        one.ok("client", "remove", "pc01")
+        one.ok("down")
+        one.ok("up")
+        one.ok("down")
+        assert (two.file_system_processes(), two.tgt_processes()) == running
+        assert os.pread(fd, 4096, 0) == image.read_bytes()[:4096]
+    finally:
+        os.close(fd)
+    assert two.disk("pc01").hash() == file_hash(image)
+
+
+def test_up_names_a_taken_port_and_leaves_nothing_running(make_root):
+    one, two = make_root(), make_root()
+    image = fill(one, 1)
+    two.ok("set", "gateway.port", one.port)
+    other = make_image(two.files / "base.raw", 2 * MIB, seed=3)
+    two.ok("image", "add", "win", other)
+    two.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win")
+    said = two.fails("up")
+    assert str(one.port) in said
+    two.ok("set", "gateway.port", two.port)
+    assert two.leftovers() == []
+    assert one.disk("pc01").hash() == file_hash(image)
