@@ -68,6 +68,8 @@ void catalog_set_actor(struct catalog *c, const char *who);
 struct setting_def {
     const char *key, *value, *meaning; /* value = the default */
     const char *form;                  /* what is accepted, in words: "on|off", "1..65535", "an IPv4 or IPv6 address" */
+    /* True if @value has that form; brings it into one spelling in place. For setting_set() only. */
+    bool (*is_valid)(const char *form, char *value);
 };
 
 /* The table of all settings, in the order of the manual, *ret_n rows. */
@@ -173,7 +175,8 @@ struct link_row {
 
 int link_list(struct catalog *c, const char *client, struct link_row **ret, size_t *ret_n, struct err *err); /* NULL: all */
 /* Link @client's @slot to @image at version @pinned (0 = current). An existing link of that slot is replaced, its overlay
- * becomes garbage. Slot 0 takes boot images only, data images go to slots 1.. */
+ * becomes garbage, unless it lies over the version that the new link asks for: then it stays. -EEXIST when the slot is linked to
+ * just that already. Slot 0 takes boot images only, data images go to slots 1.. */
 int link_set(struct catalog *c, const char *client, uint32_t slot, const char *image, uint32_t pinned, struct err *err);
 int link_remove(struct catalog *c, const char *client, uint32_t slot, struct err *err);
 

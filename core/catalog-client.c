@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Clients. What a client gets at its creation and keeps, whatever it is called later:
+ *
+ *   label         its name in lower case, "_" as "-" (an IQN does not know it), with "-2", "-3", ... where that is taken
+ *   iqn           IQN_PREFIX : tag of the root : label
+ *   chap_user     the label; the password is random
+ *   overlay_dir   its name, with ".2", ".3", ... where any client ever had that folder
+ */
+#include "core/catalog-priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/util.h"
+
+#define IQN_PREFIX "iqn.2026-11.org.diskgate"
+#define SUFFIX_LEN 11 /* "-4294967295" */
+
+/* --- modes ------------------------------------------------------------------------------------------------------- */
+
+static const char *const mode_names[] = {
+    [OVERLAY_VOLATILE] = "volatile", [OVERLAY_KEPT] = "kept", [OVERLAY_SUPER] = "super"};
+
+const char *overlay_mode_name(enum overlay_mode m)
+{
+    return mode_names[m];
+}
+
+int overlay_mode_parse(const char *text, enum overlay_mode *ret, struct err *err)
+{
+    if (strcmp(text, "volatile") == 0)
+        *ret = OVERLAY_VOLATILE;
+    else if (strcmp(text, "kept") == 0)
+        *ret = OVERLAY_KEPT;
+    else if (strcmp(text, "super") == 0)
+        return err_set(err, -EINVAL, "mode super is not set by itself; use 'diskgate client super NAME on'");
+    else
+        return err_set(err, -EINVAL, "'%.80s' is no mode; use volatile or kept", text);
+    return 0;
+}
+
+enum overlay_mode col_mode(sqlite3_stmt *st, int col)
+{
+    char name[16];
+    COL_TEXT(st, col, name);
+    for (size_t m = 0; m < ARRAY_SIZE(mode_names); m++)
+        if (strcmp(name, mode_names[m]) == 0)
+            return (enum overlay_mode)m;
+    return OVERLAY_KEPT; /* a CHECK constraint rules it out; kept is what loses nothing */
+}
+
+/* --- rows -------------------------------------------------------------------------------------------------------- */
+
+#define CLIENT_SELECT                                                                                                  \
+    "SELECT id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, comment, created_at FROM client"
+
+static void fill_client(sqlite3_stmt *st, void *row)
+{
+    struct client_row *cl = row;
+    cl->id = sqlite3_column_int64(st, 0);
+    COL_TEXT(st, 1, cl->name);
+    COL_TEXT(st, 2, cl->mac);
+    COL_TEXT(st, 3, cl->ip);
+    COL_TEXT(st, 4, cl->group);
+    cl->mode = col_mode(st, 5);
+    COL_TEXT(st, 6, cl->iqn);
+    COL_TEXT(st, 7, cl->chap_user);
+    COL_TEXT(st, 8, cl->chap_password);
+    COL_TEXT(st, 9, cl->comment);
+    COL_TEXT(st, 10, cl->created_at);
+}
+
+/* Everything but the password. */
+static json_t *client_json(const struct client_row *cl)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", cl->name, "mac", cl->mac, "ip", cl->ip,
+                     "group", cl->group, "mode", overlay_mode_name(cl->mode), "iqn", cl->iqn, "chap_user",
+                     cl->chap_user, "comment", audit_text(cl->comment));
+}
+
+int client_get(struct catalog *c, const char *name, struct client_row *ret, struct err *err)
+{
+    struct client_row row;
+    int r = db_one(c, CLIENT_SELECT " WHERE name = ?", ARGS(T(name)), fill_client, &row, err);
+    if (r == -ENOENT)
+        return err_set(err, r, "no client is called '%.80s'; 'diskgate client list' lists them", name);
+    if (r == 0)
+        *ret = row;
+    return r;
+}
+
+static int get_by_id(struct catalog *c, int64_t id, struct client_row *ret, struct err *err)
+{
+    int r = db_one(c, CLIENT_SELECT " WHERE id = ?", ARGS(N(id)), fill_client, ret, err);
+    if (r == -ENOENT)
+        return err_set(err, r, "the catalog holds no client with the id %lld", (long long)id);
+    return r;
+}
+
+int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n, struct err *err)
+{
+    return db_list(c, CLIENT_SELECT " ORDER BY name COLLATE NATURAL", ARGS(), fill_client, sizeof(struct client_row),
+                   (void **)ret, ret_n, err);
+}
+
+/* --- checks ------------------------------------------------------------------------------------------------------ */
+
+struct owner {
+    char name[NAME_LEN + 1];
+};
+
+static void fill_owner(sqlite3_stmt *st, void *row)
+{
+    COL_TEXT(st, 0, ((struct owner *)row)->name);
+}
+
+/* The client other than @own_id that @sql finds for @value: 0 and its name, -ENOENT when there is none. */
+static int find_owner(struct catalog *c, const char *sql, const char *value, int64_t own_id, struct owner *ret,
+                      struct err *err)
+{
+    return db_one(c, sql, ARGS(T(value), N(own_id)), fill_owner, ret, err);
+}
+
+static int check_name(struct catalog *c, const char *name, int64_t own_id, struct err *err)
+{
+    struct owner owner;
+    int r = name_check(name, "client name", err);
+    if (r == 0)
+        r = find_owner(c, "SELECT name FROM client WHERE name = ? AND id <> ?", name, own_id, &owner, err);
+    if (r == -ENOENT)
+        return 0;
+    return r < 0 ? r : err_set(err, -EEXIST, "a client called '%s' exists already; choose another name", owner.name);
+}
+
+static int check_mac(struct catalog *c, char *mac, int64_t own_id, struct err *err)
+{
+    char parsed[MAC_LEN + 1];
+    struct owner owner;
+    int r = mac_parse(mac, parsed, err);
+    if (r < 0)
+        return r;
+    strcpy(mac, parsed);
+    r = find_owner(c, "SELECT name FROM client WHERE mac = ? AND id <> ?", mac, own_id, &owner, err);
+    if (r == -ENOENT)
+        return 0;
+    return r < 0 ? r
+                 : err_set(err, -EEXIST, "MAC %s already belongs to client '%s'; change or remove that client first",
+                           mac, owner.name);
+}
+
+/* Brings the address into one spelling, so that two clients cannot have the same one. */
+static int check_ip(struct catalog *c, char *ip, size_t size, int64_t own_id, struct err *err)
+{
+    struct in6_addr addr;
+    struct owner owner;
+    if (!*ip)
+        return 0;
+    int family = strchr(ip, ':') ? AF_INET6 : AF_INET;
+    if (inet_pton(family, ip, &addr) != 1 || !inet_ntop(family, &addr, ip, (socklen_t)size))
+        return err_set(err, -EINVAL, "'%.80s' is no IP address; write it as 192.168.1.20", ip);
+    int r = find_owner(c, "SELECT name FROM client WHERE ip = ? AND id <> ?", ip, own_id, &owner, err);
+    if (r == -ENOENT)
+        return 0;
+    return r < 0 ? r
+                 : err_set(err, -EEXIST,
+                           "IP address %s already belongs to client '%s'; change or remove that client first", ip,
+                           owner.name);
+}
+
+/* All that add and set have in common; spells mac and ip in @row anew. */
+static int check_fields(struct catalog *c, struct client_row *row, struct err *err)
+{
+    int r = check_mac(c, row->mac, row->id, err);
+    if (r == 0)
+        r = check_ip(c, row->ip, sizeof(row->ip), row->id, err);
+    if (r == 0 && *row->group)
+        r = name_check(row->group, "group name", err);
+    if (r == 0)
+        r = comment_check(row->comment, err);
+    if (r == 0 && (unsigned)row->mode >= ARRAY_SIZE(mode_names))
+        r = err_set(err, -EINVAL, "the mode of client '%s' is none; use volatile or kept", row->name);
+    return r;
+}
+
+/* --- what is given at creation ----------------------------------------------------------------------------------- */
+
+/* The first of "@base", "@base@sep2", "@base@sep3", ... for which @sql finds no row. */
+static int first_free(struct catalog *c, const char *sql, const char *base, char sep, char *ret, size_t size,
+                      struct err *err)
+{
+    int64_t found;
+    for (unsigned n = 1; n < UINT32_MAX; n++) {
+        (void)snprintf(ret, size, n == 1 ? "%s" : "%s%c%u", base, sep, n);
+        int r = db_number(c, sql, ARGS(T(ret)), &found, err);
+        if (r < 0)
+            return r == -ENOENT ? 0 : r;
+    }
+    return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
+}
+
+static int give_label(struct catalog *c, struct client_row *row, struct err *err)
+{
+    char base[sizeof(row->chap_user) - SUFFIX_LEN], tag[9];
+    size_t n = 0;
+    for (; row->name[n] && n + 1 < sizeof(base); n++) {
+        char ch = row->name[n];
+        base[n] = ch == '_' ? '-' : ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
+    }
+    base[n] = 0;
+    int r = first_free(c, "SELECT id FROM client WHERE chap_user = ?", base, '-', row->chap_user,
+                       sizeof(row->chap_user), err);
+    if (r == 0)
+        r = catalog_root_tag(c, tag, err);
+    if (r == 0)
+        (void)snprintf(row->iqn, sizeof(row->iqn), IQN_PREFIX ":%s:%s", tag, row->chap_user);
+    return r;
+}
+
+static int give_overlay_dir(struct catalog *c, const char *name, char *ret, struct err *err)
+{
+    int r = first_free(c, "SELECT 1 FROM overlay_dir WHERE name = ?", name, '.', ret, OVERLAY_DIR_LEN + 1, err);
+    return r < 0 ? r : db_run(c, "INSERT INTO overlay_dir (name) VALUES (?)", ARGS(T(ret)), err);
+}
+
+static int give_secret(struct client_row *row, struct err *err)
+{
+    int r = secret_new(row->chap_password);
+    return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", row->name) : 0;
+}
+
+/* --- writers ----------------------------------------------------------------------------------------------------- */
+
+static int insert_client(struct catalog *c, struct client_row *row, struct err *err)
+{
+    char now[TIME_LEN + 1], dir[OVERLAY_DIR_LEN + 1];
+    catalog_now(now);
+    int r = give_label(c, row, err);
+    if (r == 0)
+        r = give_secret(row, err);
+    if (r == 0)
+        r = give_overlay_dir(c, row->name, dir, err);
+    if (r < 0)
+        return r;
+    return db_run(
+        c,
+        "INSERT INTO client (name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
+        " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        ARGS(T(row->name), T(row->mac), T(row->ip), T(row->group), T(overlay_mode_name(row->mode)), T(row->iqn),
+             T(row->chap_user), T(row->chap_password), T(dir), T(row->comment), T(now)),
+        err);
+}
+
+static int add_steps(struct catalog *c, struct client_row *row, struct err *err)
+{
+    struct client_row fresh = *row;
+    fresh.id = 0;
+    int r = check_name(c, fresh.name, 0, err);
+    if (r == 0)
+        r = check_fields(c, &fresh, err);
+    if (r == 0)
+        r = insert_client(c, &fresh, err);
+    if (r == 0)
+        r = client_get(c, fresh.name, &fresh, err);
+    if (r == 0)
+        r = audit_add(c, "client add", fresh.name, NULL, client_json(&fresh), err);
+    if (r == 0)
+        *row = fresh;
+    return r;
+}
+
+int client_add(struct catalog *c, struct client_row *row, struct err *err)
+{
+    return AS_WRITER(c, err, add_steps(c, row, err));
+}
+
+static int set_steps(struct catalog *c, const struct client_row *row, struct err *err)
+{
+    struct client_row before, wanted = *row, after;
+    int r = get_by_id(c, row->id, &before, err);
+    if (r == 0)
+        r = check_fields(c, &wanted, err);
+    if (r == 0)
+        r = db_run(c, "UPDATE client SET mac = ?, ip = ?, \"group\" = ?, mode = ?, comment = ? WHERE id = ?",
+                   ARGS(T(wanted.mac), T(wanted.ip), T(wanted.group), T(overlay_mode_name(wanted.mode)),
+                        T(wanted.comment), N(wanted.id)),
+                   err);
+    if (r == 0)
+        r = get_by_id(c, row->id, &after, err);
+    return r < 0 ? r : audit_add(c, "client set", before.name, client_json(&before), client_json(&after), err);
+}
+
+int client_set(struct catalog *c, const struct client_row *row, struct err *err)
+{
+    return AS_WRITER(c, err, set_steps(c, row, err));
+}
+
+static int rename_steps(struct catalog *c, const char *old, const char *name, struct err *err)
+{
+    struct client_row before, after;
+    int r = client_get(c, old, &before, err);
+    if (r == 0)
+        r = check_name(c, name, before.id, err);
+    if (r == 0)
+        r = db_run(c, "UPDATE client SET name = ? WHERE id = ?", ARGS(T(name), N(before.id)), err);
+    if (r == 0)
+        r = get_by_id(c, before.id, &after, err);
+    return r < 0 ? r : audit_add(c, "client rename", before.name, client_json(&before), client_json(&after), err);
+}
+
+int client_rename(struct catalog *c, const char *old, const char *name, struct err *err)
+{
+    return AS_WRITER(c, err, rename_steps(c, old, name, err));
+}
+
+static int remove_steps(struct catalog *c, const char *name, struct err *err)
+{
+    struct client_row row;
+    json_t *before, *links;
+    int r = client_get(c, name, &row, err);
+    if (r == 0)
+        r = links_json(c, row.id, &links, err);
+    if (r < 0)
+        return r;
+    before = client_json(&row);
+    (void)json_object_set_new(before, "links", links); /* without memory the audit row is shorter */
+    r = garbage_add(c, row.id, -1, err);
+    if (r == 0)
+        r = db_run(c, "DELETE FROM client WHERE id = ?", ARGS(N(row.id)), err);
+    if (r == 0)
+        return audit_add(c, "client remove", row.name, before, NULL, err);
+    json_decref(before);
+    return r;
+}
+
+int client_remove(struct catalog *c, const char *name, struct err *err)
+{
+    return AS_WRITER(c, err, remove_steps(c, name, err));
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of the catalog share: the open database, its statements, and the frame of a writer.
+ *
+ *   int client_rename(c, ...) { return AS_WRITER(c, err, rename_steps(c, ..., err)); }
+ *
+ *     AS_WRITER     savepoint; the steps; release, or back to the savepoint when they fail
+ *     db_run        one statement without rows
+ *     db_one        one row through a fill function, -ENOENT without a sentence when there is none
+ *     db_list       all rows into one array
+ *     audit_add     the last step of every writer
+ *
+ * (1) A writer is complete or has changed nothing, also when its caller goes on and commits after a failure.
+ * (2) SQLite may end a whole transaction by itself (disk full, I/O error): then every further writer and the commit fail.
+ *
+ * Only catalog*.c and their unit test include this header.
+ */
+#ifndef DISKGATE_CORE_CATALOG_PRIV_H
+#define DISKGATE_CORE_CATALOG_PRIV_H
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "core/catalog.h"
+
+#define CATALOG_FILE           "catalog.db"
+#define CATALOG_APPLICATION_ID 0x44476174 /* "DGat", offset 68 of the file */
+
+struct catalog {
+    sqlite3 *db;
+    enum catalog_mode mode;
+    bool is_in_transaction;
+    char path[PATH_MAX]; /* of catalog.db, for sentences */
+    char root[PATH_MAX];
+    char who[64];
+};
+
+/* --- catalog-sql.c: statements ----------------------------------------------------------------------------------- */
+
+/* What a "?" stands for; text is borrowed until the statement is done. */
+struct arg {
+    enum { ARG_END, ARG_TEXT, ARG_NUMBER, ARG_NULL } kind;
+    const char *text;
+    int64_t number;
+};
+#define T(s)      ((struct arg){.kind = ARG_TEXT, .text = (s)})
+#define N(n)      ((struct arg){.kind = ARG_NUMBER, .number = (int64_t)(n)})
+#define NIL       ((struct arg){.kind = ARG_NULL})
+#define ARGS(...) ((const struct arg[]){__VA_ARGS__ __VA_OPT__(, ){.kind = ARG_END}})
+
+/* Takes one row of a statement into the caller's struct. */
+typedef void row_fill(sqlite3_stmt *st, void *row);
+
+/* The errno that fits an SQLite result code, and a sentence that says so. */
+int db_error(struct catalog *c, int sqlite_code, struct err *err);
+
+/* Several statements without arguments or rows. */
+int db_exec(struct catalog *c, const char *sql, struct err *err);
+/* 0 or an error. A constraint that does not hold is -EINVAL: writers look for what they can name before. */
+int db_run(struct catalog *c, const char *sql, const struct arg *args, struct err *err);
+/* 0; -ENOENT without a sentence when no row comes. */
+int db_one(struct catalog *c, const char *sql, const struct arg *args, row_fill *fill, void *row, struct err *err);
+/* First column of the first row as a number; -ENOENT without a sentence. */
+int db_number(struct catalog *c, const char *sql, const struct arg *args, int64_t *ret, struct err *err);
+/* All rows, each @row_bytes. *ret is to be freed, also when there are none. */
+int db_list(struct catalog *c, const char *sql, const struct arg *args, row_fill *fill, size_t row_bytes, void **ret,
+            size_t *ret_n, struct err *err);
+
+/* Column @col as text into @buf of @size bytes; NULL becomes "". */
+void col_text(sqlite3_stmt *st, int col, char *buf, size_t size);
+#define COL_TEXT(st, col, array) col_text(st, col, array, sizeof(array))
+
+/* --- catalog.c: the frame of a writer ---------------------------------------------------------------------------- */
+
+int writer_begin(struct catalog *c, struct err *err);
+int writer_end(struct catalog *c, int r, struct err *err); /* returns @r, or the error of the end */
+
+#define AS_WRITER(c, err, steps)                                                                                       \
+    ({                                                                                                                 \
+        int as_writer_ret = writer_begin(c, err);                                                                      \
+        as_writer_ret < 0 ? as_writer_ret : writer_end(c, (steps), err);                                               \
+    })
+
+/* Time of now as the catalog stores it. @ret holds TIME_LEN + 1 bytes. */
+void catalog_now(char *ret);
+
+/* 0, or -EINVAL with a sentence: at most COMMENT_LEN bytes of UTF-8 without control characters. */
+int comment_check(const char *comment, struct err *err);
+
+/* --- catalog-schema.c: tables and migrations --------------------------------------------------------------------- */
+
+/* What leads from user_version - 1 to user_version. */
+struct schema_step {
+    int user_version;
+    const char *sql;
+};
+
+const struct schema_step *schema_steps(size_t *ret_n);
+/* Apply the steps above the stored user_version, all in one transaction of its own. */
+int schema_migrate(struct catalog *c, const struct schema_step *steps, size_t n, struct err *err);
+/* Identity, version, quick integrity check, foreign keys. *ret_version is the stored user_version, at most CATALOG_VERSION. */
+int schema_check(struct catalog *c, int *ret_version, struct err *err);
+
+/* --- catalog-audit.c --------------------------------------------------------------------------------------------- */
+
+/* Takes @before and @after (NULL: there was nothing, there is nothing), also on failure. */
+int audit_add(struct catalog *c, const char *verb, const char *object, json_t *before, json_t *after, struct err *err);
+/* A JSON string of any bytes: cut when it is long, what is no UTF-8 becomes "?". */
+json_t *audit_text(const char *text);
+/* The login that the process acts for, into @ret of @size bytes. */
+void audit_default_who(char *ret, size_t size);
+
+/* --- rows that several files need -------------------------------------------------------------------------------- */
+
+/* catalog-client.c: the mode that a column names. */
+enum overlay_mode col_mode(sqlite3_stmt *st, int col);
+
+/* catalog-link.c: {"0":"win11","1":"games@3"} into *ret, a new object. */
+int links_json(struct catalog *c, int64_t client_id, json_t **ret, struct err *err);
+
+/* catalog-link.c: note the overlay of one slot of the client (@slot < 0: of all slots) as garbage. None there is no error. */
+int garbage_add(struct catalog *c, int64_t client_id, int slot, struct err *err);
+
+#endif

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Tables of the catalog, as a list of steps, each from one user_version to the next; and what is checked at every open.
+ *
+ *   root                         one row: the tag that is part of every IQN
+ *   setting                      only what differs from the default
+ *   image 1 ---- n version       image.current is a number of its own versions; version.parent_id is a version of the same image
+ *   client 1 --- n link 1 --- 1 overlay
+ *                   |               `-> version that the overlay was made over
+ *                   `-> image, pinned version or NULL = the current one
+ *   overlay_dir                  every folder name that was ever given out
+ *   garbage                      overlays whose files may be deleted
+ *   audit                        what was changed, when and by whom
+ *
+ * (1) A step that has been released never changes; a new one is added behind it and CATALOG_VERSION counts up.
+ * (2) A version numbered n + 1 is a sealed layer: its parent_id says over what; NULL is a base.
+ * (3) Ids of clients are never given out again (AUTOINCREMENT): a client's id is the tid of its target.
+ * (4) overlay_dir names are never given out again: files of a removed client may still lie there.
+ * (5) Every table is STRICT, and what a writer checks is a constraint here too.
+ */
+#include "core/catalog-priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util.h"
+
+/* A name as name_check() accepts it. */
+#define IS_NAME(col)                                                                                                   \
+    "CHECK (length(" col ") BETWEEN 1 AND 63 AND " col " GLOB '[A-Za-z0-9]*'"                                          \
+    " AND " col " NOT GLOB '*[^A-Za-z0-9._-]*')"
+#define IS_BOOL(col)     "CHECK (" col " IN (0, 1))"
+#define FITS(col, bytes) "CHECK (length(CAST(" col " AS BLOB)) <= " bytes ")"
+#define HEX              "[0-9a-f]"
+#define IS_MAC(col)      "CHECK (" col " GLOB '" HEX HEX ":" HEX HEX ":" HEX HEX ":" HEX HEX ":" HEX HEX ":" HEX HEX "')"
+
+static const char version_1[] =
+    "CREATE TABLE root ("
+    "  id INTEGER PRIMARY KEY CHECK (id = 1),"
+    "  tag TEXT NOT NULL CHECK (length(tag) = 8 AND tag NOT GLOB '*[^0-9a-f]*'),"
+    "  created_at TEXT NOT NULL " FITS(
+        "created_at",
+        "23") ") STRICT;"
+
+              "CREATE TABLE setting ("
+              "  key TEXT PRIMARY KEY,"
+              "  value TEXT NOT NULL " FITS(
+                  "value",
+                  "255") ") STRICT;"
+
+                         "CREATE TABLE image ("
+                         "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                         "  name TEXT NOT NULL COLLATE NOCASE UNIQUE " IS_NAME(
+                             "name") ","
+                                     "  is_data INTEGER NOT NULL " IS_BOOL(
+                                         "is_data") ","
+                                                    "  current INTEGER NOT NULL,"
+                                                    "  comment TEXT NOT NULL " FITS(
+                                                        "comment",
+                                                        "255") ","
+                                                               "  created_at TEXT NOT NULL " FITS(
+                                                                   "created_at",
+                                                                   "23") ","
+                                                                         "  FOREIGN KEY (id, current) REFERENCES "
+                                                                         "version (image_id, number) DEFERRABLE "
+                                                                         "INITIALLY DEFERRED) STRICT;"
+
+                                                                         "CREATE TABLE version ("
+                                                                         "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                                                         "  image_id INTEGER NOT NULL REFERENCES image "
+                                                                         "(id),"
+                                                                         "  number INTEGER NOT NULL CHECK (number "
+                                                                         "BETWEEN 1 AND 4294967295),"
+                                                                         "  parent_id INTEGER CHECK (parent_id <> id),"
+                                                                         "  format TEXT NOT NULL CHECK (length(format) "
+                                                                         "BETWEEN 1 AND 15 AND format NOT GLOB "
+                                                                         "'*[^a-z0-9]*'),"
+                                                                         "  path TEXT NOT NULL CHECK (path <> "
+                                                                         "'') " FITS(
+                                                                             "path",
+                                                                             "4095") ","
+                                                                                     "  is_adopted INTEGER NOT "
+                                                                                     "NULL " IS_BOOL("is_adopted") ","
+                                                                                                                   "  "
+                                                                                                                   "siz"
+                                                                                                                   "e_"
+                                                                                                                   "byt"
+                                                                                                                   "es "
+                                                                                                                   "INT"
+                                                                                                                   "EGE"
+                                                                                                                   "R "
+                                                                                                                   "NOT"
+                                                                                                                   " NU"
+                                                                                                                   "LL "
+                                                                                                                   "CHE"
+                                                                                                                   "CK "
+                                                                                                                   "(si"
+                                                                                                                   "ze_"
+                                                                                                                   "byt"
+                                                                                                                   "es "
+                                                                                                                   "> "
+                                                                                                                   "0 "
+                                                                                                                   "AND"
+                                                                                                                   " si"
+                                                                                                                   "ze_"
+                                                                                                                   "byt"
+                                                                                                                   "es "
+                                                                                                                   "% "
+                                                                                                                   "512"
+                                                                                                                   " = "
+                                                                                                                   "0),"
+                                                                                                                   "  "
+                                                                                                                   "fil"
+                                                                                                                   "e_"
+                                                                                                                   "byt"
+                                                                                                                   "es "
+                                                                                                                   "INT"
+                                                                                                                   "EGE"
+                                                                                                                   "R "
+                                                                                                                   "NOT"
+                                                                                                                   " NU"
+                                                                                                                   "LL "
+                                                                                                                   "CHE"
+                                                                                                                   "CK "
+                                                                                                                   "(fi"
+                                                                                                                   "le_"
+                                                                                                                   "byt"
+                                                                                                                   "es "
+                                                                                                                   ">= "
+                                                                                                                   "0),"
+                                                                                                                   "  "
+                                                                                                                   "mti"
+                                                                                                                   "me_"
+                                                                                                                   "ns "
+                                                                                                                   "INT"
+                                                                                                                   "EGE"
+                                                                                                                   "R "
+                                                                                                                   "NOT"
+                                                                                                                   " NU"
+                                                                                                                   "LL,"
+                                                                                                                   "  "
+                                                                                                                   "ide"
+                                                                                                                   "nti"
+                                                                                                                   "ty "
+                                                                                                                   "TEX"
+                                                                                                                   "T "
+                                                                                                                   "NOT"
+                                                                                                                   " NU"
+                                                                                                                   "LL "
+                                                                                                                   "CHE"
+                                                                                                                   "CK "
+                                                                                                                   "(id"
+                                                                                                                   "ent"
+                                                                                                                   "ity"
+                                                                                                                   " <>"
+                                                                                                                   " ''"
+                                                                                                                   ")"
+                                                                                                                   " " FITS("identity", "79") ","
+                                                                                                                                              "  full_hash TEXT NOT NULL " FITS("full_hash", "63") ","
+                                                                                                                                                                                                   "  comment TEXT NOT NULL " FITS("comment", "255") ","
+                                                                                                                                                                                                                                                     "  created_at TEXT NOT NULL " FITS("created_at", "23") ","
+                                                                                                                                                                                                                                                                                                            "  UNIQUE (image_id, number),"
+                                                                                                                                                                                                                                                                                                            "  UNIQUE (id, image_id),"
+                                                                                                                                                                                                                                                                                                            "  FOREIGN KEY (parent_id, image_id) REFERENCES version (id, image_id)) STRICT;"
+                                                                                                                                                                                                                                                                                                            "CREATE INDEX version_parent ON version (parent_id, image_id);"
+
+                                                                                                                                                                                                                                                                                                            "CREATE TABLE overlay_dir ("
+                                                                                                                                                                                                                                                                                                            "  name TEXT PRIMARY KEY COLLATE NOCASE CHECK (name GLOB '[A-Za-z0-9]*' AND name NOT GLOB '*[^A-Za-z0-9._-]*')"
+                                                                                                                                                                                                                                                                                                            "  " FITS(
+                                                                                                                                                                                                                                                                                                                "name",
+                                                                                                                                                                                                                                                                                                                "79") ") STRICT;"
+
+                                                                                                                                                                                                                                                                                                                      "CREATE TABLE client ("
+                                                                                                                                                                                                                                                                                                                      "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                                                                                                                                                                                                                                                                                                      "  name TEXT NOT NULL COLLATE NOCASE UNIQUE " IS_NAME("name") ","
+                                                                                                                                                                                                                                                                                                                                                                                    "  mac TEXT NOT NULL UNIQUE " IS_MAC(
+                                                                                                                                                                                                                                                                                                                                                                                        "mac") ","
+                                                                                                                                                                                                                                                                                                                                                                                               "  ip TEXT NOT NULL " FITS(
+                                                                                                                                                                                                                                                                                                                                                                                                   "ip", "45") ","
+                                                                                                                                                                                                                                                                                                                                                                                                               "  \"group\" TEXT NOT NULL COLLATE NOCASE " FITS("\"group\"", "63") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "  mode TEXT NOT NULL CHECK (mode IN ('volatile', 'kept', 'super')),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                   "  iqn TEXT NOT NULL UNIQUE CHECK (iqn GLOB 'iqn.*') " FITS("iqn",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "223") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  chap_user TEXT NOT NULL UNIQUE CHECK (chap_user <> '') " FITS(
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          "chap_user",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          "63") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  chap_password TEXT NOT NULL CHECK (length(chap_password) BETWEEN 12 AND 16),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  overlay_dir TEXT NOT NULL COLLATE NOCASE UNIQUE REFERENCES overlay_dir (name),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  comment TEXT NOT NULL " FITS("comment",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "255") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  created_at TEXT NOT NULL " FITS(
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                           "created_at", "23") ") STRICT;"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "CREATE UNIQUE INDEX client_ip ON client (ip) WHERE ip <> '';"
+
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "CREATE TABLE link ("
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  client_id INTEGER NOT NULL REFERENCES client (id) ON DELETE CASCADE,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  slot INTEGER NOT NULL CHECK (slot BETWEEN 0 AND 15),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  image_id INTEGER NOT NULL REFERENCES image (id),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  pinned INTEGER,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  UNIQUE (client_id, slot),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  FOREIGN KEY (image_id, pinned) REFERENCES version (image_id, number)) STRICT;"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "CREATE INDEX link_image ON link (image_id, pinned);"
+
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "CREATE TABLE overlay ("
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  link_id INTEGER PRIMARY KEY REFERENCES link (id) ON DELETE CASCADE,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  version_id INTEGER NOT NULL REFERENCES version (id),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                               "  created_at TEXT NOT NULL " FITS("created_at", "23") ") STRICT;"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "CREATE INDEX overlay_version ON overlay (version_id);"
+
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "CREATE TABLE garbage ("
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  id INTEGER PRIMARY KEY,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  overlay_dir TEXT NOT NULL COLLATE NOCASE REFERENCES overlay_dir (name),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  slot INTEGER NOT NULL CHECK (slot BETWEEN 0 AND 15),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  uuid TEXT NOT NULL CHECK (length(uuid) = 36),"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                      "  created_at TEXT NOT NULL " FITS(
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          "created_at",
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                          "23") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  UNIQUE (overlay_dir, slot, uuid)) STRICT;"
+
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "CREATE TABLE audit ("
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                "  at TEXT NOT NULL " FITS("at", "23") ","
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  who TEXT NOT NULL,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  verb TEXT NOT NULL,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  object TEXT NOT NULL,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  before TEXT NOT NULL,"
+                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                       "  after TEXT NOT NULL) STRICT;";
+
+static const struct schema_step steps_of_catalog[] = {
+    {1, version_1},
+};
+static_assert(ARRAY_SIZE(steps_of_catalog) == CATALOG_VERSION, "one step for each user_version");
+
+const struct schema_step *schema_steps(size_t *ret_n)
+{
+    *ret_n = ARRAY_SIZE(steps_of_catalog);
+    return steps_of_catalog;
+}
+
+/* The steps above the version found now that the write lock is held: another program may have migrated a moment ago. */
+static int migrate_locked(struct catalog *c, const struct schema_step *steps, size_t n, struct err *err)
+{
+    int64_t version;
+    int r = db_number(c, "PRAGMA user_version", ARGS(), &version, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        char pragma[48];
+        if (steps[i].user_version <= version)
+            continue;
+        (void)snprintf(pragma, sizeof(pragma), "PRAGMA user_version = %d", steps[i].user_version);
+        r = db_exec(c, steps[i].sql, err);
+        if (r == 0)
+            r = db_exec(c, pragma, err);
+        if (r < 0)
+            return err_prefix(err, r, "cannot bring the catalog to version %d", steps[i].user_version);
+    }
+    return r;
+}
+
+int schema_migrate(struct catalog *c, const struct schema_step *steps, size_t n, struct err *err)
+{
+    int r = db_exec(c, "BEGIN IMMEDIATE", err);
+    if (r < 0)
+        return r;
+    r = migrate_locked(c, steps, n, err);
+    if (r == 0)
+        r = db_exec(c, "COMMIT", err);
+    if (r < 0 && !sqlite3_get_autocommit(c->db))
+        (void)db_exec(c, "ROLLBACK", NULL); /* the failure that is reported came before */
+    return r;
+}
+
+/* --- checks at open ---------------------------------------------------------------------------------------------- */
+
+static int check_version(struct catalog *c, int *ret, struct err *err)
+{
+    int64_t id = 0, version = 0;
+    int r = db_number(c, "PRAGMA application_id", ARGS(), &id, err);
+    if (r == 0)
+        r = db_number(c, "PRAGMA user_version", ARGS(), &version, err);
+    if (r < 0)
+        return r;
+    if (id != CATALOG_APPLICATION_ID)
+        return err_set(err, -EBADMSG, "'%.500s' is a database of another program, not a Diskgate catalog", c->path);
+    if (version > CATALOG_VERSION)
+        return err_set(err, -EOPNOTSUPP,
+                       "catalog '%.500s' has version %lld and this Diskgate knows versions up to %d; install the newer "
+                       "Diskgate that made it",
+                       c->path, (long long)version, CATALOG_VERSION);
+    if (version < 1)
+        return err_set(err, -EBADMSG, "catalog '%.500s' has the impossible version %lld; put a good copy of it back",
+                       c->path, (long long)version);
+    *ret = (int)version;
+    return 0;
+}
+
+struct text_row {
+    char text[200];
+};
+
+static void fill_text(sqlite3_stmt *st, void *row)
+{
+    COL_TEXT(st, 0, ((struct text_row *)row)->text);
+}
+
+static int check_pages(struct catalog *c, struct err *err)
+{
+    struct text_row row = {""};
+    int r = db_one(c, "PRAGMA quick_check(1)", ARGS(), fill_text, &row, err);
+    if (r < 0 || strcmp(row.text, "ok") == 0)
+        return r;
+    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (%s); put a good copy of it back", c->path, row.text);
+}
+
+static int check_references(struct catalog *c, struct err *err)
+{
+    struct text_row row;
+    int r = db_one(c,
+                   "SELECT \"table\" || ' row ' || ifnull(rowid, '?') || ' refers to a missing ' || parent"
+                   " FROM pragma_foreign_key_check LIMIT 1",
+                   ARGS(), fill_text, &row, err);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return r;
+    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (%s); put a good copy of it back", c->path, row.text);
+}
+
+int schema_check(struct catalog *c, int *ret_version, struct err *err)
+{
+    int version = 0;
+    int r = check_version(c, &version, err);
+    if (r == 0)
+        r = check_pages(c, err);
+    if (r == 0)
+        r = check_references(c, err);
+    if (r == 0)
+        *ret_version = version;
+    return r;
+}
