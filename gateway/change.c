@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The frame of every verb; see change.h. */
+#include "gateway/change.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/ctl.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/service.h"
+
+void warn_line(const char *fmt, ...)
+{
+    char text[1100];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut sentence is still a sentence */
+    va_end(ap);
+    _cleanup_free_ char *shown = out_visible(text);
+    (void)fprintf(stderr, "diskgate: %s\n", shown ? shown : text); /* nobody to tell when stderr is gone */
+}
+
+/* Is there a root, and may the caller do this to it? Says what SQLite could only say in its own words. */
+static int check_root(const struct cmd *cmd, bool is_writing, struct err *err)
+{
+    char db[PATH_MAX];
+    int r = root_path(cmd->root, "catalog.db", db, err);
+    if (r < 0)
+        return r;
+    if (access(db, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(
+            err, -ENOENT,
+            "there is no Diskgate root at '%s': make one with 'diskgate --root %s init', or name another with --root",
+            cmd->root, cmd->root);
+    if (geteuid() == 0)
+        return 0;
+    if (access(db, is_writing ? R_OK | W_OK : R_OK) < 0 || (is_writing && access(cmd->root, W_OK) < 0))
+        return err_set(err, -EACCES, "'%s %s' on '%s' must be run as root (try sudo)",
+                       *cmd->verb->noun ? cmd->verb->noun : "diskgate", cmd->verb->name, cmd->root);
+    return 0;
+}
+
+int read_open(struct cmd *cmd, struct catalog **ret, struct err *err)
+{
+    int r = check_root(cmd, false, err);
+    return r < 0 ? r : catalog_open(cmd->root, CATALOG_READ, ret, err);
+}
+
+int change_open(struct cmd *cmd, struct catalog **ret, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    int r = check_root(cmd, true, err);
+    if (r == 0)
+        r = catalog_open(cmd->root, CATALOG_WRITE, &c, err);
+    if (r == 0)
+        r = catalog_begin(c, err);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(c);
+    return 0;
+}
+
+void report_print(struct cmd *cmd, json_t *report, bool with_changes)
+{
+    json_t *row, *problems = json_object_get(report, "problems"), *changes = json_object_get(report, "changes");
+    size_t i;
+    json_array_foreach(problems, i, row) warn_line("%s: %s", json_string_value(json_object_get(row, "what")) ?: "?",
+                                                   json_string_value(json_object_get(row, "problem")) ?: "?");
+    if (with_changes)
+        json_array_foreach(changes, i, row) out_line(&cmd->out, "%s", json_string_value(row) ?: "?");
+    out_set(&cmd->out, "changes", changes ? json_incref(changes) : json_array());
+    out_set(&cmd->out, "problems", problems ? json_incref(problems) : json_array());
+}
+
+/* Is @thing ("client pc1") among the problems, whole or in part ("client pc1 slot 0")? */
+static bool is_troubled(json_t *report, const char *thing)
+{
+    json_t *row;
+    size_t i, len = strlen(thing);
+    json_array_foreach(json_object_get(report, "problems"), i, row)
+    {
+        const char *what = json_string_value(json_object_get(row, "what"));
+        if (what && strncasecmp(what, thing, len) == 0 && (!what[len] || what[len] == ' '))
+            return true;
+    }
+    return false;
+}
+
+/* The running half follows the catalog. Returns an exit status: the change itself is made. */
+static int follow(struct cmd *cmd, struct catalog *c, const char *thing)
+{
+    struct err err = {0};
+    _cleanup_json_ json_t *report = NULL;
+    if (!service_is_up(cmd->root))
+        return EXIT_DONE;
+    int r = service_sync(cmd->root, c, &report, &err);
+    if (r < 0 && r != -EREMOTEIO) {
+        warn_line("the change is stored, but what is running could not follow it: %s; then run 'diskgate target sync'",
+                  err.msg);
+        return EXIT_FAILED;
+    }
+    report_print(cmd, report, cmd->is_verbose);
+    return is_troubled(report, thing) ? EXIT_FAILED : EXIT_DONE;
+}
+
+int change_done(struct cmd *cmd, struct catalog *c, const char *thing, struct err *err, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap); /* names are short */
+    va_end(ap);
+    int r = 0, status = EXIT_DONE;
+    if (cmd->is_dry_run)
+        catalog_rollback(c);
+    else
+        r = catalog_commit(c, err);
+    if (r < 0)
+        return r;
+    if (!cmd->is_quiet)
+        out_line(&cmd->out, "%s%s", text, cmd->is_dry_run ? " (dry run: nothing was changed)" : "");
+    out_set(&cmd->out, "message", out_string(text));
+    out_set(&cmd->out, "is_dry_run", json_boolean(cmd->is_dry_run));
+    if (!cmd->is_dry_run)
+        status = follow(cmd, c, thing);
+    return status;
+}
+
+int comment_parse(const char *text, char *ret, struct err *err)
+{
+    if (!text)
+        text = "";
+    size_t len = strlen(text);
+    if (len > COMMENT_LEN)
+        return err_set(err, -EINVAL, "the comment is %zu bytes long, at most %d are kept", len, COMMENT_LEN);
+    _cleanup_json_ json_t *utf8 = json_string(text);
+    if (!utf8)
+        return err_set(err, -EINVAL, "the comment is not valid UTF-8 text");
+    memcpy(ret, text, len + 1);
+    return 0;
+}
+
+int slot_parse(const char *text, uint32_t *ret, struct err *err)
+{
+    char *end;
+    *ret = 0;
+    if (!text)
+        return 0;
+    unsigned long n = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || n > SLOT_MAX)
+        return err_set(err, -EINVAL, "slot '%s' must be a number from 0 to %d", text, SLOT_MAX);
+    *ret = (uint32_t)n;
+    return 0;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* `image add`: a file becomes version 1 of an image.
+ *
+ * The file is opened read-only and no lock is kept on it: adoption is a row in the catalog. With --copy the copy comes first and the row
+ * second, and a failure or an interrupt removes the copy again, so there is never a row without its file.
+ */
+#include "gateway/cmd-image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/catalog.h"
+#include "core/image.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/change.h"
+#include "gateway/cmd.h"
+#include "gateway/copy.h"
+#include "gateway/inventory.h"
+
+struct adding {
+    char path[PATH_MAX]; /* the file, real path */
+    int fd;
+    struct stat st;
+    struct image_info info;
+    struct image_row image;
+    struct version_row version;
+};
+
+static int open_file(struct cmd *cmd, const char *file, struct adding *a, struct err *err)
+{
+    char mnt[PATH_MAX];
+    if (!realpath(file, a->path))
+        return err_sys(err, -errno, "cannot find the image file '%s'", file);
+    int r = root_path(cmd->root, "run/mnt", mnt, err);
+    if (r < 0)
+        return r;
+    size_t len = strlen(mnt);
+    if (strncmp(a->path, mnt, len) == 0 && (a->path[len] == '/' || !a->path[len]))
+        return err_set(err, -EINVAL,
+                       "'%s' is a view that Diskgate itself makes: add the file that the image was made from", a->path);
+    a->fd = open(a->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (a->fd < 0 || fstat(a->fd, &a->st) < 0)
+        return err_sys(err, -errno, "cannot open the image file '%s'", a->path);
+    return 0;
+}
+
+static int check_format(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    enum image_format want;
+    const char *text = cmd_option(cmd, "format");
+    int r = image_probe(a->fd, a->path, &a->info, err);
+    if (r == 0 && text)
+        r = image_format_parse(text, &want, err);
+    if (r < 0 || !text || want == a->info.format)
+        return r;
+    return err_set(err, -EINVAL, "'%s' is in the format %s, not %s: leave --format away, or name the right file",
+                   a->path, image_format_name(a->info.format), text);
+}
+
+static bool is_same_file(struct cmd *cmd, const struct version_row *v, const struct adding *a)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct err err;
+    if (version_path(cmd->root, v, path, &err) < 0)
+        return false;
+    if (strcmp(path, a->path) == 0)
+        return true;
+    return stat(path, &st) == 0 && st.st_dev == a->st.st_dev && st.st_ino == a->st.st_ino;
+}
+
+/* Refuse what is an image already; warn about the same content in another file. */
+static int check_known(struct cmd *cmd, struct catalog *c, const struct adding *a, struct err *err)
+{
+    _cleanup_free_ struct version_row *rows = NULL;
+    size_t n = 0;
+    int r = version_list(c, NULL, &rows, &n, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        bool is_same = is_same_file(cmd, &rows[i], a);
+        if (is_same && !cmd_has(cmd, "copy"))
+            return err_set(err, -EEXIST,
+                           "'%s' is the image '%s' (version %u) already: link clients to that one, or use --copy",
+                           a->path, rows[i].image, rows[i].number);
+        if (strcmp(rows[i].identity, a->version.identity) == 0)
+            warn_line("warning: '%s' has the same content as the image '%s' (version %u)", a->path, rows[i].image,
+                      rows[i].number);
+    }
+    return r;
+}
+
+static void fill_row(struct adding *a, const struct image_info *info, const char *path, bool is_adopted)
+{
+    struct version_row *v = &a->version;
+    (void)snprintf(v->format, sizeof(v->format), "%s", image_format_name(info->format));
+    (void)snprintf(v->path, sizeof(v->path), "%s", path);
+    v->is_adopted = is_adopted;
+    v->size_bytes = info->size_bytes;
+    v->file_bytes = info->file_bytes;
+    v->mtime_ns = info->mtime_ns;
+}
+
+/* The copy must be what the file was when it was looked at: an image that is written to meanwhile would be neither old nor new. */
+static int check_copy(const struct adding *a, const char *root, const char *rel, struct image_info *ret,
+                      struct err *err)
+{
+    char path[PATH_MAX], identity[IDENTITY_LEN + 1];
+    struct stat st;
+    int r = root_path(root, rel, path, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(a->fd, &st) < 0)
+        return err_sys(err, -errno, "cannot read the copy '%s'", path);
+    r = image_probe(fd, path, ret, err);
+    if (r == 0)
+        r = image_identity(fd, ret, identity, err);
+    if (r < 0)
+        return r;
+    if (strcmp(identity, a->version.identity) != 0 || st.st_mtim.tv_sec != a->st.st_mtim.tv_sec ||
+        st.st_mtim.tv_nsec != a->st.st_mtim.tv_nsec || st.st_size != a->st.st_size)
+        return err_set(err, -ESTALE, "'%s' was written to while it was copied: stop what writes to it and try again",
+                       a->path);
+    return 0;
+}
+
+/* Copy, then take the copy into the row. On failure no copy is left. @ret_rel is empty where nothing was copied. */
+static int make_copy(struct cmd *cmd, struct adding *a, char *ret_rel, struct err *err)
+{
+    struct progress p;
+    struct image_info info;
+    progress_init(&p, "copying", cmd->is_quiet);
+    int r = image_copy(cmd->root, a->image.name, a->fd, a->info.data_bytes, &p, ret_rel, err);
+    if (r < 0) {
+        ret_rel[0] = 0;
+        return r;
+    }
+    r = check_copy(a, cmd->root, ret_rel, &info, err);
+    if (r == 0)
+        fill_row(a, &info, ret_rel, false);
+    return r;
+}
+
+static int store(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    char thing[NAME_LEN + 16], size[32];
+    int r = change_open(cmd, &c, err);
+    if (r == 0 && !cmd_has(cmd, "copy"))
+        r = check_known(cmd, c, a, err); /* again, now that nobody else can add */
+    if (r == 0)
+        r = image_add(c, &a->image, &a->version, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(thing, sizeof(thing), "image %s", a->image.name);
+    size_text(a->version.size_bytes, size);
+    r = change_done(cmd, c, thing, err, "image '%s' was added: version 1, %s, %s, %s", a->image.name, a->version.format,
+                    size, a->version.is_adopted ? "adopted where it lies" : "copied into the root");
+    if (r == EXIT_DONE && cmd->is_json && !cmd->is_dry_run)
+        r = image_print(cmd, c, a->image.name, err);
+    return r;
+}
+
+/* Early answers, before a long copy: name, format, content. */
+static int prepare(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    struct image_row old;
+    const char *name = cmd_arg(cmd, 0);
+    int r = name_check(name, "image name", err);
+    if (r == 0)
+        r = comment_parse(cmd_option(cmd, "comment"), a->image.comment, err);
+    if (r == 0)
+        r = read_open(cmd, &c, err);
+    if (r == 0 && image_get(c, name, &old, NULL) == 0)
+        r = err_set(err, -EEXIST, "there is an image '%s' already: choose another name", old.name);
+    if (r == 0)
+        r = open_file(cmd, cmd_arg(cmd, 1), a, err);
+    if (r == 0)
+        r = check_format(cmd, a, err);
+    if (r == 0)
+        r = image_identity(a->fd, &a->info, a->version.identity, err);
+    if (r == 0 && cmd_has(cmd, "copy"))
+        r = check_known(cmd, c, a, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(a->image.name, sizeof(a->image.name), "%s", name);
+    (void)snprintf(a->version.comment, sizeof(a->version.comment), "%s", a->image.comment);
+    a->image.is_data = cmd_has(cmd, "data");
+    fill_row(a, &a->info, a->path, true);
+    return 0;
+}
+
+static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    int r = prepare(cmd, a, err);
+    if (r < 0)
+        return r;
+    if (a->info.note[0])
+        warn_line("note: %s", a->info.note);
+    if (!cmd_has(cmd, "copy") || cmd->is_dry_run)
+        return store(cmd, a, err);
+    char rel[PATH_MAX] = "";
+    sigset_t old;
+    interrupts_hold(&old);
+    r = make_copy(cmd, a, rel, err);
+    if (r == 0)
+        r = store(cmd, a, err);
+    if (r < 0 && rel[0])
+        (void)image_copy_remove(cmd->root, rel); /* the failure that is reported came before */
+    interrupts_release(&old);
+    return r;
+}
+
+static int run_add(struct cmd *cmd, struct err *err)
+{
+    struct adding *a = calloc(1, sizeof(*a));
+    if (!a)
+        return err_set(err, -ENOMEM, "memory is out");
+    a->fd = -1;
+    int r = add_file(cmd, a, err);
+    closep(&a->fd);
+    free(a);
+    return r;
+}
+
+static const struct option_def add_options[] = {
+    {"copy", 0, NULL, "put a copy into the root (a reflink where the file system can)"},
+    {"format", 0, "F", "refuse the file unless it is in the format F: raw, vhd"},
+    {"data", 0, NULL, "a data disk, not bootable: for slots 1 and up"},
+    {"comment", 'm', "TEXT", "a comment that lists show"},
+    {0}};
+
+const struct verb cmd_image_add_verbs[] = {
+    {"image", "add", "NAME FILE", "Add the image FILE where it lies",
+     "The file is opened read-only and never written to. What it really is decides its format, not its name.",
+     add_options, run_add, VERB_DRY_RUN},
+    {0},
+};

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* `image check`: what the files of an image are now, against what was recorded about them. One finding for each version:
+ *
+ *   ok        format, size, identity and full hash fit (the full hash is recorded where there was none)
+ *   missing   no file at its path
+ *   changed   something differs; or only the time does, and no full hash can tell that the content does not
+ *
+ * With --accept a changed content becomes the image's content. Volatile and empty overlays over it begin anew; kept ones that hold
+ * data lie on something that is gone, so that takes --force.
+ */
+#include "gateway/cmd-image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/catalog.h"
+#include "core/ctl.h"
+#include "core/part.h"
+#include "core/util.h"
+#include "gateway/change.h"
+#include "gateway/cmd.h"
+#include "gateway/inventory.h"
+#include "gateway/progress.h"
+
+/* --- one file ---------------------------------------------------------------------------------------------------- */
+
+struct finding {
+    const char *state;    /* "ok", "missing", "changed" */
+    char sentence[1024];  /* what is wrong, empty when ok */
+    bool is_to_record;    /* the row below differs from the catalog's and is proven */
+    bool is_acceptable;   /* changed, and the row below can become the image's content */
+    struct version_row v; /* as the file is now */
+    json_t *parts;
+};
+
+static int finding_set(struct finding *f, const char *state, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static int finding_set(struct finding *f, const char *state, const char *fmt, ...)
+{
+    va_list ap;
+    f->state = state;
+    va_start(ap, fmt);
+    (void)vsnprintf(f->sentence, sizeof(f->sentence), fmt, ap); /* a cut sentence is still a sentence */
+    va_end(ap);
+    return 0;
+}
+
+static int read_fd(void *arg, void *buf, size_t len, uint64_t off)
+{
+    const struct image_info *info = ((void **)arg)[1];
+    int fd = *(int *)((void **)arg)[0];
+    size_t have = off < info->data_bytes ? MIN(len, info->data_bytes - off) : 0;
+    memset((char *)buf + have, 0, len - have); /* the padding of the last sector */
+    return have ? pread_full(fd, buf, have, off) : 0;
+}
+
+static json_t *parts_json(int fd, const struct image_info *info, char *ret_table, struct err *err)
+{
+    _cleanup_free_ struct part *parts = calloc(PART_MAX, sizeof(*parts));
+    json_t *list = json_array();
+    void *arg[2] = {&fd, (void *)info};
+    size_t n = 0;
+    if (!parts || part_list(read_fd, arg, info->size_bytes, parts, &n, ret_table, err) < 0)
+        n = 0;
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(
+            list, json_pack("{s:I, s:I, s:I, s:s, s:o, s:b}", "partition", (json_int_t)parts[i].number, "offset_bytes",
+                            (json_int_t)parts[i].off, "size_bytes", (json_int_t)parts[i].len, "type", parts[i].type,
+                            "name", out_string(parts[i].name), "is_outside", parts[i].is_outside));
+    return list;
+}
+
+int image_hash_shown(struct cmd *cmd, int fd, const struct image_info *info, char *ret, struct err *err)
+{
+    struct progress p;
+    progress_init(&p, "reading", cmd->is_quiet);
+    int r = image_full_hash(fd, info, ret, progress_callback, &p, err);
+    progress_finish(&p);
+    return r;
+}
+
+/* The file did not change while it was read. */
+static bool is_still(int fd, const struct image_info *info)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && (uint64_t)st.st_size == info->file_bytes &&
+           (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == info->mtime_ns;
+}
+
+/* Identity, time and full hash of a file whose format and size fit; fills @f. */
+static int judge_content(struct cmd *cmd, int fd, const struct image_info *info, const struct version_row *v,
+                         struct finding *f, struct err *err)
+{
+    int r = image_identity(fd, info, f->v.identity, err);
+    bool is_other = r == 0 && strcmp(f->v.identity, v->identity) != 0, is_touched = info->mtime_ns != v->mtime_ns;
+    f->v.mtime_ns = info->mtime_ns;
+    f->v.full_hash[0] = 0;
+    if (r == 0 && !cmd_has(cmd, "quick"))
+        r = image_hash_shown(cmd, fd, info, f->v.full_hash, err);
+    if (r < 0)
+        return r;
+    if (!is_still(fd, info))
+        return finding_set(f, "changed", "the file is being written to right now: stop what writes to it");
+    bool is_known = v->full_hash[0] && f->v.full_hash[0];
+    bool is_equal = is_known && strcmp(v->full_hash, f->v.full_hash) == 0;
+    f->is_acceptable = !cmd_has(cmd, "quick");
+    if (is_other || (is_known && !is_equal))
+        return finding_set(f, "changed", "its content is not what was recorded");
+    if (is_touched && !is_known)
+        return finding_set(f, "changed",
+                           v->full_hash[0]
+                               ? "it was written to since it was recorded; without --quick the full hash tells "
+                                 "whether its content is the same"
+                               : "it was written to since it was recorded, and no full hash was recorded that "
+                                 "could tell whether its content is the same");
+    f->is_acceptable = false;
+    f->is_to_record = f->v.full_hash[0] && (is_touched || !is_known);
+    return finding_set(f, "ok", "%s", "");
+}
+
+/* Look at the file of version @v. A damaged or missing file is a finding, not an error. */
+static int judge(struct cmd *cmd, const struct version_row *v, struct finding *f, struct err *err)
+{
+    char path[PATH_MAX], table[8] = "";
+    struct image_info info;
+    struct err why = {0};
+    f->v = *v;
+    int r = version_path(cmd->root, v, path, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return finding_set(f, "missing", "there is no file '%s': 'diskgate image repair --search DIR' finds it again",
+                           path);
+    if (fd < 0)
+        return err_sys(err, -errno, "cannot open '%s'", path);
+    if (image_probe(fd, path, &info, &why) < 0)
+        return finding_set(f, "changed", "%s", why.msg);
+    if (strcmp(image_format_name(info.format), v->format) != 0)
+        return finding_set(f, "changed", "it is in the format %s now and was %s", image_format_name(info.format),
+                           v->format);
+    if (info.size_bytes != v->size_bytes || info.file_bytes != v->file_bytes)
+        return finding_set(f, "changed", "the file has %llu bytes now and had %llu",
+                           (unsigned long long)info.file_bytes, (unsigned long long)v->file_bytes);
+    r = judge_content(cmd, fd, &info, v, f, err);
+    if (r == 0)
+        f->parts = parts_json(fd, &info, table, NULL);
+    return r;
+}
+
+/* --- check ------------------------------------------------------------------------------------------------------- */
+
+static const struct column check_columns[] = {{"image", "IMAGE", COL_TEXT},   {"version", "VERSION", COL_NUMBER},
+                                              {"state", "STATE", COL_TEXT},   {"path", "PATH", COL_TEXT},
+                                              {"full_hash", NULL, COL_TEXT},  {"problem", "PROBLEM", COL_TEXT},
+                                              {"partitions", NULL, COL_JSON}, {0}};
+
+static const struct column part_columns[] = {{"partition", "PARTITION", COL_NUMBER},
+                                             {"offset_bytes", "OFFSET", COL_SIZE},
+                                             {"size_bytes", "SIZE", COL_SIZE},
+                                             {"type", "TYPE", COL_TEXT},
+                                             {"name", "NAME", COL_TEXT},
+                                             {"is_outside", "OUTSIDE", COL_YES},
+                                             {0}};
+
+/* Refuse to take new content into a version under clients that run from it, or under kept overlays with data (unless forced).
+ * Volatile and empty overlays over it begin anew. */
+static int clear_overlays(struct cmd *cmd, struct catalog *c, const struct version_row *v, struct err *err)
+{
+    _cleanup_free_ struct view_row *views = NULL;
+    size_t n = 0;
+    int r = view_list(c, NULL, &views, &n, err);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        uint64_t kept = 0;
+        char size[32];
+        if (views[i].version_id != v->id)
+            continue;
+        r = refuse_if_online(cmd->root, c, views[i].client, "accepting other content", err);
+        if (r < 0)
+            return err_set(err, -EBUSY, "client '%s' is running from image '%s' now: shut it down first",
+                           views[i].client, v->image);
+        r = kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
+        if (r < 0)
+            return r;
+        size_text(kept, size);
+        if (kept && !cmd_has(cmd, "force"))
+            return err_set(err, -EBUSY,
+                           "client '%s' keeps %s of changes over the old content, which would become unusable: with "
+                           "--force it is so, and "
+                           "'diskgate client reset %s' gives the client a fresh start",
+                           views[i].client, size, views[i].client);
+        if (kept)
+            warn_line("warning: %s of kept changes of client '%s' are unusable from now on; 'diskgate client reset %s' "
+                      "drops them",
+                      size, views[i].client, views[i].client);
+        else
+            r = overlay_reset(c, views[i].client, (int)views[i].slot, err);
+    }
+    return r;
+}
+
+/* Store what the file is now. The row must still be the one that was looked at. */
+static int record(struct cmd *cmd, const struct version_row *old, struct finding *f, bool is_accepting, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    struct version_row now;
+    char thing[NAME_LEN + 16];
+    int r = change_open(cmd, &c, err);
+    if (r == 0)
+        r = version_get(c, old->id, &now, err);
+    if (r < 0)
+        return r;
+    if (strcmp(now.path, old->path) != 0 || strcmp(now.identity, old->identity) != 0 || now.mtime_ns != old->mtime_ns)
+        return err_set(err, -EBUSY, "image '%s' was changed by another command meanwhile: check it again", old->image);
+    if (is_accepting)
+        r = clear_overlays(cmd, c, old, err);
+    if (r == 0)
+        r = version_update(c, &f->v, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(thing, sizeof(thing), "image %s", old->image);
+    return change_done(cmd, c, thing, err,
+                       is_accepting ? "version %u of image '%s' has the file's present content now"
+                                    : "version %u of image '%s' was read in full; its hash and time are recorded",
+                       old->number, old->image);
+}
+
+static json_t *finding_json(const struct version_row *v, const struct finding *f, const char *path)
+{
+    return json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:O?}", "image", v->image, "version", (json_int_t)v->number,
+                     "state", f->state, "path", out_string(path), "full_hash",
+                     f->v.full_hash[0] ? json_string(f->v.full_hash) : json_null(), "problem",
+                     f->sentence[0] ? out_string(f->sentence) : json_null(), "partitions", f->parts);
+}
+
+/* Check one version; appends its row. Returns an exit status or a negative errno. */
+static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list, json_t **ret_parts, struct err *err)
+{
+    char path[PATH_MAX];
+    struct finding f = {0};
+    int r = judge(cmd, v, &f, err), status = EXIT_DONE;
+    if (r < 0)
+        return r;
+    bool is_accepting = cmd_has(cmd, "accept") && f.is_acceptable;
+    if (is_accepting || (f.is_to_record && (geteuid() == 0 || access(cmd->root, W_OK) == 0)))
+        r = record(cmd, v, &f, is_accepting, err);
+    if (r > 0)
+        status = r;
+    if (is_accepting && r >= 0 && !cmd->is_dry_run)
+        (void)finding_set(&f, "ok", "%s", "");
+    if (strcmp(f.state, "ok") != 0)
+        status = EXIT_DIFFERS;
+    if (r >= 0 && version_path(cmd->root, v, path, err) == 0)
+        (void)json_array_append_new(list, finding_json(v, &f, path));
+    json_decref(*ret_parts);
+    *ret_parts = f.parts; /* of the last version */
+    return r < 0 ? r : status;
+}
+
+static void print_check(struct cmd *cmd, json_t *list, json_t *parts, int status)
+{
+    out_table(&cmd->out, "checks", check_columns, list, "no versions");
+    if (!cmd->is_json && json_array_size(parts)) {
+        out_line(&cmd->out, "%s", "");
+        out_table(&cmd->out, "partitions", part_columns, parts, NULL);
+    }
+    if (status == EXIT_DIFFERS && !cmd_has(cmd, "accept"))
+        warn_line("clients get no disk from changed content: put the right file back, or take the present one with "
+                  "'diskgate image check %s "
+                  "--accept', or add it as a new image",
+                  cmd_arg(cmd, 0));
+}
+
+static int run_check(struct cmd *cmd, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    _cleanup_free_ struct version_row *rows = NULL;
+    _cleanup_json_ json_t *list = json_array(), *parts = NULL;
+    struct image_row i;
+    size_t n = 0;
+    int status = EXIT_DONE;
+    if (cmd_has(cmd, "accept") && cmd_has(cmd, "quick"))
+        return err_set(err, VERB_USAGE, "--accept reads the whole file and cannot go with --quick");
+    int r = read_open(cmd, &c, err);
+    if (r == 0)
+        r = image_get(c, cmd_arg(cmd, 0), &i, err);
+    if (r == 0)
+        r = version_list(c, i.name, &rows, &n, err);
+    catalog_close(take_ptr(c)); /* reading may take long; nobody should wait for us */
+    for (size_t k = 0; r >= 0 && k < n; k++) {
+        r = check_one(cmd, &rows[k], list, &parts, err);
+        status = MAX(status, r);
+    }
+    if (r < 0)
+        return r;
+    print_check(cmd, list, parts, status);
+    return status;
+}
+
+static const struct option_def check_options[] = {
+    {"quick", 0, NULL, "do not read the whole file"},
+    {"accept", 0, NULL, "take changed content as the image's content from now on"},
+    {"force", 0, NULL, "with --accept: also where kept overlays become unusable by it"},
+    {0}};
+
+const struct verb cmd_image_check_verbs[] = {
+    {"image", "check", "NAME", "Read an image's files and compare them with what was recorded",
+     "Exit status 3 when a file is missing or differs.", check_options, run_check, VERB_DRY_RUN},
+    {0},
+};

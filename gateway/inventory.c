@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Files, overlays and sessions behind the catalog's rows; see inventory.h.
+ *
+ * Without diskgate-fs an overlay's size is what its data file occupies. A place whose overlay was dropped and not yet cleared away
+ * (a garbage row names it) counts as empty: its bytes belong to nobody.
+ */
+#include "gateway/inventory.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/ctl.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/output.h"
+#include "gateway/service.h"
+
+#define FS_TIMEOUT_MS 5000
+
+int version_path(const char *root, const struct version_row *v, char *ret, struct err *err)
+{
+    if (v->path[0] != '/')
+        return root_path(root, v->path, ret, err);
+    memcpy(ret, v->path, strlen(v->path) + 1);
+    return 0;
+}
+
+const char *version_state(const char *root, const struct version_row *v)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    struct err err;
+    if (version_path(root, v, path, &err) < 0)
+        return "unreadable";
+    if (stat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? "missing" : "unreadable";
+    int64_t mtime_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    return (uint64_t)st.st_size == v->file_bytes && mtime_ns == v->mtime_ns ? "ok" : "changed";
+}
+
+json_t *rows_where(json_t *rows, const char *key, const char *value)
+{
+    json_t *ret = json_array(), *row;
+    size_t i;
+    json_array_foreach(rows, i, row)
+    {
+        const char *have = json_string_value(json_object_get(row, key));
+        if (have && strcmp(have, value) == 0)
+            (void)json_array_append(ret, row);
+    }
+    return ret;
+}
+
+/* --- overlays ---------------------------------------------------------------------------------------------------- */
+
+/* What diskgate-fs tells about its views, or NULL when it does not run. */
+static json_t *fs_views(const char *root)
+{
+    struct err err;
+    json_t *answer = NULL;
+    _cleanup_json_ json_t *req = json_pack("{s:s}", "cmd", "status");
+    if (!req || ctl_call(root, "fs.sock", req, FS_TIMEOUT_MS, &answer, &err) < 0)
+        return NULL;
+    json_t *views = json_incref(json_object_get(answer, "views"));
+    json_decref(answer);
+    return views;
+}
+
+/* The view of this very overlay among @views; NULL when there is none. */
+static json_t *find_view(json_t *views, const struct view_row *v)
+{
+    json_t *row;
+    size_t i;
+    json_array_foreach(views, i, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "overlay_id"));
+        if (id && strcmp(id, v->overlay_id) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+static bool is_garbage(struct catalog *c, const struct view_row *v)
+{
+    _cleanup_free_ struct garbage_row *rows = NULL;
+    size_t n = 0;
+    struct err err;
+    if (garbage_list(c, &rows, &n, &err) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].slot == v->slot && strcmp(rows[i].overlay_dir, v->overlay_dir) == 0)
+            return true;
+    return false;
+}
+
+static uint64_t file_bytes(const char *root, struct catalog *c, const struct view_row *v)
+{
+    char name[OVERLAY_DIR_LEN + 32], path[PATH_MAX];
+    struct stat st;
+    struct err err;
+    (void)snprintf(name, sizeof(name), "overlays/%s/%u.data", v->overlay_dir, v->slot); /* bounded by its parts */
+    if (root_path(root, name, path, &err) < 0 || stat(path, &st) < 0 || is_garbage(c, v))
+        return 0;
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static json_t *overlay_row(const char *root, struct catalog *c, json_t *views, const struct view_row *v)
+{
+    json_t *view = find_view(views, v), *bytes = json_object_get(view, "overlay_bytes");
+    const char *state = views ? json_string_value(json_object_get(view, "state")) : "down";
+    uint64_t used = json_is_integer(bytes) ? (uint64_t)json_integer_value(bytes) : file_bytes(root, c, v);
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:s, s:o}", "client", v->client, "slot",
+                     (json_int_t)v->slot, "image", v->image, "version", (json_int_t)v->version, "current_version",
+                     (json_int_t)v->current, "mode", overlay_mode_name(v->mode), "overlay_id", v->overlay_id,
+                     "size_bytes", (json_int_t)v->size_bytes, "overlay_bytes", (json_int_t)used, "state",
+                     state ? state : "absent", "problem",
+                     out_string(json_string_value(json_object_get(view, "error"))));
+}
+
+int overlay_rows(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err)
+{
+    _cleanup_free_ struct view_row *rows = NULL;
+    size_t n = 0;
+    int r = view_list(c, client, &rows, &n, err);
+    if (r < 0)
+        return r;
+    _cleanup_json_ json_t *views = n ? fs_views(root) : NULL;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, overlay_row(root, c, views, &rows[i]));
+    *ret = list;
+    return 0;
+}
+
+int kept_bytes(const char *root, struct catalog *c, const char *client, int slot, uint64_t *ret, struct err *err)
+{
+    _cleanup_json_ json_t *rows = NULL;
+    json_t *row;
+    size_t i;
+    int r = overlay_rows(root, c, client, &rows, err);
+    if (r < 0)
+        return r;
+    *ret = 0;
+    json_array_foreach(rows, i, row)
+    {
+        bool is_volatile = strcmp(json_string_value(json_object_get(row, "mode")), "volatile") == 0;
+        if (!is_volatile && (slot < 0 || json_integer_value(json_object_get(row, "slot")) == slot))
+            *ret += (uint64_t)json_integer_value(json_object_get(row, "overlay_bytes"));
+    }
+    return 0;
+}
+
+/* --- sessions ---------------------------------------------------------------------------------------------------- */
+
+int refuse_if_online(const char *root, struct catalog *c, const char *client, const char *deed, struct err *err)
+{
+    _cleanup_json_ json_t *sessions = NULL;
+    int r = service_sessions(root, c, client, &sessions, err);
+    if (r < 0)
+        return r;
+    json_t *first = json_array_get(sessions, 0);
+    if (!first)
+        return 0;
+    const char *from = json_string_value(json_object_get(first, "address"));
+    return err_set(err, -EBUSY,
+                   "client '%s' is running now (logged in from %s): shut it down first, or use --force, and %s takes "
+                   "its disk away",
+                   client, from ? from : "an unknown address", deed);
+}
+
+/* --- links ------------------------------------------------------------------------------------------------------- */
+
+static void link_text(const struct link_row *l, const struct view_row *v, char *ret, size_t len)
+{
+    char slot[16] = "";
+    if (l->slot)
+        (void)snprintf(slot, sizeof(slot), "%u:", l->slot);
+    int n = snprintf(ret, len, "%s%s@%u%s", slot, l->image, v ? v->current : l->pinned, l->pinned ? " (pinned)" : "");
+    if (v && v->version != v->current && n > 0 && (size_t)n < len)
+        (void)snprintf(ret + n, len - (size_t)n, v->mode == OVERLAY_VOLATILE ? ", still on v%u" : ", stays on v%u",
+                       v->version);
+}
+
+static json_t *link_row_json(const struct link_row *l, const struct view_row *v)
+{
+    char text[NAME_LEN + 64];
+    link_text(l, v, text, sizeof(text));
+    return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:s}", "client", l->client, "slot", (json_int_t)l->slot,
+                     "lun", (json_int_t)l->slot + 1, "image", l->image, "pinned_version",
+                     l->pinned ? json_integer(l->pinned) : json_null(), "current_version",
+                     v ? json_integer(v->current) : json_null(), "overlay_version",
+                     v ? json_integer(v->version) : json_null(), "mode",
+                     v ? json_string(overlay_mode_name(v->mode)) : json_null(), "shown", text);
+}
+
+int link_rows(struct catalog *c, const char *client, json_t **ret, struct err *err)
+{
+    _cleanup_free_ struct link_row *links = NULL;
+    _cleanup_free_ struct view_row *views = NULL;
+    size_t n_links = 0, n_views = 0;
+    int r = link_list(c, client, &links, &n_links, err);
+    if (r == 0)
+        r = view_list(c, client, &views, &n_views, err);
+    if (r < 0)
+        return r;
+    json_t *list = json_array();
+    for (size_t i = 0; i < n_links; i++) {
+        const struct view_row *v = NULL;
+        for (size_t k = 0; k < n_views && !v; k++)
+            v = views[k].link_id == links[i].id ? &views[k] : NULL;
+        (void)json_array_append_new(list, link_row_json(&links[i], v));
+    }
+    *ret = list;
+    return 0;
+}

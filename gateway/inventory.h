@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the command line knows about images and clients beyond their rows in the catalog: files, overlays, sessions.
+ *
+ * Everything here only looks. Lists are jansson arrays of rows for output.h.
+ *
+ * Threads: one at a time per catalog.
+ */
+#ifndef DISKGATE_GATEWAY_INVENTORY_H
+#define DISKGATE_GATEWAY_INVENTORY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/catalog.h"
+
+/* Absolute path of a version's file into @ret (PATH_MAX bytes). -ENAMETOOLONG with a sentence. */
+int version_path(const char *root, const struct version_row *v, char *ret, struct err *err);
+
+/* "ok", "missing", "changed" (size or mtime differ from what was recorded), "unreadable". Looks at the file's inode only. */
+const char *version_state(const char *root, const struct version_row *v);
+
+/* Overlays of @client (NULL: of all): rows {"client","slot","image","version","current_version","mode","overlay_id","size_bytes",
+ * "overlay_bytes","state","problem"}. What diskgate-fs says counts where it runs; else what the files hold. */
+int overlay_rows(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err);
+
+/* Bytes of kept overlays in @slot (< 0: all slots) of @client that a removal would destroy. */
+int kept_bytes(const char *root, struct catalog *c, const char *client, int slot, uint64_t *ret, struct err *err);
+
+/* -EBUSY with a sentence when @client is logged in now; @deed is what is refused, "resetting it". */
+int refuse_if_online(const char *root, struct catalog *c, const char *client, const char *deed, struct err *err);
+
+/* Links of @client (NULL: of all): rows {"client","slot","lun","image","pinned_version","current_version","overlay_version","mode",
+ * "shown"}; "shown" is short text: "win10@3 (pinned)", "win10@2, stays on v1". */
+int link_rows(struct catalog *c, const char *client, json_t **ret, struct err *err);
+
+/* The rows of @rows whose @key is the text @value: a new array. */
+json_t *rows_where(json_t *rows, const char *key, const char *value);
+
+#endif

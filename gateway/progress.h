@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A bar on stderr for work that takes long: share done, rate and time left.
+ *
+ *   progress_init(p, "copying", is_quiet)
+ *   progress_update(p, done, total)        as often as you like; draws at most five times a second
+ *   progress_finish(p)                     the bar goes away
+ *
+ * Silent when stderr is no terminal, and in the first second: short work shows nothing.
+ *
+ * Threads: one at a time per struct progress.
+ */
+#ifndef DISKGATE_GATEWAY_PROGRESS_H
+#define DISKGATE_GATEWAY_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+    const char *label; /* borrowed */
+    bool is_shown, is_drawn;
+    int64_t start_ms, last_ms;
+};
+
+void progress_init(struct progress *p, const char *label, bool is_quiet);
+void progress_update(struct progress *p, uint64_t done, uint64_t total);
+void progress_finish(struct progress *p);
+
+/* Shape of image_full_hash()'s callback; @arg is a struct progress. Always 0. */
+int progress_callback(void *arg, uint64_t done, uint64_t total);
+
+#endif

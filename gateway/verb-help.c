@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Help, usage lines and guesses at misspelt words, all made from the rows of the verb table.
+ *
+ * A guess is the word with the smallest edit distance (a swap of neighbours counts as one), at most a third of its length; a word
+ * that begins as typed ("ima") is taken as well. Nothing is ever run on a guess.
+ */
+#include "gateway/verb-help.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "core/util.h"
+
+/* --- guesses ----------------------------------------------------------------------------------------------------- */
+
+#define GUESS_LEN 32
+
+static size_t distance(const char *a, size_t na, const char *b)
+{
+    size_t nb = strlen(b), d[GUESS_LEN + 1][GUESS_LEN + 1];
+    if (na > GUESS_LEN || nb > GUESS_LEN)
+        return SIZE_MAX;
+    for (size_t i = 0; i <= na; i++) {
+        for (size_t j = 0; j <= nb; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            d[i][j] = MIN(MIN(d[i - 1][j], d[i][j - 1]) + 1, d[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                d[i][j] = MIN(d[i][j], d[i - 2][j - 2] + 1);
+        }
+    }
+    return d[na][nb];
+}
+
+struct guess {
+    const char *word, *best;
+    size_t len, best_distance;
+};
+
+static void try_word(struct guess *g, const char *word)
+{
+    size_t n = distance(g->word, g->len, word);
+    if (g->len >= 2 && strncmp(word, g->word, g->len) == 0)
+        n = 0;
+    if (n < g->best_distance && n <= MAX(strlen(word) / 3, (size_t)1)) {
+        g->best = word;
+        g->best_distance = n;
+    }
+}
+
+const char *verb_guess(const struct cmd *cmd, const char *word)
+{
+    struct guess g = {.word = word, .len = strlen(word), .best_distance = SIZE_MAX};
+    for (const struct verb *const *v = cmd->table->verbs; *v; v++) {
+        if (cmd->noun && strcmp((*v)->noun, cmd->noun) == 0)
+            try_word(&g, (*v)->name);
+        else if (!cmd->noun)
+            try_word(&g, (*v)->noun[0] ? (*v)->noun : (*v)->name);
+    }
+    for (const char *const *e = cmd->table->externals; *e && !cmd->noun; e++)
+        try_word(&g, *e);
+    return g.best;
+}
+
+const char *verb_guess_option(const struct cmd *cmd, const char *name, size_t len)
+{
+    struct guess g = {.word = name, .len = len, .best_distance = SIZE_MAX};
+    for (const struct option_def *o = cmd->verb ? cmd->verb->options : NULL; o && o->name; o++)
+        try_word(&g, o->name);
+    for (const struct option_def *o = verb_common_options; o->name; o++)
+        if (o->help)
+            try_word(&g, o->name);
+    return g.best;
+}
+
+/* --- usage ------------------------------------------------------------------------------------------------------- */
+
+/* Printing to a terminal: a failure shows at the program's last flush of the stream, or matters to nobody (stderr). */
+#define say(...) ((void)fprintf(__VA_ARGS__))
+
+static void print_option_usage(FILE *f, const struct option_def *o)
+{
+    char shown[64];
+    if (o->letter && o->letter != 'f')
+        (void)snprintf(shown, sizeof(shown), "-%c%s%s", o->letter, o->value ? " " : "", o->value ? o->value : "");
+    else
+        (void)snprintf(shown, sizeof(shown), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+    say(f, o->count == OPT_REQUIRED ? " %s" : o->count == OPT_MANY ? " [%s]..." : " [%s]", shown);
+}
+
+void verb_print_usage(FILE *f, const struct cmd *cmd)
+{
+    if (!cmd->verb) {
+        say(f, "usage: diskgate %s%s\n", cmd->noun ? cmd->noun : "[--root DIR] [--json] COMMAND",
+            cmd->noun ? " VERB ..." : " ...");
+        return;
+    }
+    const struct verb *v = cmd->verb;
+    say(f, "usage: diskgate %s%s%s%s%s", v->noun, *v->noun ? " " : "", v->name, *v->args ? " " : "", v->args);
+    for (const struct option_def *o = v->options; o && o->name; o++)
+        print_option_usage(f, o);
+    say(f, "%s\n", v->flags & VERB_DRY_RUN ? " [-n]" : "");
+}
+
+static void print_options(FILE *f, const struct option_def *list, const struct verb *v)
+{
+    for (const struct option_def *o = list; o && o->name; o++) {
+        char shown[64];
+        if (!o->help || (list == verb_common_options && o->letter == 'n' && (!v || !(v->flags & VERB_DRY_RUN))))
+            continue;
+        (void)snprintf(shown, sizeof(shown), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        say(f, "  %c%c%s %-20s %s%s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
+            shown, o->help, o->count == OPT_MANY ? " (may be repeated)" : "");
+    }
+}
+
+static void print_verb_line(FILE *f, const struct verb *v)
+{
+    char shown[64];
+    (void)snprintf(shown, sizeof(shown), "%s%s%s%s%s", v->noun, *v->noun ? " " : "", v->name, *v->args ? " " : "",
+                   v->args);
+    say(f, "  %-28s %s\n", shown, v->help);
+}
+
+static void print_program_help(FILE *f, const struct cmd *cmd)
+{
+    const char *noun = NULL;
+    for (const struct verb *const *v = cmd->table->verbs; *v; v++) {
+        if (cmd->noun && strcmp((*v)->noun, cmd->noun) != 0)
+            continue;
+        if (!noun || strcmp(noun, (*v)->noun) != 0)
+            say(f, "\n");
+        noun = (*v)->noun;
+        print_verb_line(f, *v);
+    }
+    if (!cmd->noun) {
+        say(f, "\n");
+        for (const char *const *e = cmd->table->externals; *e; e++)
+            say(f, "  %-28s runs diskgate-%s, where it is installed\n", *e, *e);
+    }
+    say(f, "\nOptions that may stand anywhere:\n");
+    print_options(f, verb_common_options, NULL);
+    say(f,
+        "\n'diskgate %s--help' shows the options of one verb. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+        "3 done and found damage or a difference.\n",
+        cmd->noun ? "NOUN VERB " : "[NOUN] VERB ");
+}
+
+void verb_print_help(FILE *f, const struct cmd *cmd)
+{
+    verb_print_usage(f, cmd);
+    if (!cmd->verb) {
+        print_program_help(f, cmd);
+        return;
+    }
+    say(f, "\n%s.\n\n", cmd->verb->help);
+    print_options(f, cmd->verb->options, cmd->verb);
+    print_options(f, verb_common_options, cmd->verb);
+    if (cmd->verb->more)
+        say(f, "\n%s\n", cmd->verb->more);
+}
+
+void verb_print_list(FILE *f, const struct verb_table *table)
+{
+    for (const struct verb *const *v = table->verbs; *v; v++) {
+        say(f, "%s%s%s\t%s\t", (*v)->noun, *(*v)->noun ? " " : "", (*v)->name, (*v)->args);
+        for (const struct option_def *o = (*v)->options; o && o->name; o++)
+            say(f, "--%s%s ", o->name, o->value ? "=" : "");
+        say(f, "%s\n", (*v)->flags & VERB_DRY_RUN ? "--dry-run" : "");
+    }
+}
