@@ -15,7 +15,7 @@ struct cow_flush {
     void *arg;
 };
 
-/* All of @lower, @data_fd (as large as @lower) and @map (of the same size) are borrowed until the end. NULL when memory is out.
+/* All of @lower, @data_fd (no smaller than @lower) and @map (of the same size) are borrowed until the end. NULL when memory is out.
  * @read_only makes a layer without writes. */
 struct blk *cow_create(struct blk *lower, int data_fd, struct livemap *map, struct cow_flush flush, bool read_only);
 

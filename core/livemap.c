@@ -5,8 +5,12 @@
  *   4096   directory: for each 128 MiB { u32 present leaf, u32 zero leaf }, 0 = none, 0xffffffff = ALL (zero leaves only)
  *   leafs  leaf n at leaf_off + (n - 1) * 4096
  *
- * The file is truncated to its greatest possible size at creation and stays sparse; pages get storage by fallocate() just before
- * they are first touched. All counters and bits are in the machine's byte order: the file never leaves the boot it was made in.
+ * The file is truncated to its greatest possible size at creation and stays sparse. Header and directory get storage at once, a leaf
+ * just before it is first touched: on tmpfs even reading a page that has none may fault. All counters and bits are in the machine's
+ * byte order: the file never leaves the boot it was made in.
+ *
+ * Leaves are numbered in the order of their making. Death between the counting of a leaf and its entry in the directory leaves one
+ * that nobody names; the next opening takes the greatest number that is named as the count, and so makes it free again.
  */
 #include "core/livemap.h"
 
@@ -39,6 +43,11 @@ struct live_header {
     _Atomic uint64_t changes;
 };
 _Static_assert(sizeof(struct live_header) <= PAGE, "the header is one page");
+_Static_assert(offsetof(struct live_header, boot_id) == 16, "the same in every version");
+_Static_assert(offsetof(struct live_header, stamp) == 32 && offsetof(struct map_stamp, size_bytes) == 96 &&
+                   offsetof(struct live_header, leaf_off) == 136 && offsetof(struct live_header, is_complete) == 144 &&
+                   offsetof(struct live_header, leaf_count) == 148 && offsetof(struct live_header, changes) == 152,
+               "as docs/live-map-format.md says");
 
 struct live_dir {
     _Atomic uint32_t leaf[2]; /* by enum map_plane */
@@ -86,6 +95,15 @@ static bool size_ok(uint64_t size_bytes)
     return size_bytes > 0 && size_bytes % SECTOR_BYTES == 0 && size_bytes <= 1024 * TiB;
 }
 
+/* Give [off, off + len) of the file storage. tmpfs gives up with EINTR whenever a signal is pending. */
+static int reserve(int fd, uint64_t off, uint64_t len)
+{
+    while (fallocate(fd, 0, (off_t)off, (off_t)len) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
 static int map_file(int fd, uint64_t size_bytes, bool read_only, struct livemap **ret, struct err *err)
 {
     struct livemap *m = calloc(1, sizeof(*m));
@@ -123,10 +141,11 @@ int livemap_create(int fd, const struct map_stamp *stamp, struct livemap **ret, 
     uint64_t bytes = file_bytes_of(stamp->size_bytes);
     if (ftruncate(fd, 0) < 0 || ftruncate(fd, (off_t)bytes) < 0)
         return err_sys(err, -errno, "cannot make a live map of %llu bytes", (unsigned long long)bytes);
-    if (fallocate(fd, 0, 0, (off_t)PAGE) < 0)
-        return err_sys(err, -errno, "cannot make a live map");
+    int r = reserve(fd, 0, leaf_off_of(stamp->size_bytes));
+    if (r < 0)
+        return err_sys(err, r, "cannot make a live map");
     struct livemap *m;
-    int r = map_file(fd, stamp->size_bytes, false, &m, err);
+    r = map_file(fd, stamp->size_bytes, false, &m, err);
     if (r < 0)
         return r;
     struct live_header *h = m->head;
@@ -140,6 +159,11 @@ int livemap_create(int fd, const struct map_stamp *stamp, struct livemap **ret, 
         return err_sys(err, r, "cannot read the boot id of the machine");
     }
     atomic_store(&h->is_complete, 1);
+    if (fdatasync(fd) < 0) { /* after a power cut the boot id must tell that it is old; zeros would look like damage */
+        r = -errno;
+        unmap_file(m);
+        return err_sys(err, r, "cannot make a live map");
+    }
     *ret = m;
     return 0;
 }
@@ -149,13 +173,13 @@ static int check_header(const struct live_header *h, struct err *err)
     unsigned char now[16];
     if (memcmp(h->magic, LIVE_MAGIC, sizeof(h->magic)) != 0 || !h->is_complete)
         return err_set(err, -EBADMSG, "the live map is not complete");
-    if (h->version != LIVE_VERSION || h->features != 0)
-        return err_set(err, -EOPNOTSUPP, "the live map was made by another version of diskgate-fs");
     int r = boot_id(now);
     if (r < 0)
         return err_sys(err, r, "cannot read the boot id of the machine");
     if (memcmp(h->boot_id, now, sizeof(now)) != 0)
         return err_set(err, -ESTALE, "the live map is from before the machine's last boot");
+    if (h->version != LIVE_VERSION || h->features != 0)
+        return err_set(err, -EOPNOTSUPP, "the live map was made by another version of diskgate-fs");
     const struct map_stamp *s = &h->stamp;
     if (!size_ok(s->size_bytes) || h->leaf_off != leaf_off_of(s->size_bytes) ||
         !memchr(s->base_identity, 0, sizeof(s->base_identity)))
@@ -163,17 +187,43 @@ static int check_header(const struct live_header *h, struct err *err)
     return 0;
 }
 
-/* Every leaf that the directory names must have storage: the mapping would fault otherwise. */
-static int check_directory(const struct livemap *m, struct err *err)
+/* Take note of leaf @n, which the directory names. False when it cannot be: out of bounds, or named before. */
+static bool claim_leaf(const struct livemap *m, uint32_t n, unsigned char *seen)
 {
-    uint32_t count = atomic_load(&m->head->leaf_count);
-    if (count > m->leaf_max)
-        return err_set(err, -EBADMSG, "the live map counts more leaves than it can hold");
+    if (n == LEAF_NONE)
+        return true;
+    if (n > m->leaf_max || n > atomic_load(&m->head->leaf_count) || seen[n / 8] >> (n % 8) & 1)
+        return false;
+    seen[n / 8] |= (unsigned char)(1U << (n % 8));
+    return true;
+}
+
+/* Check the directory; *ret_count is the greatest leaf that it names. */
+static int check_directory(const struct livemap *m, uint32_t *ret_count, struct err *err)
+{
+    _cleanup_free_ unsigned char *seen = calloc(1, m->leaf_max / 8 + 1);
+    if (!seen)
+        return err_sys(err, -ENOMEM, "cannot open the live map");
+    uint32_t count = 0;
     for (uint64_t i = 0; i < m->dir_count; i++) {
         uint32_t p = atomic_load(&m->dir[i].leaf[PLANE_PRESENT]), z = atomic_load(&m->dir[i].leaf[PLANE_ZERO]);
-        if (p > count || (z != LEAF_ALL && z > count))
+        if (z == LEAF_ALL)
+            z = LEAF_NONE;
+        if (!claim_leaf(m, p, seen) || !claim_leaf(m, z, seen))
             return err_set(err, -EBADMSG, "entry %llu of the live map's directory is damaged", (unsigned long long)i);
+        count = MAX(count, MAX(p, z));
     }
+    *ret_count = count;
+    return 0;
+}
+
+/* Make sure of the storage of all that will be touched: a file that was copied may have lost some. */
+static int take_over(struct livemap *m, uint32_t count, struct err *err)
+{
+    int r = reserve(m->fd, 0, m->head->leaf_off + count * PAGE);
+    if (r < 0)
+        return err_sys(err, r, "cannot open the live map");
+    atomic_store(&m->head->leaf_count, count);
     return 0;
 }
 
@@ -195,7 +245,10 @@ int livemap_open(int fd, bool read_only, struct livemap **ret, struct err *err)
     r = map_file(fd, h.stamp.size_bytes, read_only, &m, err);
     if (r < 0)
         return r;
-    r = check_directory(m, err);
+    uint32_t count;
+    r = check_directory(m, &count, err);
+    if (r == 0 && !read_only)
+        r = take_over(m, count, err);
     if (r < 0) {
         unmap_file(m);
         return r;
@@ -248,14 +301,13 @@ static uint64_t word_get(const struct livemap *m, uint32_t leaf, uint64_t word)
     return atomic_load_explicit(&leaf_at(m, leaf)[word], memory_order_acquire);
 }
 
-static int allocate_locked(struct livemap *m, uint64_t dir, uint32_t *ret)
+static int allocate_locked(struct livemap *m, uint32_t *ret)
 {
     uint32_t n = atomic_load(&m->head->leaf_count) + 1;
     assert(n <= m->leaf_max);
-    uint64_t dir_page = PAGE + round_down(dir * sizeof(struct live_dir), PAGE);
-    uint64_t leaf_page = m->head->leaf_off + (uint64_t)(n - 1) * PAGE;
-    if (fallocate(m->fd, 0, (off_t)dir_page, (off_t)PAGE) < 0 || fallocate(m->fd, 0, (off_t)leaf_page, (off_t)PAGE) < 0)
-        return -errno;
+    int r = reserve(m->fd, m->head->leaf_off + (uint64_t)(n - 1) * PAGE, PAGE);
+    if (r < 0)
+        return r;
     *ret = n;
     return 0;
 }
@@ -276,7 +328,7 @@ static int leaf_need(struct livemap *m, uint64_t dir, enum map_plane plane)
     old = leaf_no(m, dir, plane);
     if (old != LEAF_NONE && old != LEAF_ALL)
         return 0;
-    int r = allocate_locked(m, dir, &n);
+    int r = allocate_locked(m, &n);
     if (r < 0)
         return r;
     memset((void *)leaf_at(m, n), old == LEAF_ALL ? 0xff : 0, PAGE);
@@ -284,14 +336,12 @@ static int leaf_need(struct livemap *m, uint64_t dir, enum map_plane plane)
     return 0;
 }
 
-/* The directory entry itself must have storage before ALL is stored in it. */
-static int dir_need(struct livemap *m, uint64_t dir)
-{
-    uint64_t page = PAGE + round_down(dir * sizeof(struct live_dir), PAGE);
-    return fallocate(m->fd, 0, (off_t)page, (off_t)PAGE) < 0 ? -errno : 0;
-}
-
-/* --- runs -------------------------------------------------------------------------------------------------------- */
+/* --- runs ----------------------------------------------------------------------------------------------------------
+ *
+ * Everything of the zero plane (the leaf's number, then the word) is read before anything of the present plane. A writer who turns
+ * ZERO into PRESENT goes the other way, so a reader that misses the zero bit finds the present bit, in a leaf that may not
+ * have been there a moment before. The other order could see neither: ABSENT, and bytes from below come back.
+ */
 
 static uint64_t state_mask(enum block_state s, uint64_t present, uint64_t zero)
 {
@@ -313,16 +363,17 @@ static enum block_state bit_state(uint64_t present, uint64_t zero, unsigned bit)
     return present >> bit & 1 ? BLOCK_PRESENT : BLOCK_ABSENT;
 }
 
-/* Blocks in state @s from @blk on within its leaf. */
-static uint64_t run_in_leaf(const struct livemap *m, uint64_t blk, enum block_state s)
+/* Blocks in state @s from @blk on within its leaf; where there are more than @max, at least @max. */
+static uint64_t run_in_leaf(const struct livemap *m, uint64_t blk, uint64_t max, enum block_state s)
 {
     uint64_t dir = blk / LEAF_BLOCKS, first = blk % LEAF_BLOCKS, n = 0;
-    uint32_t p = leaf_no(m, dir, PLANE_PRESENT), z = leaf_no(m, dir, PLANE_ZERO);
+    uint32_t z = leaf_no(m, dir, PLANE_ZERO), p = leaf_no(m, dir, PLANE_PRESENT);
     if (p == LEAF_NONE && (z == LEAF_NONE || z == LEAF_ALL))
         return (z == LEAF_ALL) == (s == BLOCK_ZERO) && s != BLOCK_PRESENT ? LEAF_BLOCKS - first : 0;
-    while (first + n < LEAF_BLOCKS) {
+    while (first + n < LEAF_BLOCKS && n < max) {
         uint64_t word = (first + n) / 64, bit = (first + n) % 64;
-        uint64_t zero = word_get(m, z, word), present = word_get(m, p, word);
+        uint64_t zero = word_get(m, z, word);
+        uint64_t present = word_get(m, leaf_no(m, dir, PLANE_PRESENT), word);
         uint64_t other = ~state_mask(s, present, zero) >> bit;
         if (other) {
             uint64_t same = (uint64_t)__builtin_ctzll(other);
@@ -343,7 +394,7 @@ uint64_t livemap_run(const struct livemap *m, uint64_t blk, uint64_t max, enum b
     enum block_state s = bit_state(present, zero, blk % 64);
     uint64_t n = 1; /* the block itself, whatever a writer does to it meanwhile */
     while (n < max) {
-        uint64_t more = run_in_leaf(m, blk + n, s);
+        uint64_t more = run_in_leaf(m, blk + n, max - n, s);
         n += more;
         if (more == 0 || (blk + n) % LEAF_BLOCKS != 0)
             break;
@@ -361,6 +412,12 @@ uint64_t livemap_run(const struct livemap *m, uint64_t blk, uint64_t max, enum b
          (dir = at_ / LEAF_BLOCKS, first = at_ % LEAF_BLOCKS, count = MIN(left_, LEAF_BLOCKS - first), 1);             \
          at_ += count, left_ -= count)
 
+/* True if [first, first + count) are all blocks that leaf @dir has; the last one of a disk covers fewer. */
+static bool is_whole_leaf(const struct livemap *m, uint64_t dir, uint64_t first, uint64_t count)
+{
+    return first == 0 && count == MIN(LEAF_BLOCKS, m->nblk - dir * LEAF_BLOCKS);
+}
+
 int livemap_prepare(struct livemap *m, uint64_t blk, uint64_t n, enum block_state state)
 {
     assert(state != BLOCK_ABSENT);
@@ -371,8 +428,8 @@ int livemap_prepare(struct livemap *m, uint64_t blk, uint64_t n, enum block_stat
             r = leaf_need(m, dir, PLANE_PRESENT);
             if (r == 0 && leaf_no(m, dir, PLANE_ZERO) == LEAF_ALL)
                 r = leaf_need(m, dir, PLANE_ZERO);
-        } else if (leaf_no(m, dir, PLANE_ZERO) == LEAF_NONE) {
-            r = first == 0 && count == LEAF_BLOCKS ? dir_need(m, dir) : leaf_need(m, dir, PLANE_ZERO);
+        } else if (leaf_no(m, dir, PLANE_ZERO) == LEAF_NONE && !is_whole_leaf(m, dir, first, count)) {
+            r = leaf_need(m, dir, PLANE_ZERO);
         }
         if (r < 0)
             return r;
@@ -423,7 +480,7 @@ void livemap_set_zero(struct livemap *m, uint64_t blk, uint64_t n)
             leaf_bits(m, z, first, count, true);
             continue;
         }
-        assert(first == 0 && count == LEAF_BLOCKS);
+        assert(is_whole_leaf(m, dir, first, count));
         atomic_store_explicit(&m->dir[dir].leaf[PLANE_ZERO], LEAF_ALL, memory_order_release);
     }
     atomic_fetch_add(&m->head->changes, 1);

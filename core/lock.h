@@ -5,7 +5,7 @@
  *   1     tree.lock          fusefs: the names of the mount and the list of views
  *   2     cow.flush_lock     core/cow: order of checkpoints; held over their disk I/O, by flushers only
  *   3     range_lock.lock    core/rangelock: ranges that are being written
- *   4     map.lock           core/map: allocation of leaves
+ *   4     livemap.lock       core/livemap: allocation of leaves
  *   5     handles.lock       fusefs: free list of open handles
  *
  * Threads: that is what it is for.

@@ -87,6 +87,8 @@ int mapfile_encode(const struct livemap *m, uint64_t sequence, void **ret, size_
     struct mapfile_info info = {.stamp = *livemap_stamp(m), .sequence = sequence};
     if (!buf)
         return -ENOMEM;
+    /* The zero plane of a leaf before its present plane, as livemap_run() does: of a block that is written meanwhile (ZERO ->
+     * PRESENT) the other order could take neither bit, and ABSENT would bring back what lies below. */
     for (uint64_t i = 0; i < 2 * livemap_dir_count(m); i++) {
         if (len + RECORD_BYTES > room) {
             room *= 2;
@@ -95,7 +97,7 @@ int mapfile_encode(const struct livemap *m, uint64_t sequence, void **ret, size_
                 return -ENOMEM;
             buf = more;
         }
-        if (!encode_leaf(m, i / 2, i % 2 ? PLANE_ZERO : PLANE_PRESENT, buf + len))
+        if (!encode_leaf(m, i / 2, i % 2 ? PLANE_PRESENT : PLANE_ZERO, buf + len))
             continue;
         len += RECORD_BYTES;
         info.leaves++;
@@ -163,7 +165,7 @@ static int load_leaf(const unsigned char *p, struct livemap *into, const char *n
 {
     uint64_t dir = get_u64(p), bits[LEAF_WORDS];
     uint32_t plane = get_u32(p + 8);
-    if (dir >= livemap_dir_count(into) || plane > PLANE_ZERO)
+    if (dir >= livemap_dir_count(into) || plane > PLANE_ZERO || get_u32(p + 12) != 0)
         return err_set(err, -EBADMSG, "a record of '%s' is damaged", name);
     for (size_t i = 0; i < LEAF_WORDS; i++)
         bits[i] = get_u64(p + 16 + i * 8);
