@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "core/cow.h"
+#include "core/datafile.h"
 #include "core/lock.h"
 #include "core/mapfile.h"
 #include "core/util.h"
@@ -31,7 +32,7 @@ struct overlay {
     bool has_mapfile;
     uint64_t saved_changes; /* livemap_changes() that the map file holds */
     uint64_t sequence;
-    int failed; /* first error of a sync */
+    int failed; /* first error of a sync of the data */
     bool is_abandoned;
 };
 
@@ -60,7 +61,7 @@ static int checkpoint_locked(struct overlay *o)
     if (r < 0)
         return r;
     if (fdatasync(o->data_fd) < 0)
-        return -errno;
+        return o->failed = -errno;
     if (!is_new)
         return 0;
     r = mapfile_write(o->place.dir_fd, o->names.map, buf, len);
@@ -84,27 +85,40 @@ static int overlay_flush(void *arg)
         return o->failed;
     if (o->is_abandoned)
         return -ESTALE;
-    int r = checkpoint_locked(o);
-    if (r < 0 && r != -ENOMEM)
-        o->failed = r;
-    return r;
+    return checkpoint_locked(o);
 }
 
 /* --- open -------------------------------------------------------------------------------------------------------- */
 
-static int check_stamp(const struct map_stamp *found, const struct map_stamp *want, const char *what, char *ret_found,
-                       struct err *err)
+static int refuse_owner(const unsigned char id[16], const char *what, char *ret_found, struct err *err)
 {
-    if (memcmp(found->overlay_id, want->overlay_id, sizeof(want->overlay_id)) != 0) {
-        uuid_encode(found->overlay_id, ret_found);
-        return err_set(err, -EEXIST, "%s belongs to another overlay (%s)", what, ret_found);
-    }
+    uuid_encode(id, ret_found);
+    return err_set(err, -EEXIST, "%s belongs to another overlay (%s)", what, ret_found);
+}
+
+static int check_base(const struct map_stamp *found, const struct map_stamp *want, struct err *err)
+{
     if (found->size_bytes != want->size_bytes || strcmp(found->base_identity, want->base_identity) != 0)
         return err_set(
             err, -ESTALE,
             "the overlay was made over other image content than this; put the former image file back, or drop the "
             "overlay with 'diskgate client reset'");
     return 0;
+}
+
+static int sync_fd(int fd)
+{
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int add_way_out(int code, struct err *err)
+{
+    struct err what = *err;
+    return err_set(
+        err, code,
+        "%.700s; put the file back from a backup, or drop the overlay with 'diskgate client reset' (and delete the "
+        "file, should that not be enough)",
+        what.msg);
 }
 
 /* The live map of this boot, or -ENOENT. */
@@ -118,9 +132,12 @@ static int open_live(struct overlay *o, const struct map_stamp *stamp, char *ret
     if (r == -ESTALE)
         return -ENOENT;
     if (r < 0)
-        return err_prefix(err, r, "'%s'", o->names.live);
+        return add_way_out(err_prefix(err, r, "'%s'", o->names.live), err);
     (void)take_fd(&fd);
-    return check_stamp(livemap_stamp(o->map), stamp, o->names.live, ret_found, err);
+    const struct map_stamp *found = livemap_stamp(o->map);
+    if (memcmp(found->overlay_id, stamp->overlay_id, sizeof(found->overlay_id)) != 0)
+        return refuse_owner(found->overlay_id, o->names.live, ret_found, err);
+    return check_base(found, stamp, err);
 }
 
 /* A map of its own for this process only, for a look at a kept overlay that is not in use. */
@@ -159,114 +176,53 @@ static int publish_live(const struct overlay *o, struct err *err)
     return 0;
 }
 
-static int open_data(struct overlay *o, uint64_t size_bytes, struct err *err)
+/* What does the place's map file say? 0 when there is one that belongs to this overlay, -ENOENT when there is none.
+ * A damaged map file is taken for this overlay's if the data file is; the answer is -EBADMSG then. */
+static int look_at_mapfile(const struct overlay *o, const struct map_stamp *stamp, struct mapfile_info *ret,
+                           char *ret_found, struct err *err)
 {
-    o->data_fd = openat(o->place.dir_fd, o->names.data, (o->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
-    if (o->data_fd < 0)
-        return err_sys(err, -errno, "cannot open the overlay's data '%s'", o->names.data);
-    struct stat st;
-    if (fstat(o->data_fd, &st) < 0)
-        return err_sys(err, -errno, "cannot read the overlay's data '%s'", o->names.data);
-    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != size_bytes)
-        return err_set(
-            err, -EBADMSG,
-            "the overlay's data '%s' has %llu bytes where %llu are expected; put the file back from a backup, or drop "
-            "the overlay with 'diskgate client reset'",
-            o->names.data, (unsigned long long)st.st_size, (unsigned long long)size_bytes);
-    return 0;
+    unsigned char owner[16];
+    int r = mapfile_info(o->place.dir_fd, o->names.map, ret, err);
+    if (r == 0)
+        memcpy(owner, ret->stamp.overlay_id, sizeof(owner));
+    else if (r != -EBADMSG || !datafile_owner(o->place.dir_fd, o->names.data, owner))
+        return r;
+    return memcmp(owner, stamp->overlay_id, sizeof(owner)) == 0 ? r : refuse_owner(owner, o->names.map, ret_found, err);
 }
 
-/* A new file and not a truncated one: whoever still has the old one open must not see it change. */
-static int make_data(struct overlay *o, uint64_t size_bytes, struct err *err)
+/* The data of a kept overlay whose map says that no block is in it. It may be missing or half-made: the machine stopped while it
+ * was made, and nothing is lost with it. */
+static int open_empty_data(const struct overlay *o, const struct map_stamp *stamp, struct err *err)
 {
-    if (unlinkat(o->place.dir_fd, o->names.data, 0) < 0 && errno != ENOENT)
-        return err_sys(err, -errno, "cannot replace '%s'", o->names.data);
-    o->data_fd = openat(o->place.dir_fd, o->names.data, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (o->data_fd < 0)
-        return err_sys(err, -errno, "cannot make the overlay's data '%s'", o->names.data);
-    if (ftruncate(o->data_fd, (off_t)size_bytes) < 0)
-        return err_sys(err, -errno, "cannot make the overlay's data '%s' of %llu bytes", o->names.data,
-                       (unsigned long long)size_bytes);
-    return 0;
+    int fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
+    if (fd != -EBADMSG)
+        return fd;
+    if (o->is_read_only)
+        return err_set(err, -ENOENT, "there is no overlay yet");
+    return datafile_create(o->place.dir_fd, o->names.data, stamp, err);
 }
 
-/* From the map file: the state of the last flush. -ENOENT where there is none. */
-static int open_saved(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+/* From the map file: the state of the last flush. */
+static int open_saved(struct overlay *o, const struct map_stamp *stamp, const struct mapfile_info *found,
+                      struct err *err)
 {
     struct mapfile_info info;
-    int r = mapfile_info(o->place.dir_fd, o->names.map, &info, err);
-    if (r == -ENOENT)
-        return r;
-    if (r == 0)
-        r = check_stamp(&info.stamp, stamp, o->names.map, ret_found, err);
+    int r = check_base(&found->stamp, stamp, err);
     if (r == 0)
         r = make_live(o, stamp, err);
     if (r == 0)
         r = mapfile_load(o->place.dir_fd, o->names.map, o->map, &info, err);
-    if (r < 0)
-        return r;
-    struct stat st;
-    bool no_data = fstatat(o->place.dir_fd, o->names.data, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-    if (no_data && info.leaves == 0 && !o->is_read_only) /* the power went while it was made */
-        r = make_data(o, stamp->size_bytes, err);
-    else
-        r = open_data(o, stamp->size_bytes, err);
+    if (r == -EBADMSG)
+        return add_way_out(r, err);
+    if (r == 0)
+        r = o->data_fd = info.leaves == 0 ? open_empty_data(o, stamp, err)
+                                          : datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
     if (r < 0)
         return r;
     o->has_mapfile = true;
     o->sequence = info.sequence;
     o->saved_changes = livemap_changes(o->map);
     return publish_live(o, err);
-}
-
-static int sync_fd(int fd)
-{
-    return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int make_fresh(struct overlay *o, const struct map_stamp *stamp, struct err *err)
-{
-    if (o->is_read_only)
-        return err_set(err, -ENOENT, "there is no overlay yet");
-    int r = make_live(o, stamp, err);
-    if (r == 0 && o->is_kept) {
-        _cleanup_free_ void *buf = NULL;
-        size_t len;
-        r = mapfile_encode(o->map, 1, &buf, &len);
-        if (r == 0)
-            r = mapfile_write(o->place.dir_fd, o->names.map, buf, len);
-        if (r < 0)
-            return err_sys(err, r, "cannot make the overlay's map '%s'", o->names.map);
-        o->has_mapfile = true;
-        o->sequence = 1;
-        o->saved_changes = livemap_changes(o->map);
-    }
-    if (r == 0)
-        r = make_data(o, stamp->size_bytes, err);
-    if (r == 0 && o->is_kept) {
-        r = sync_fd(o->place.dir_fd);
-        if (r < 0)
-            return err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
-    }
-    return r < 0 ? r : publish_live(o, err);
-}
-
-static int open_files(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
-{
-    int r = open_live(o, stamp, ret_found, err);
-    if (r == 0) {
-        struct mapfile_info info;
-        struct err ignored;
-        o->has_mapfile = false; /* the next flush writes one, whatever lies there */
-        if (mapfile_info(o->place.dir_fd, o->names.map, &info, &ignored) == 0)
-            o->sequence = info.sequence;
-        return open_data(o, stamp->size_bytes, err);
-    }
-    if (r == -ENOENT)
-        r = open_saved(o, stamp, ret_found, err);
-    if (r == -ENOENT)
-        r = make_fresh(o, stamp, err);
-    return r;
 }
 
 /* A volatile overlay has no map file: one that it had as a kept overlay would bring back an old state after a power cut. */
@@ -276,7 +232,84 @@ static int drop_mapfile(struct overlay *o)
     if (o->is_abandoned)
         return -ESTALE;
     o->has_mapfile = false;
-    return unlinkat(o->place.dir_fd, o->names.map, 0) < 0 && errno != ENOENT ? -errno : 0;
+    if (unlinkat(o->place.dir_fd, o->names.map, 0) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    return sync_fd(o->place.dir_fd);
+}
+
+/* The first map file of a kept overlay: nothing is there. */
+static int save_empty(struct overlay *o)
+{
+    _cleanup_free_ void *buf = NULL;
+    size_t len;
+    int r = mapfile_encode(o->map, 1, &buf, &len);
+    if (r == 0)
+        r = mapfile_write(o->place.dir_fd, o->names.map, buf, len);
+    if (r < 0)
+        return r;
+    o->has_mapfile = true;
+    o->sequence = 1;
+    o->saved_changes = livemap_changes(o->map);
+    return 0;
+}
+
+/* A crash may leave any first part of these steps behind; each opening that follows takes them from the beginning, because the
+ * live map has no name yet and the map file counts no block. */
+static int make_fresh(struct overlay *o, const struct map_stamp *stamp, struct err *err)
+{
+    if (o->is_read_only)
+        return err_set(err, -ENOENT, "there is no overlay yet");
+    int r = make_live(o, stamp, err);
+    if (r < 0)
+        return r;
+    r = o->is_kept ? save_empty(o) : drop_mapfile(o);
+    if (r < 0)
+        return err_sys(err, r, "cannot %s the overlay's map '%s'", o->is_kept ? "make" : "delete", o->names.map);
+    r = o->data_fd = datafile_create(o->place.dir_fd, o->names.data, stamp, err);
+    if (r < 0)
+        return r;
+    r = o->is_kept ? sync_fd(o->place.dir_fd) : 0;
+    if (r < 0)
+        return err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
+    return publish_live(o, err);
+}
+
+/* The live map of this boot is open: nothing that a map file says is newer, but the place must still be ours. */
+static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+{
+    struct mapfile_info info = {0};
+    int found = look_at_mapfile(o, stamp, &info, ret_found, err);
+    if (found == -EEXIST)
+        return found;
+    o->data_fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
+    if (o->data_fd < 0)
+        return o->data_fd;
+    o->sequence = info.sequence;
+    if (o->is_read_only)
+        return 0;
+    int r = 0;
+    if (!o->is_kept)
+        r = drop_mapfile(o);
+    else if (found == -ENOENT) /* it was volatile so far */
+        r = overlay_flush(o);
+    return r < 0 ? err_sys(err, r, "cannot bring the overlay's map '%s' up to date", o->names.map) : 0;
+}
+
+static int open_files(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+{
+    int r = open_live(o, stamp, ret_found, err);
+    if (r == 0)
+        return go_on_live(o, stamp, ret_found, err);
+    if (r != -ENOENT)
+        return r;
+    struct mapfile_info info;
+    r = look_at_mapfile(o, stamp, &info, ret_found, err);
+    if (r == -EBADMSG)
+        return add_way_out(r, err);
+    if (r == 0 && o->is_kept)
+        return open_saved(o, stamp, &info, err);
+    bool is_void = r == -ENOENT || r == 0; /* of a volatile overlay no map file counts */
+    return is_void ? make_fresh(o, stamp, err) : r;
 }
 
 static void release(struct overlay *o)
@@ -303,11 +336,6 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
     lock_init(&o->flush_lock, LOCK_FLUSH);
     ret_found[0] = 0;
     int r = open_files(o, stamp, ret_found, err);
-    if (r == 0 && !is_kept && !read_only) {
-        r = drop_mapfile(o);
-        if (r < 0)
-            (void)err_sys(err, r, "cannot delete '%s'", o->names.map);
-    }
     if (r == 0) {
         o->blk = cow_create(lower, o->data_fd, o->map, (struct cow_flush){overlay_flush, o}, read_only);
         if (!o->blk)
@@ -334,7 +362,8 @@ struct blk *overlay_blk(struct overlay *o)
 uint64_t overlay_bytes(const struct overlay *o)
 {
     struct stat st;
-    return fstat(o->data_fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+    uint64_t bytes = fstat(o->data_fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+    return bytes - MIN(bytes, DATAFILE_TAIL_BYTES);
 }
 
 int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err)
@@ -343,7 +372,10 @@ int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err)
         return 0;
     atomic_store(&o->is_kept, is_kept);
     int r = is_kept ? overlay_flush(o) : drop_mapfile(o);
-    return r < 0 ? err_sys(err, r, "cannot make the overlay %s", is_kept ? "durable" : "volatile") : 0;
+    if (r == 0)
+        return 0;
+    atomic_store(&o->is_kept, !is_kept); /* a map file that is gone already is written again by the next flush */
+    return err_sys(err, r, "cannot make the overlay %s", is_kept ? "durable" : "volatile");
 }
 
 void overlay_abandon(struct overlay *o)
@@ -375,7 +407,6 @@ static int unlink_if_there(int dirfd, const char *name, struct err *err)
     return 0;
 }
 
-/* Whose files are these? Fills @ret_id when a map tells, else false. */
 static bool map_owner(const struct overlay_place *place, const struct names *n, unsigned char ret_id[16])
 {
     struct mapfile_info info;
@@ -388,17 +419,19 @@ static bool map_owner(const struct overlay_place *place, const struct names *n, 
 
 int overlay_delete(const struct overlay_place *place, const char *id, struct err *err)
 {
-    unsigned char want[16], found[16];
+    unsigned char want[16], owner[16];
     if (uuid_decode(id, want) < 0)
         return err_set(err, -EINVAL, "'%s' is no overlay id", id);
     struct names n = names_of(place, want);
-    bool is_live = faccessat(place->live_fd, n.live, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-    bool is_known = map_owner(place, &n, found);
-    bool is_ours = is_known ? memcmp(found, want, sizeof(want)) == 0 : is_live;
+    bool has_map = map_owner(place, &n, owner), map_is_ours = has_map && memcmp(owner, want, sizeof(want)) == 0;
+    bool has_data = datafile_owner(place->dir_fd, n.data, owner);
+    bool data_is_ours = has_data ? memcmp(owner, want, sizeof(want)) == 0 : map_is_ours;
     int r = 0;
-    if (is_ours)
-        r = unlink_if_there(place->dir_fd, n.data, err);
-    if (r == 0 && is_ours && is_known)
+    if (map_is_ours || (!has_map && data_is_ours)) /* the data's owner speaks for a damaged map */
         r = unlink_if_there(place->dir_fd, n.map, err);
-    return r < 0 ? r : unlink_if_there(place->live_fd, n.live, err); /* last: it is what tells whose the data is */
+    if (r == 0 && data_is_ours)
+        r = unlink_if_there(place->dir_fd, n.data, err);
+    if (r == 0)
+        r = unlink_if_there(place->live_fd, n.live_new, err);
+    return r < 0 ? r : unlink_if_there(place->live_fd, n.live, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Overlay: one client's own writes over a version, as files, and the copy-on-write layer on top of them.
  *
- *   ROOT/overlays/DIR/SLOT.data   blocks at the same offsets as on the disk; sparse
+ *   ROOT/overlays/DIR/SLOT.data   blocks at the same offsets as on the disk, sparse; behind them the overlay's id
  *   ROOT/overlays/DIR/SLOT.map    durable map, of kept overlays only
  *   ROOT/run/live/ID.live         live map while the machine runs; ID = the overlay's id
  *
@@ -10,10 +10,12 @@
  *   else the map file             kept: the state of the last flush or clean end
  *   else nothing                  a fresh overlay; a data file that lies there belongs to nobody and is replaced
  *
- * (1) A kept overlay has a map file from before its first write on.
+ * A volatile overlay never comes back from a map file: what it wrote since it was kept may have reached the data file in any order.
+ *
+ * (1) A kept overlay has a map file from before its first write on; one that was volatile, from overlay_open() or overlay_set_kept() on.
  * (2) The bits in a map file were set before the data was synced: they never say more than the data file holds.
  * (3) A live map appears under its name only when it is complete (rename); a kept overlay's goes away after a clean end.
- * (4) After a sync failed once, every later flush fails too: the kernel reports a lost write once only.
+ * (4) After a sync of the data failed once, every later flush fails too: the kernel reports a lost write once only.
  * (5) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
  *
  * Threads: overlay_open(), overlay_close(), overlay_set_kept(): one at a time per place; the layer: as blk.h.
@@ -47,7 +49,7 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
 /* The layer, borrowed until overlay_close(). */
 struct blk *overlay_blk(struct overlay *o);
 
-/* From now on kept or volatile. To kept: what was written so far is made durable. 0 or a negative errno. */
+/* From now on kept or volatile. To kept: what was written so far is made durable. 0; on failure it stays what it was. */
 int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err);
 
 /* The overlay is garbage: its files may be deleted or replaced at any moment while handles are still open. From now on a flush is
