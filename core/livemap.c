@@ -407,7 +407,7 @@ uint64_t livemap_run(const struct livemap *m, uint64_t blk, uint64_t max, enum b
 
 /* Call @f for each piece of [blk, blk + n) that lies within one leaf. */
 #define FOR_EACH_LEAF(dir, first, count, blk, n)                                                                       \
-    for (uint64_t at_ = (blk), left_ = (n), dir, first, count;                                                         \
+    for (uint64_t at_ = (blk), left_ = (n), dir = 0, first = 0, count = 0;                                             \
          left_ > 0 &&                                                                                                  \
          (dir = at_ / LEAF_BLOCKS, first = at_ % LEAF_BLOCKS, count = MIN(left_, LEAF_BLOCKS - first), 1);             \
          at_ += count, left_ -= count)

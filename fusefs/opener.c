@@ -168,10 +168,11 @@ static int open_checked(const char *root, const struct version_row *v, struct im
         return -ENAMETOOLONG;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0 && errno == ENOENT)
-        return err_set(err, -ENOENT,
-                       "the file '%s' of image '%s' version %u is missing; put it back, or find it with 'diskgate image "
-                       "repair --search DIR'",
-                       path, v->image, v->number);
+        return err_set(
+            err, -ENOENT,
+            "the file '%s' of image '%s' version %u is missing; put it back, or find it with 'diskgate image "
+            "repair --search DIR'",
+            path, v->image, v->number);
     if (fd < 0)
         return err_sys(err, -errno, "cannot open '%s' of image '%s' version %u", path, v->image, v->number);
     struct image_record rec = {.path = path,
@@ -254,9 +255,10 @@ static int ask(int sock, const struct request *q, struct answer *a, int *ret_fd,
     if (r == 0)
         r = receive_answer(sock, a, ret_fd);
     if (r < 0)
-        return err_set(err, -EPIPE,
-                       "the privileged half of diskgate-fs is gone, so nothing can be attached or changed; running clients go on; "
-                       "'diskgate down' and 'diskgate up' mend it");
+        return err_set(
+            err, -EPIPE,
+            "the privileged half of diskgate-fs is gone, so nothing can be attached or changed; running clients go on; "
+            "'diskgate down' and 'diskgate up' mend it");
     if (a->result < 0 && err)
         *err = a->err;
     return a->result < 0 ? a->result : 0;

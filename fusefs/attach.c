@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The list of attached views and bases, and its rounds; see attach.h. */
+#include "fusefs/attach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/log.h"
+#include "core/util.h"
+#include "fusefs/opener.h"
+
+/* One row of the catalog's views, attached or failed. */
+struct slot {
+    struct slot *next;
+    struct view_row row;
+    struct view *view; /* NULL = failed */
+    struct err err;
+    bool is_wanted;
+};
+
+/* One version, opened or failed. */
+struct version {
+    struct version *next;
+    struct version_row row;
+    struct base *base; /* NULL = failed */
+    struct view *view;
+    struct err err;
+    bool is_wanted, is_current, has_changed;
+};
+
+struct attach {
+    struct attach_options o;
+    struct slot *slots;
+    struct version *versions;
+};
+
+struct attach *attach_create(const struct attach_options *o)
+{
+    struct attach *a = calloc(1, sizeof(*a));
+    if (a)
+        a->o = *o;
+    return a;
+}
+
+/* --- versions ---------------------------------------------------------------------------------------------------- */
+
+static struct version *version_of(const struct attach *a, int64_t id)
+{
+    for (struct version *v = a->versions; v; v = v->next)
+        if (v->row.id == id)
+            return v;
+    return NULL;
+}
+
+static void version_close(struct version *v)
+{
+    if (v->view)
+        view_revoke(v->view);
+    view_unref(v->view);
+    base_unref(v->base);
+    v->view = NULL;
+    v->base = NULL;
+}
+
+static int open_base(const struct attach *a, const struct version_row *row, struct base **ret, struct err *err)
+{
+    struct image_info info;
+    int r = opener_open_version(a->o.opener, row->id, &info, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = r;
+    if (info.size_bytes != row->size_bytes)
+        return err_set(err, -ESTALE, "image '%s' version %u has %llu bytes, but %llu were recorded", row->image,
+                       row->number, (unsigned long long)info.size_bytes, (unsigned long long)row->size_bytes);
+    *ret = base_open(fd, &info, row);
+    if (!*ret)
+        return err_sys(err, -ENOMEM, "cannot open image '%s'", row->image);
+    (void)take_fd(&fd);
+    return 0;
+}
+
+static void version_open(const struct attach *a, struct version *v)
+{
+    int r = open_base(a, &v->row, &v->base, &v->err);
+    if (r == 0) {
+        v->view = view_of_version(v->base);
+        if (!v->view)
+            r = err_sys(&v->err, -ENOMEM, "cannot open image '%s'", v->row.image);
+    }
+    if (r < 0) {
+        version_close(v);
+        log_error("%s", v->err.msg);
+    }
+}
+
+/* A file that changes under running clients cannot be mended here, but nobody else gets to see it. */
+static void version_watch(struct version *v)
+{
+    bool has_changed = v->base && base_has_changed(v->base);
+    if (has_changed && !v->has_changed) {
+        (void)err_set(
+            &v->err, -ESTALE,
+            "the file '%s' of image '%s' version %u was changed while it is in use; put the original back, or see "
+            "'diskgate image check %s'",
+            v->row.path, v->row.image, v->row.number, v->row.image);
+        log_error("%s", v->err.msg);
+    }
+    v->has_changed = has_changed;
+}
+
+static bool same_record(const struct version_row *a, const struct version_row *b)
+{
+    return strcmp(a->path, b->path) == 0 && strcmp(a->identity, b->identity) == 0 && strcmp(a->image, b->image) == 0 &&
+           a->mtime_ns == b->mtime_ns && a->file_bytes == b->file_bytes;
+}
+
+static bool is_used(const struct attach *a, const struct version *v)
+{
+    for (const struct slot *s = a->slots; s; s = s->next)
+        if (s->view && s->view->base == v->base)
+            return true;
+    return false;
+}
+
+/* A recorded change (repair, check, rename) of a version: opened again when no client uses it, its row renewed otherwise. */
+static void version_renew(struct attach *a, struct version *v, const struct version_row *row)
+{
+    bool is_same = same_record(&v->row, row);
+    v->row = *row;
+    if (is_same || !v->base)
+        return;
+    if (v->has_changed && is_used(a, v))
+        return;
+    version_close(v);
+    v->has_changed = false;
+}
+
+static bool is_current(const struct snapshot *s, const struct version_row *row)
+{
+    for (size_t i = 0; i < s->image_count; i++)
+        if (s->images[i].id == row->image_id)
+            return s->images[i].current_id == row->id;
+    return false;
+}
+
+static int sync_versions(struct attach *a, const struct snapshot *s)
+{
+    for (struct version *v = a->versions; v; v = v->next)
+        v->is_wanted = false;
+    for (size_t i = 0; i < s->version_count; i++) {
+        struct version *v = version_of(a, s->versions[i].id);
+        if (!v) {
+            v = calloc(1, sizeof(*v));
+            if (!v)
+                return -ENOMEM;
+            v->row = s->versions[i];
+            v->next = a->versions;
+            a->versions = v;
+        } else {
+            version_renew(a, v, &s->versions[i]);
+        }
+        v->is_wanted = true;
+        v->is_current = is_current(s, &v->row);
+        if (!v->base)
+            version_open(a, v);
+        version_watch(v);
+    }
+    for (struct version **p = &a->versions; *p;) {
+        struct version *v = *p;
+        if (v->is_wanted) {
+            p = &v->next;
+            continue;
+        }
+        *p = v->next;
+        version_close(v);
+        free(v);
+    }
+    return 0;
+}
+
+/* --- client views ------------------------------------------------------------------------------------------------ */
+
+static struct slot *slot_of(const struct attach *a, const char *overlay_id)
+{
+    for (struct slot *s = a->slots; s; s = s->next)
+        if (strcmp(s->row.overlay_id, overlay_id) == 0)
+            return s;
+    return NULL;
+}
+
+/* The overlay's folder, made if needed. */
+static int open_overlay_dir(const struct attach *a, const char *dir, struct err *err)
+{
+    if (!a->o.is_read_only && mkdirat(a->o.overlays_fd, dir, 0700) < 0 && errno != EEXIST)
+        return err_sys(err, -errno, "cannot make the overlay folder 'overlays/%s'", dir);
+    int fd = openat(a->o.overlays_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? err_sys(err, -errno, "cannot open the overlay folder 'overlays/%s'", dir) : fd;
+}
+
+static int open_overlay(const struct attach *a, const struct view_row *row, struct base *base, int dir_fd,
+                        struct overlay **ret, struct err *err)
+{
+    struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot};
+    struct map_stamp stamp = {.size_bytes = base->blk->size};
+    char found[UUID_LEN + 1];
+    if (uuid_decode(row->overlay_id, stamp.overlay_id) < 0)
+        return err_set(err, -EINVAL, "the catalog has a bad overlay id '%s'", row->overlay_id);
+    (void)snprintf(stamp.base_identity, sizeof(stamp.base_identity), "%s",
+                   base->row.identity); /* as long as the column */
+    int r = overlay_open(&place, &stamp, row->mode != OVERLAY_VOLATILE, a->o.is_read_only, base->blk, ret, found, err);
+    if (r == -EEXIST)
+        return err_set(
+            err, -ESTALE,
+            "the files 'overlays/%s/%u.*' belong to another overlay (%s); move them away, or put the right ones back",
+            row->overlay_dir, row->slot, found);
+    return r;
+}
+
+static int open_client_view(const struct attach *a, const struct view_row *row, struct view **ret, struct err *err)
+{
+    const struct version *v = version_of(a, row->version_id);
+    if (!v || !v->base || v->has_changed) {
+        *err = v ? v->err : (struct err){"its version is not in the catalog"};
+        return -ESTALE;
+    }
+    _cleanup_close_ int dir_fd = -1;
+    struct overlay *overlay = NULL;
+    int r = dir_fd = open_overlay_dir(a, row->overlay_dir, err);
+    if (r >= 0)
+        r = open_overlay(a, row, v->base, dir_fd, &overlay, err);
+    if (r < 0 && !(r == -ENOENT && a->o.is_read_only))
+        return r;
+    *ret = view_of_client(v->base, overlay, dir_fd, row);
+    if (!*ret) {
+        (void)overlay_close(overlay, NULL); /* nothing was written through it */
+        return err_sys(err, -ENOMEM, "cannot attach the view");
+    }
+    (void)take_fd(&dir_fd);
+    return 0;
+}
+
+static void slot_drop(struct slot *s)
+{
+    if (s->view)
+        view_revoke(s->view);
+    view_unref(s->view);
+    free(s);
+}
+
+static void slot_open(const struct attach *a, struct slot *s)
+{
+    int r = open_client_view(a, &s->row, &s->view, &s->err);
+    if (r < 0)
+        log_error("client '%s' slot %u: %s", s->row.client, s->row.slot, s->err.msg);
+    else
+        log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image,
+                 s->row.version, overlay_mode_name(s->row.mode));
+}
+
+/* New names, a new mode. */
+static void slot_renew(const struct attach *a, struct slot *s, const struct view_row *row)
+{
+    bool was_kept = s->row.mode != OVERLAY_VOLATILE, is_kept = row->mode != OVERLAY_VOLATILE;
+    s->row = *row;
+    if (!s->view)
+        return;
+    tree_set_row(a->o.tree, s->view, row);
+    struct err err;
+    if (was_kept != is_kept && s->view->overlay && overlay_set_kept(s->view->overlay, is_kept, &err) < 0)
+        log_error("client '%s' slot %u: %s", row->client, row->slot, err.msg);
+}
+
+/* End what the catalog no longer has, note what is new. */
+static int sync_slots(struct attach *a, const struct snapshot *s)
+{
+    for (struct slot *p = a->slots; p; p = p->next)
+        p->is_wanted = false;
+    for (size_t i = 0; i < s->view_count; i++) {
+        struct slot *p = slot_of(a, s->views[i].overlay_id);
+        if (!p) {
+            p = calloc(1, sizeof(*p));
+            if (!p)
+                return -ENOMEM;
+            p->row = s->views[i];
+            p->next = a->slots;
+            a->slots = p;
+        } else {
+            slot_renew(a, p, &s->views[i]);
+        }
+        p->is_wanted = true;
+    }
+    for (struct slot **p = &a->slots; *p;) {
+        struct slot *old = *p;
+        if (old->is_wanted) {
+            p = &old->next;
+            continue;
+        }
+        *p = old->next;
+        log_info("client '%s' slot %u: overlay %s ended", old->row.client, old->row.slot, old->row.overlay_id);
+        slot_drop(old);
+    }
+    return 0;
+}
+
+/* --- garbage ----------------------------------------------------------------------------------------------------- */
+
+static int delete_overlay(const struct attach *a, const struct garbage_row *g, struct err *err)
+{
+    _cleanup_close_ int dir_fd =
+        openat(a->o.overlays_fd, g->overlay_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (dir_fd < 0)
+        return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
+    struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = g->slot};
+    return overlay_delete(&place, g->overlay_id, err);
+}
+
+static void sync_garbage(const struct attach *a, const struct snapshot *s)
+{
+    for (size_t i = 0; i < s->garbage_count; i++) {
+        const struct garbage_row *g = &s->garbage[i];
+        struct err err;
+        if (slot_of(a, g->overlay_id)) /* it became garbage after we read the views: next time */
+            continue;
+        int r = delete_overlay(a, g, &err);
+        if (r == 0)
+            r = opener_garbage_done(a->o.opener, g, &err);
+        if (r < 0)
+            log_warn("dropped overlay %s: %s, retrying later", g->overlay_id, err.msg);
+        else
+            (void)unlinkat(a->o.overlays_fd, g->overlay_dir, AT_REMOVEDIR); /* if it is empty now */
+    }
+}
+
+/* --- rounds ------------------------------------------------------------------------------------------------------ */
+
+static int put_names(const struct attach *a)
+{
+    int r = 0;
+    tree_begin(a->o.tree);
+    for (const struct version *v = a->versions; v && r == 0; v = v->next)
+        if (v->view)
+            r = tree_put_version(a->o.tree, v->view, v->is_current);
+    for (const struct slot *s = a->slots; s && r == 0; s = s->next) {
+        r = tree_put_client_dir(a->o.tree, s->row.client);
+        if (r == 0 && s->view)
+            r = tree_put_client(a->o.tree, s->view);
+    }
+    if (r == 0)
+        tree_end(a->o.tree, a->o.forget_name, a->o.arg);
+    return r;
+}
+
+int attach_sync(struct attach *a, struct err *err)
+{
+    _cleanup_(snapshot_finish) struct snapshot s = {0};
+    int r = opener_snapshot(a->o.opener, &s, err);
+    if (r < 0)
+        return r;
+    r = sync_slots(a, &s);
+    if (r == 0)
+        r = sync_versions(a, &s);
+    if (r == 0 && !a->o.is_read_only)
+        sync_garbage(a, &s);
+    for (struct slot *p = a->slots; p && r == 0; p = p->next)
+        if (!p->view)
+            slot_open(a, p);
+    if (r == 0)
+        r = put_names(a);
+    return r < 0 ? err_sys(err, r, "cannot follow the catalog") : 0;
+}
+
+void attach_destroy(struct attach *a)
+{
+    if (!a)
+        return;
+    while (a->slots) {
+        struct slot *s = a->slots;
+        a->slots = s->next;
+        if (s->view)
+            view_end(s->view);
+        view_unref(s->view);
+        free(s);
+    }
+    while (a->versions) {
+        struct version *v = a->versions;
+        a->versions = v->next;
+        version_close(v);
+        free(v);
+    }
+    free(a);
+}
+
+/* --- status ------------------------------------------------------------------------------------------------------ */
+
+static json_t *slot_status(const struct slot *s)
+{
+    const struct view_row *row = &s->row;
+    char path[UUID_LEN + 16];
+    (void)snprintf(path, sizeof(path), "by-id/%s.img", row->overlay_id);
+    json_t *j = json_pack("{ss sI ss sI ss ss ss sI}", "client", row->client, "slot", (json_int_t)row->slot, "image",
+                          row->image, "version", (json_int_t)row->version, "mode", overlay_mode_name(row->mode),
+                          "overlay_id", row->overlay_id, "path", path, "size_bytes", (json_int_t)row->size_bytes);
+    json_t *more = NULL;
+    if (s->view) {
+        struct view_counters *c = &s->view->count;
+        more = json_pack("{ss sI sI sI sI sI sI sI}", "state", "ready", "overlay_bytes",
+                         (json_int_t)(s->view->overlay ? overlay_bytes(s->view->overlay) : 0), "read_bytes",
+                         (json_int_t)atomic_load(&c->read_bytes), "written_bytes",
+                         (json_int_t)atomic_load(&c->written_bytes), "reads", (json_int_t)atomic_load(&c->reads),
+                         "writes", (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes),
+                         "opens", (json_int_t)atomic_load(&c->opens));
+    } else {
+        more = json_pack("{ss ss}", "state", "failed", "error", s->err.msg);
+    }
+    if (j && more)
+        (void)json_object_update(j, more); /* fails for lack of memory only: then the fields are missing */
+    json_decref(more);
+    return j;
+}
+
+static json_t *version_status(const struct version *v)
+{
+    bool is_good = v->base && !v->has_changed;
+    json_t *j = json_pack("{ss sI ss}", "image", v->row.image, "version", (json_int_t)v->row.number, "state",
+                          is_good ? "ready" : "failed");
+    if (j && !is_good)
+        (void)json_object_set_new(j, "error", json_string(v->err.msg)); /* likewise */
+    return j;
+}
+
+json_t *attach_status(struct attach *a)
+{
+    json_t *views = json_array(), *images = json_array();
+    for (const struct slot *s = a->slots; s; s = s->next)
+        (void)json_array_append_new(views, slot_status(s)); /* likewise */
+    for (const struct version *v = a->versions; v; v = v->next)
+        (void)json_array_append_new(images, version_status(v)); /* likewise */
+    return json_pack("{so so}", "views", views, "images", images);
+}

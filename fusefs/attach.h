@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Attaching: makes the views follow the catalog, without touching one that stays as it is.
+ *
+ * attach_sync() looks at the catalog once and then
+ *   1. ends the views whose overlay the catalog no longer has (reset, relinked, removed), and those of removed versions;
+ *   2. deletes the files of dropped overlays;
+ *   3. opens what is new or failed before: every version's file is checked against what was recorded;
+ *   4. puts all names into the tree anew.
+ * What cannot be attached has no file in the mount, and a sentence in the status.
+ *
+ * Threads: one at a time; the views themselves are in use all the while.
+ */
+#ifndef DISKGATE_FUSEFS_ATTACH_H
+#define DISKGATE_FUSEFS_ATTACH_H
+
+#include <jansson.h>
+
+#include "fusefs/tree.h"
+
+struct attach;
+
+struct attach_options {
+    struct tree *tree;
+    int opener;      /* socket to the privileged half */
+    int overlays_fd; /* ROOT/overlays */
+    int live_fd;     /* ROOT/run/live */
+    bool is_read_only;
+    void (*forget_name)(void *arg, uint64_t parent, const char *name);
+    void *arg;
+};
+
+struct attach *attach_create(const struct attach_options *o);
+
+/* 0 also when some views fail; an error only when the catalog itself cannot be read: then nothing was changed. */
+int attach_sync(struct attach *a, struct err *err);
+
+/* {"views":[...],"images":[...]} as core/ctl.h says. NULL when memory is out. */
+json_t *attach_status(struct attach *a);
+
+/* End all views, when no request comes any more; kept overlays are made durable. */
+void attach_destroy(struct attach *a);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The worker's life: mount and control socket as root, then its own user, then requests; see worker.h. */
+#include "fusefs/worker.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "core/ctl.h"
+#include "core/log.h"
+#include "core/util.h"
+#include "fusefs/attach.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+struct worker {
+    const struct options *o;
+    struct worker_files files;
+    struct fs fs;
+    struct session *session;
+    struct attach *attach;
+    struct ctl_server *ctl;
+    pid_t opener_pid;
+    struct timespec start;
+};
+
+/* --- control socket ---------------------------------------------------------------------------------------------- */
+
+static json_t *status(struct worker *w)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    json_t *j = attach_status(w->attach);
+    if (!j)
+        return NULL;
+    (void)json_object_set_new(j, "pid",
+                              json_integer(w->opener_pid)); /* fails for lack of memory only: the key is missing then */
+    (void)json_object_set_new(j, "worker_pid", json_integer(getpid()));
+    (void)json_object_set_new(j, "uptime_s", json_integer(now.tv_sec - w->start.tv_sec));
+    return j;
+}
+
+static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct err *err)
+{
+    struct worker *w = arg;
+    if (strcmp(cmd, "ping") == 0) {
+        *ret = json_pack("{sI sI ss ss}", "pid", (json_int_t)w->opener_pid, "worker_pid", (json_int_t)getpid(),
+                         "version", DISKGATE_VERSION, "mount", w->o->mountpoint);
+    } else if (strcmp(cmd, "sync") == 0) {
+        int r = attach_sync(w->attach, err);
+        if (r < 0)
+            return r;
+        *ret = status(w);
+    } else if (strcmp(cmd, "status") == 0) {
+        *ret = status(w);
+    } else {
+        return err_set(err, -EINVAL, "diskgate-fs does not know the command '%s'", cmd);
+    }
+    return *ret ? 0 : err_sys(err, -ENOMEM, "cannot answer '%s'", cmd);
+}
+
+/* --- privileges -------------------------------------------------------------------------------------------------- */
+
+static int drop_privileges(const struct options *o, struct err *err)
+{
+    (void)prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0); /* a hint for memory pressure; older kernels do not know it */
+    if (geteuid() == 0 && o->uid != 0) {
+        if (setgroups(0, NULL) < 0 || setresgid(o->gid, o->gid, o->gid) < 0 || setresuid(o->uid, o->uid, o->uid) < 0)
+            return err_sys(err, -errno, "cannot become user '%s'", o->user);
+        if (setresuid(0, 0, 0) == 0)
+            return err_set(err, -EPERM, "the privileges of root were not given up");
+    }
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return err_sys(err, -errno, "cannot give up gaining privileges");
+    return 0;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static void forget_name(void *arg, uint64_t parent, const char *name)
+{
+    struct worker *w = arg;
+    session_forget_name(w->session, parent, name);
+}
+
+static int make_attach(struct worker *w)
+{
+    struct attach_options o = {.tree = w->fs.tree,
+                               .opener = w->files.opener,
+                               .overlays_fd = w->files.overlays_fd,
+                               .live_fd = w->files.live_fd,
+                               .is_read_only = w->o->is_read_only,
+                               .forget_name = forget_name,
+                               .arg = w};
+    w->attach = attach_create(&o);
+    return w->attach ? 0 : -ENOMEM;
+}
+
+int worker_prepare(const struct options *o, const struct worker_files *files, struct worker **ret, struct err *err)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+    if (!w)
+        return err_sys(err, -ENOMEM, "cannot start");
+    w->o = o;
+    w->files = *files;
+    w->opener_pid = getppid();
+    clock_gettime(CLOCK_MONOTONIC, &w->start);
+    w->fs = (struct fs){.tree = tree_create(), .start_s = time(NULL), .statfs_fd = files->overlays_fd};
+    if (!w->fs.tree || make_attach(w) < 0)
+        return err_sys(err, -ENOMEM, "cannot start");
+    int r = 0;
+    if (!o->is_read_only)
+        r = ctl_server_open(files->run_fd, "fs.sock", handle, w, &w->ctl, err);
+    struct session_options so = {.root = o->root,
+                                 .mountpoint = o->mountpoint,
+                                 .is_read_only = o->is_read_only,
+                                 .allow_other = o->allow_other,
+                                 .threads = o->threads};
+    if (r == 0)
+        r = session_open(&so, &w->fs, &w->session, err);
+    if (r == 0)
+        *ret = w; /* what a failure leaves goes with the process */
+    return r;
+}
+
+static void say_ready(const struct worker *w, const char *sentence)
+{
+    (void)write_full(w->files.ready_fd, sentence, strlen(sentence) + 1); /* nobody may be waiting */
+    (void)close(w->files.ready_fd);
+}
+
+static int start(struct worker *w, struct err *err)
+{
+    /* Memory of a few hundred KiB is used again and again: keep it from going back to the kernel each time. */
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 128 << 20);
+    int r = drop_privileges(w->o, err);
+    if (r == 0)
+        r = attach_sync(w->attach, err);
+    if (r == 0 && w->ctl) {
+        r = ctl_server_start(w->ctl);
+        if (r < 0)
+            (void)err_sys(err, r, "cannot start the control socket");
+    }
+    return r;
+}
+
+int worker_run(struct worker *w)
+{
+    struct err err = {""};
+    int r = start(w, &err);
+    say_ready(w, r < 0 ? err.msg : "");
+    if (r < 0) {
+        log_error("%s", err.msg);
+    } else {
+        log_info("serving '%s' at '%s'", w->o->root, w->o->mountpoint);
+        r = session_run(w->session);
+        if (r < 0)
+            log_error("the FUSE session ended: %s", strerror(-r));
+    }
+    ctl_server_stop(w->ctl);
+    attach_destroy(w->attach);
+    tree_destroy(w->fs.tree);
+    session_close(w->session);
+    return r < 0 ? 1 : 0;
+}
