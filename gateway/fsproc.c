@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Life of diskgate-fs.
+ *
+ *   lock    socket    mount        state
+ *   free    -         none         not running: start
+ *   free    -         any          died: take the mount away, start
+ *   held    answers   answers      runs
+ *   held    answers   none, dead   somebody unmounted it: end it, start
+ *   held    silent    none, dead   broken: end it, start
+ *   held    silent    silent       hangs: said in a sentence; only fsproc_stop() ends it by force
+ *
+ * It is two processes, a privileged and an unprivileged one. Both are found in /proc by their command line, "diskgate-fs ROOT MOUNT".
+ */
+#include "gateway/fsproc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core/ctl.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/mount.h"
+#include "gateway/proc.h"
+#include "gateway/report.h"
+#include "gateway/spawn.h"
+
+#define PROGRAM   "diskgate-fs"
+#define START_MS  120000 /* it looks at every image and opens every overlay */
+#define ANSWER_MS 10000
+#define END_MS    20000 /* kept overlays are flushed */
+#define KILL_MS   5000
+
+#ifndef DISKGATE_SBINDIR
+#define DISKGATE_SBINDIR "/usr/sbin"
+#endif
+
+bool fsproc_runs(const struct site *s, int *ret_pid)
+{
+    *ret_pid = 0;
+    return s->run_fd >= 0 && root_locked(s->root, "fs.lock", ret_pid);
+}
+
+int fsproc_call(const struct site *s, const char *cmd, int timeout_ms, json_t **ret, struct err *err)
+{
+    _cleanup_json_ json_t *req = json_pack("{s:s}", "cmd", cmd);
+    if (!req)
+        return err_sys(err, -ENOMEM, "cannot ask diskgate-fs");
+    return ctl_call(s->root, "fs.sock", req, timeout_ms, ret, err);
+}
+
+/* The pid that it tells itself. */
+static int ping(const struct site *s, int timeout_ms, int *ret_pid, struct err *err)
+{
+    _cleanup_json_ json_t *answer = NULL;
+    int r = fsproc_call(s, "ping", timeout_ms, &answer, err);
+    if (r < 0)
+        return r;
+    *ret_pid = (int)json_integer_value(json_object_get(answer, "pid"));
+    return *ret_pid > 0 ? 0 : err_set(err, -EPROTO, "diskgate-fs does not tell its pid");
+}
+
+int fsproc_check(const struct site *s, int timeout_ms, struct err *err)
+{
+    int pid, named;
+    if (!fsproc_runs(s, &pid))
+        return err_set(err, -ENOENT, "diskgate-fs does not run; start it with 'diskgate up'");
+    struct err silent, dead;
+    int r = ping(s, timeout_ms, &named, &silent);
+    int m = mount_probe(s->mount, NULL, 0, timeout_ms, NULL, &dead);
+    if (m == -ENOENT || m == -ENOTCONN)
+        return err_set(err, -ENOTCONN, "%s", dead.msg);
+    if (m < 0)
+        return err_set(err, -ETIMEDOUT, "diskgate-fs (pid %d) hangs: %s; 'diskgate down' ends it by force", pid,
+                       dead.msg);
+    if (r < 0)
+        return err_set(err, -ETIMEDOUT, "diskgate-fs (pid %d) serves its mount but does not answer: %s", pid,
+                       silent.msg);
+    return 0;
+}
+
+static bool is_file(const char *path)
+{
+    return access(path, X_OK) == 0;
+}
+
+/* The program beside our own, in a build tree or installed. */
+static void find_program(char ret[PATH_MAX])
+{
+    const char *env = getenv("DISKGATE_FS");
+    if (env && *env) {
+        (void)snprintf(ret, PATH_MAX, "%s", env);
+        return;
+    }
+    char exe[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    exe[MAX(n, 0)] = 0;
+    char *slash = strrchr(exe, '/');
+    if (slash)
+        *slash = 0;
+    if (snprintf(ret, PATH_MAX, "%s/../fusefs/" PROGRAM, exe) < PATH_MAX && is_file(ret))
+        return;
+    if (snprintf(ret, PATH_MAX, "%s/" PROGRAM, exe) < PATH_MAX && is_file(ret))
+        return;
+    (void)snprintf(ret, PATH_MAX, "%s", DISKGATE_SBINDIR "/" PROGRAM);
+    if (!is_file(ret))
+        strcpy(ret, PROGRAM); /* PATH decides */
+}
+
+/* "log=PATH" as one FUSE option: commas and backslashes of the path are escaped. */
+static void log_option(const struct site *s, char *ret, size_t max)
+{
+    size_t n = (size_t)snprintf(ret, max, "log=");
+    for (const char *p = s->root; *p && n + 16 < max; p++) {
+        if (*p == ',' || *p == '\\')
+            ret[n++] = '\\';
+        ret[n++] = *p;
+    }
+    (void)snprintf(ret + n, max - n, "/run/fs.log"); /* fits */
+}
+
+static int start(const struct site *s, struct err *err)
+{
+    char program[PATH_MAX], option[2 * PATH_MAX];
+    find_program(program);
+    log_option(s, option, sizeof(option));
+    const char *const argv[] = {program, s->root, s->mount, "-o", option, NULL};
+    _cleanup_(spawn_output_finish) struct spawn_output o = {0};
+    int r = spawn_run(&(struct spawn){argv, NULL, s->run_fd}, START_MS, &o, err);
+    if (r < 0)
+        return err_prefix(err, r, "cannot start diskgate-fs");
+    if (o.status != 0) {
+        const char *text =
+            strncmp(o.error, PROGRAM ": ", strlen(PROGRAM) + 2) == 0 ? o.error + strlen(PROGRAM) + 2 : o.error;
+        return err_set(err, -ECHILD, "diskgate-fs does not start: %s",
+                       *text ? text : "it gave no reason; see run/fs.log");
+    }
+    return fsproc_check(s, ANSWER_MS, err);
+}
+
+static bool is_ours(pid_t pid, void *arg)
+{
+    const struct site *s = arg;
+    char args[2 * PATH_MAX + 256];
+    size_t len = proc_args(pid, args, sizeof(args));
+    const char *root = proc_arg(args, len, 1), *mnt = proc_arg(args, len, 2);
+    return root && mnt && strcmp(root, s->root) == 0 && strcmp(mnt, s->mount) == 0;
+}
+
+/* SIGKILL for each process of it. False when one does not die. */
+static bool kill_all(const struct site *s)
+{
+    for (int i = 0; i < 8; i++) {
+        pid_t pid = proc_find(PROGRAM, is_ours, (void *)(uintptr_t)s);
+        if (pid == 0)
+            return true;
+        _cleanup_close_ int pidfd = proc_open(pid);
+        if (pidfd >= 0 && is_ours(pid, (void *)(uintptr_t)s) && !proc_end(pidfd, SIGKILL, KILL_MS))
+            return false;
+    }
+    return false;
+}
+
+/* Ask it to end, and wait for its lock. */
+static bool end_cleanly(const struct site *s)
+{
+    int pid, unused;
+    if (ping(s, 3000, &pid, NULL) < 0)
+        return false;
+    _cleanup_close_ int pidfd = proc_open(pid);
+    if (pidfd < 0 || !proc_is(pid, PROGRAM) || !proc_end(pidfd, SIGTERM, END_MS))
+        return false;
+    for (int i = 0; i < KILL_MS / 20 && fsproc_runs(s, &unused); i++)
+        proc_sleep_ms(20);
+    return !fsproc_runs(s, &unused);
+}
+
+int fsproc_stop(const struct site *s, json_t *report, struct err *err)
+{
+    int pid, r;
+    bool was_running = fsproc_runs(s, &pid);
+    bool is_clean = was_running && end_cleanly(s);
+    /* A request that hangs in the mount keeps its process alive until the connection is aborted, so kill on both sides of it. */
+    bool is_dead = kill_all(s);
+    r = mount_remove(s->mount, true, err);
+    if (r < 0)
+        return r;
+    if (!is_dead && !kill_all(s))
+        return err_set(err, -EBUSY, "diskgate-fs (pid %d) does not end even by SIGKILL: its disk may hang", pid);
+    if (fsproc_runs(s, &pid))
+        return err_set(err, -EBUSY, "'%s/run/fs.lock' is held by process %d, which is no diskgate-fs of this mount",
+                       s->root, pid);
+    /* Absent ones are as good. */
+    (void)unlinkat(s->run_fd, "fs.sock", 0);
+    (void)unlinkat(s->run_fd, "fs.lock", 0);
+    if (was_running)
+        report_change(report, is_clean ? "diskgate-fs stopped" : "diskgate-fs stopped by force");
+    else if (r > 0)
+        report_change(report, "mount of a diskgate-fs that had died removed");
+    return 0;
+}
+
+/* One that is just starting elsewhere holds the lock before it answers. */
+static int check_patiently(const struct site *s, struct err *err)
+{
+    int64_t end = proc_now_ms() + ANSWER_MS;
+    for (;;) {
+        int r = fsproc_check(s, ANSWER_MS, err);
+        if (r != -ENOTCONN || proc_now_ms() >= end)
+            return r;
+        proc_sleep_ms(200);
+    }
+}
+
+int fsproc_ensure(const struct site *s, bool *ret_started, json_t *report, struct err *err)
+{
+    int pid;
+    *ret_started = false;
+    bool was_running = fsproc_runs(s, &pid);
+    int r = was_running ? check_patiently(s, err) : -ENOENT;
+    if (r == 0 || r == -ETIMEDOUT)
+        return r;
+    unsigned minor;
+    bool has_rest = was_running || mount_count(s->mount, &minor) > 0;
+    r = has_rest ? fsproc_stop(s, report, err) : 0;
+    if (r < 0)
+        return r;
+    r = start(s, err);
+    if (r < 0)
+        return r;
+    *ret_started = true;
+    report_change(report, "diskgate-fs started");
+    return 0;
+}

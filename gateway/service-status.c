@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What runs, which targets there are, who is logged in. Nothing is changed or started here, and no lock is taken: an answer may
+ * show a moment in the middle of an `up`.
+ *
+ * Everything is asked once into a snapshot: diskgate-fs's status, and the targets of each tgtd that answers.
+ */
+#include "gateway/service.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "core/ctl.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/fsproc.h"
+#include "gateway/shard.h"
+#include "gateway/site.h"
+#include "gateway/tgt-show.h"
+#include "gateway/tgt-sync.h"
+#include "gateway/tgt-want.h"
+#include "gateway/tgtadm.h"
+
+#define ANSWER_MS 5000
+
+struct snapshot {
+    struct site site;
+    bool is_up; /* anything runs */
+    int fs_pid; /* 0 = does not run */
+    int fs_error;
+    struct err fs_problem; /* if fs_error */
+    json_t *fs;            /* its status; NULL when it does not answer */
+    pid_t pids[SHARDS_MAX];
+    int shard_errors[SHARDS_MAX];
+    struct err *shard_problems; /* SHARDS_MAX entries */
+    struct tgt_state states[SHARDS_MAX];
+    struct want want; /* before any view was taken out */
+};
+
+static void snapshot_finish(struct snapshot *n)
+{
+    for (unsigned k = 0; k < SHARDS_MAX; k++)
+        tgt_state_finish(&n->states[k]);
+    json_decref(n->fs);
+    free(n->shard_problems);
+    want_finish(&n->want);
+    site_finish(&n->site);
+}
+
+static void look_at_fs(struct snapshot *n)
+{
+    n->fs_error = fsproc_check(&n->site, ANSWER_MS, &n->fs_problem);
+    if (fsproc_runs(&n->site, &n->fs_pid) && n->fs_error == 0)
+        n->fs_error = fsproc_call(&n->site, "status", ANSWER_MS, &n->fs, &n->fs_problem);
+}
+
+static void look_at_shards(struct snapshot *n)
+{
+    (void)shard_find(&n->site, n->pids);
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        struct tgtadm a = {n->site.run_fd, k};
+        if (!n->pids[k] && k >= n->site.shards)
+            continue;
+        if (!n->pids[k])
+            n->shard_errors[k] =
+                err_set(&n->shard_problems[k], -ENOENT, "tgtd shard %u does not run; start it with 'diskgate up'", k);
+        else
+            n->shard_errors[k] = tgtadm_show(&a, &n->states[k], &n->shard_problems[k]);
+    }
+}
+
+static int snapshot_take(struct snapshot *n, const char *root, struct catalog *c, struct err *err)
+{
+    n->site.run_fd = -1;
+    n->shard_problems = calloc(SHARDS_MAX, sizeof(*n->shard_problems));
+    if (!n->shard_problems)
+        return err_sys(err, -ENOMEM, "cannot look at what runs");
+    int r = site_open(&n->site, root, false, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    r = site_read(&n->site, c, err);
+    r = r ? r : want_read(&n->site, c, &n->want, err);
+    if (r < 0)
+        return r;
+    n->is_up = service_is_up(root);
+    if (n->is_up) {
+        look_at_fs(n);
+        look_at_shards(n);
+    }
+    return 0;
+}
+
+/* The target of client @e and the shard that has it; NULL when none has. One with a session comes first. */
+static const struct tgt_target *find_target(const struct snapshot *n, const struct want_entry *e, unsigned *ret_shard)
+{
+    const struct tgt_target *found = NULL;
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        const struct tgt_target *t = tgt_find(&n->states[k], e->target.tid);
+        if (!t || strcmp(t->name, e->target.iqn) != 0 || (found && t->n_sessions == 0))
+            continue;
+        found = t;
+        *ret_shard = k;
+    }
+    return found;
+}
+
+static size_t disk_count(const struct tgt_target *t)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_luns; i++)
+        n += t->luns[i].lun > 0;
+    return n;
+}
+
+int service_sessions(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err)
+{
+    _cleanup_(snapshot_finish) struct snapshot n = {0};
+    _cleanup_json_ json_t *list = json_array();
+    int r = snapshot_take(&n, root, c, err);
+    if (r < 0)
+        return r;
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        for (size_t i = 0; i < n.states[k].n_targets; i++) {
+            const struct tgt_target *t = &n.states[k].targets[i];
+            const char *name = "";
+            for (size_t m = 0; m < n.want.n_clients; m++)
+                if (n.want.clients[m].id == t->tid && strcmp(n.want.clients[m].iqn, t->name) == 0)
+                    name = n.want.clients[m].name;
+            if (client && strcasecmp(client, name) != 0)
+                continue;
+            for (size_t m = 0; m < t->n_sessions; m++)
+                (void)json_array_append_new(list,
+                                            json_pack("{s:s, s:s, s:s, s:s, s:I}", "client", name, "target_iqn",
+                                                      t->name, "initiator", t->sessions[m].initiator, "address",
+                                                      t->sessions[m].address, "lun_count", (json_int_t)disk_count(t)));
+        }
+    }
+    *ret = take_ptr(list);
+    return *ret ? 0 : err_sys(err, -ENOMEM, "cannot list the sessions");
+}
+
+static json_t *session_list(const struct tgt_target *t)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; t && i < t->n_sessions; i++)
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:s}", "initiator", t->sessions[i].initiator, "address",
+                                              t->sessions[i].address)); /* a list too short is all that can happen */
+    return list;
+}
+
+/* Why the disk of view @v is not open, "" if it is. */
+static void lun_problem(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
+                        const struct tgt_target *t, char *ret, size_t max)
+{
+    char path[64];
+    want_path(v->overlay_id, path);
+    const struct tgt_lun *l = t ? tgt_find_lun(t, v->slot + 1) : NULL;
+    ret[0] = 0;
+    if (!n->is_up)
+        return;
+    if (n->fs_error)
+        (void)snprintf(ret, max, "%s", n->fs_problem.msg);
+    else
+        want_view_problem(v, n->fs, ret, max);
+    if (!*ret)
+        want_acl_problem(&n->site, e->client, ret, max);
+    if (!*ret && !t && n->shard_errors[e->shard])
+        (void)snprintf(ret, max, "%s", n->shard_problems[e->shard].msg);
+    if (!*ret && (!l || strcmp(l->path, path) != 0 || !l->is_online || t->n_acls == 0))
+        (void)snprintf(ret, max, "its target is not as the catalog says; run 'diskgate target sync'");
+}
+
+static json_t *target_row(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
+                          bool with_secrets)
+{
+    unsigned k = e->shard;
+    const struct tgt_target *t = find_target(n, e, &k);
+    char portal[80], why[1024];
+    site_portal(&n->site, k, portal);
+    lun_problem(n, e, v, t, why, sizeof(why));
+    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:s, s:I, s:s, s:o}", "client", v->client, "iqn",
+                            e->client->iqn, "initiator", e->initiator, "portal", portal, "lun", (json_int_t)v->slot + 1,
+                            "slot", (json_int_t)v->slot, "image", v->image, "version", (json_int_t)v->version, "mode",
+                            overlay_mode_name(v->mode), "shard", (json_int_t)k, "state",
+                            !n->is_up ? "down"
+                            : *why    ? "closed"
+                                      : "open",
+                            "sessions", session_list(t));
+    if (row && *why)
+        (void)json_object_set_new(row, "problem", json_string(why));
+    if (row && with_secrets && n->site.has_chap) {
+        (void)json_object_set_new(row, "chap_user", json_string(e->client->chap_user));
+        (void)json_object_set_new(row, "chap_password", json_string(e->client->chap_password));
+    }
+    return row;
+}
+
+int service_targets(const char *root, struct catalog *c, bool with_secrets, json_t **ret, struct err *err)
+{
+    _cleanup_(snapshot_finish) struct snapshot n = {0};
+    _cleanup_json_ json_t *list = json_array();
+    int r = snapshot_take(&n, root, c, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n.want.n_views && list; i++) {
+        const struct want_entry *e = want_find(&n.want, n.want.views[i].client_id);
+        if (e && json_array_append_new(list, target_row(&n, e, &n.want.views[i], with_secrets)) < 0)
+            return err_sys(err, -ENOMEM, "cannot list the targets");
+    }
+    *ret = json_pack("{s:O}", "targets", list);
+    return *ret ? 0 : err_sys(err, -ENOMEM, "cannot list the targets");
+}
+
+static void add_part(json_t *parts, const char *name, int error, int pid, const char *detail, bool is_up)
+{
+    const char *state = error == 0 ? "up" : pid > 0 ? "failed" : "down";
+    json_t *row = json_pack("{s:s, s:s, s:o, s:s}", "part", name, "state", is_up ? state : "down", "pid",
+                            pid > 0 ? json_integer(pid) : json_null(), "detail", is_up && error ? detail : "");
+    (void)json_array_append_new(parts, row); /* a list too short is all that can happen */
+}
+
+static json_t *part_list(const struct snapshot *n)
+{
+    json_t *parts = json_array();
+    add_part(parts, "diskgate-fs", n->fs_error, n->fs_pid, n->fs_problem.msg, n->is_up);
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "tgtd %u", k); /* fits */
+        if (k < n->site.shards || n->pids[k])
+            add_part(parts, name, n->shard_errors[k], n->pids[k], n->shard_problems[k].msg, n->is_up);
+    }
+    return parts;
+}
+
+static void add_problem(json_t *list, const char *what, const char *why)
+{
+    (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "problem", why));
+}
+
+/* Sentences about parts that do not work and disks that are not open. */
+static json_t *problem_list(const struct snapshot *n)
+{
+    json_t *list = json_array();
+    if (!n->is_up)
+        return list;
+    if (n->fs_error)
+        add_problem(list, "diskgate-fs", n->fs_problem.msg);
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "tgtd %u", k);
+        if (n->shard_errors[k])
+            add_problem(list, name, n->shard_problems[k].msg);
+    }
+    for (size_t i = 0; i < n->want.n_views && !n->fs_error; i++) {
+        const struct view_row *v = &n->want.views[i];
+        const struct want_entry *e = want_find(&n->want, v->client_id);
+        char why[1024] = "", what[NAME_LEN + 32];
+        unsigned k = e ? e->shard : 0;
+        const struct tgt_target *t = e ? find_target(n, e, &k) : NULL;
+        (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
+        if (e && !(n->shard_errors[k] && !t))
+            lun_problem(n, e, v, t, why, sizeof(why));
+        if (*why)
+            add_problem(list, what, why);
+    }
+    return list;
+}
+
+static size_t online_count(const struct snapshot *n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n->want.n; i++) {
+        unsigned k = 0;
+        const struct tgt_target *t = find_target(n, &n->want.entries[i], &k);
+        count += t && t->n_sessions > 0;
+    }
+    return count;
+}
+
+static json_int_t overlay_bytes(const json_t *fs)
+{
+    json_int_t sum = 0;
+    const json_t *views = json_object_get(fs, "views");
+    for (size_t i = 0; i < json_array_size(views); i++)
+        sum += json_integer_value(json_object_get(json_array_get(views, i), "overlay_bytes"));
+    return sum;
+}
+
+int service_status(const char *root, struct catalog *c, json_t **ret, struct err *err)
+{
+    _cleanup_(snapshot_finish) struct snapshot n = {0};
+    int r = snapshot_take(&n, root, c, err);
+    if (r < 0)
+        return r;
+    char folder[PATH_MAX];
+    struct statvfs fs;
+    bool has_space = root_path(root, "overlays", folder, NULL) == 0 && statvfs(folder, &fs) == 0;
+    json_t *problems = problem_list(&n);
+    const char *state = !n.is_up ? "down" : json_array_size(problems) ? "degraded" : "up";
+    json_t *status = json_pack("{s:s, s:s, s:o, s:I, s:I, s:o, s:o, s:I}", "root", root, "state", state, "parts",
+                               part_list(&n), "clients", (json_int_t)n.want.n_clients, "clients_online",
+                               (json_int_t)online_count(&n), "problems", problems, "overlay_free_bytes",
+                               has_space ? json_integer((json_int_t)(fs.f_bavail * fs.f_frsize)) : json_null(),
+                               "overlay_bytes", overlay_bytes(n.fs));
+    *ret = status;
+    return status ? 0 : err_sys(err, -ENOMEM, "cannot tell the state");
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* up, sync and down.
+ *
+ * Each holds ROOT/run/up.lock, so there is one at a time in a root. Nothing is remembered about what runs: locks, sockets, /proc and the
+ * tgtds themselves are asked each time, and so a crash of anything, of ourselves too, needs no special care.
+ *
+ * down keeps ROOT/run/live (the live maps of volatile overlays, good until the machine's next boot) and the logs.
+ */
+#include "gateway/service.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/root.h"
+#include "core/util.h"
+#include "gateway/fsproc.h"
+#include "gateway/mount.h"
+#include "gateway/portal.h"
+#include "gateway/report.h"
+#include "gateway/service-parts.h"
+#include "gateway/shard.h"
+#include "gateway/site.h"
+#include "gateway/tgt-sync.h"
+
+#define UP_LOCK "up.lock"
+
+static int finish_report(int r, json_t **report, json_t **ret_report, struct err *err)
+{
+    if (r < 0)
+        return r;
+    size_t n = report_problems(*report);
+    *ret_report = take_ptr(*report);
+    if (n == 0)
+        return 0;
+    return err_set(err, -EREMOTEIO, "%zu %s not served; the list of problems says why", n,
+                   n == 1 ? "part is" : "parts are");
+}
+
+static int check_portals(const struct site *s, const struct parts *p, struct err *err)
+{
+    int r = 0;
+    for (unsigned k = 0; k < s->shards && r == 0; k++)
+        if (p->was_started[k])
+            r = portal_check_answers(s, k, err);
+    return r;
+}
+
+static int bring_up(const struct site *s, struct catalog *c, json_t *report, struct err *err)
+{
+    struct parts parts;
+    wmem_raise(s, report);
+    int r = parts_ensure(s, true, &parts, report, err);
+    r = r ? r : tgt_sync(s, c, parts.pids, report, err);
+    r = r ? r : check_portals(s, &parts, err);
+    if (r == 0)
+        parts_drain(s, &parts, report);
+    else
+        parts_undo(s, &parts);
+    return r;
+}
+
+int service_up(const char *root, struct catalog *c, json_t **ret_report, struct err *err)
+{
+    _cleanup_(site_finish) struct site s = {.run_fd = -1};
+    _cleanup_(json_decrefp) json_t *report = report_new();
+    int r = site_open(&s, root, true, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
+    r = lock < 0 ? lock : site_read(&s, c, err);
+    bool was_up = r == 0 && service_is_up(root);
+    r = r ? r : bring_up(&s, c, report, err);
+    if (r < 0 && lock >= 0 && !was_up)
+        wmem_restore(&s);
+    return finish_report(r, &report, ret_report, err);
+}
+
+int service_sync(const char *root, struct catalog *c, json_t **ret_report, struct err *err)
+{
+    _cleanup_(site_finish) struct site s = {.run_fd = -1};
+    _cleanup_(json_decrefp) json_t *report = report_new();
+    if (!service_is_up(root))
+        return finish_report(0, &report, ret_report, err);
+    int r = site_open(&s, root, false, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
+    if (lock < 0)
+        return lock;
+    if (!service_is_up(root)) /* a `down` was faster */
+        return finish_report(0, &report, ret_report, err);
+    struct parts parts;
+    r = site_read(&s, c, err);
+    r = r ? r : parts_ensure(&s, false, &parts, report, err);
+    r = r ? r : tgt_sync(&s, c, parts.pids, report, err);
+    if (r == 0)
+        parts_drain(&s, &parts, report);
+    return finish_report(r, &report, ret_report, err);
+}
+
+/* Is a mount of a diskgate-fs that died still there? */
+static bool has_mount(const struct site *s)
+{
+    unsigned minor;
+    return mount_count(s->mount, &minor) > 0;
+}
+
+bool service_is_up(const char *root)
+{
+    _cleanup_(site_finish) struct site s = {.run_fd = -1};
+    pid_t pids[SHARDS_MAX];
+    int pid;
+    if (site_open(&s, root, false, NULL) < 0)
+        return false;
+    return fsproc_runs(&s, &pid) || shard_find(&s, pids) > 0 || has_mount(&s);
+}
+
+/* First round asks, second round kills what a dead mount had held. */
+static int stop_shards(const struct site *s, bool is_hung, json_t *report, size_t *sessions, struct err *err)
+{
+    pid_t pids[SHARDS_MAX];
+    int first = 0;
+    (void)shard_find(s, pids);
+    for (unsigned k = 0; k < SHARDS_MAX; k++) {
+        if (!pids[k])
+            continue;
+        struct err e;
+        bool is_silent = is_hung || shard_check(s, k, pids[k], 3000, NULL) < 0;
+        int r = shard_stop(s, k, pids[k], is_silent, sessions, &e);
+        if (r == 0)
+            report_change(report, "tgtd shard %u stopped%s", k, is_silent ? " by force" : "");
+        else if (first == 0)
+            first = err_set(err, r, "%s", e.msg);
+    }
+    return first;
+}
+
+/* What processes that died may have left in ROOT/run. */
+static void remove_rest(const struct site *s)
+{
+    _cleanup_closedir_ DIR *d = NULL;
+    int fd = openat(s->run_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && !(d = fdopendir(fd)))
+        (void)close(fd);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        unsigned k;
+        int at = 0;
+        bool is_socket =
+            sscanf(e->d_name, "tgt.%u%n", &k, &at) == 1 && (e->d_name[at] == 0 || strcmp(e->d_name + at, ".lock") == 0);
+        bool is_pid = !is_socket && sscanf(e->d_name, "tgt%u.pid%n", &k, &at) == 1 && at > 0 && e->d_name[at] == 0;
+        if (is_socket || is_pid)
+            (void)unlinkat(s->run_fd, e->d_name, 0); /* what cannot be removed does no harm */
+    }
+    (void)unlinkat(s->run_fd, "mnt", AT_REMOVEDIR);
+}
+
+static int bring_down(const struct site *s, json_t *report, struct err *err)
+{
+    size_t sessions = 0;
+    struct err first;
+    int r1 = stop_shards(s, false, report, &sessions, &first);
+    int r = fsproc_stop(s, report, err);
+    if (r1 < 0) /* a request of it may have hung in the mount that is gone now */
+        r1 = stop_shards(s, true, report, &sessions, &first);
+    if (r == 0 && r1 < 0)
+        r = err_set(err, r1, "%s", first.msg);
+    if (sessions > 0)
+        report_change(report, "%zu live session%s ended", sessions, sessions == 1 ? "" : "s");
+    wmem_restore(s);
+    if (r == 0)
+        remove_rest(s);
+    return r;
+}
+
+int service_down(const char *root, json_t **ret_report, struct err *err)
+{
+    _cleanup_(site_finish) struct site s = {.run_fd = -1};
+    _cleanup_(json_decrefp) json_t *report = report_new();
+    int r = site_open(&s, root, false, err);
+    if (r == -ENOENT)
+        return finish_report(0, &report, ret_report, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
+    r = lock < 0 ? lock : bring_down(&s, report, err);
+    if (r == 0)
+        (void)unlinkat(s.run_fd, UP_LOCK, 0); /* who waits for it sees that the name is gone and begins again */
+    return finish_report(r, &report, ret_report, err);
+}

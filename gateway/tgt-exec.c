@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Operations of a plan as calls of tgtadm.
+ *
+ * Removing what is in use: tgtd refuses with "still active" while a command is in the backing store, and initiators log in again as soon as
+ * they were thrown out. So the ACLs are off before, and connections are ended again in each round. A session that tgtd sets up at the same
+ * moment may be missing from a listing; the next round sees it.
+ */
+#include "gateway/tgt-exec.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util.h"
+#include "gateway/proc.h"
+
+#define ROUND_MS 100
+#define BUSY_MS  (50 * ROUND_MS)
+
+static int delete_target(const struct tgtadm *a, int64_t tid, int timeout_ms, struct err *err)
+{
+    int64_t end = proc_now_ms() + timeout_ms;
+    for (;;) {
+        int r = tgtadm_drop_connections(a, tid, false, err);
+        if (r == 0)
+            r = tgtadm_target_delete(a, tid, err);
+        if (r == -ENOENT)
+            return 0;
+        if (r == 0 || r == -ETIMEDOUT || r == -ENOTCONN || proc_now_ms() >= end)
+            return r;
+        proc_sleep_ms(ROUND_MS);
+    }
+}
+
+int tgt_exec_close(const struct tgtadm *a, const struct tgt_target *t, int timeout_ms, struct err *err)
+{
+    for (size_t i = 0; i < t->n_acls; i++) {
+        int r = tgtadm_acl_unbind(a, t->tid, t->acls[i], err);
+        if (r < 0 && r != -ENOENT)
+            return r;
+    }
+    return delete_target(a, t->tid, timeout_ms, err);
+}
+
+/* All ACLs of a target off, whatever they are now. */
+static int shut(const struct tgtadm *a, int64_t tid, struct err *err)
+{
+    _cleanup_(tgt_state_finish) struct tgt_state s = {0};
+    int r = tgtadm_show(a, &s, err);
+    const struct tgt_target *t = r < 0 ? NULL : tgt_find(&s, tid);
+    for (size_t i = 0; t && i < t->n_acls && r == 0; i++)
+        r = tgtadm_acl_unbind(a, tid, t->acls[i], err);
+    return r;
+}
+
+static int delete_lun(const struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err)
+{
+    int r = tgtadm_lun_delete(a, tid, lun, err);
+    if (r != -EBUSY)
+        return r == -ENOENT ? 0 : r;
+    r = shut(a, tid, err);
+    int64_t end = proc_now_ms() + BUSY_MS;
+    while (r == 0) {
+        r = tgtadm_drop_connections(a, tid, false, err);
+        r = r ? r : tgtadm_lun_delete(a, tid, lun, err);
+        if (r != -EBUSY || proc_now_ms() >= end)
+            return r == -ENOENT ? 0 : r;
+        proc_sleep_ms(ROUND_MS);
+        r = 0;
+    }
+    return r;
+}
+
+/* All connections of a target away. It has no ACL any more, so they do not come back. */
+static int drop(const struct tgtadm *a, int64_t tid, struct err *err)
+{
+    int64_t end = proc_now_ms() + BUSY_MS;
+    for (;;) {
+        _cleanup_(tgt_state_finish) struct tgt_state s = {0};
+        int r = tgtadm_drop_connections(a, tid, false, err);
+        if (r < 0)
+            return r;
+        r = tgtadm_show(a, &s, err);
+        const struct tgt_target *t = r < 0 ? NULL : tgt_find(&s, tid);
+        if (r == 0 && (!t || t->n_sessions == 0))
+            return 0;
+        if ((r < 0 && r != -EBADMSG) || proc_now_ms() >= end)
+            return r < 0 ? r
+                         : err_set(err, -EBUSY, "tgtd shard %u does not end a connection: a command is in work",
+                                   a->shard);
+        proc_sleep_ms(ROUND_MS);
+    }
+}
+
+static int set_target(const struct tgtadm *a, int64_t tid, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; tgt_target_params[i][0] && r == 0; i++)
+        r = tgtadm_target_set(a, tid, tgt_target_params[i][0], tgt_target_params[i][1], err);
+    return r;
+}
+
+static int heal_lun(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+{
+    char params[sizeof(op->text) + 8];
+    (void)snprintf(params, sizeof(params), "path=%s", op->text); /* fits */
+    int r = tgtadm_lun_set(a, op->tid, op->lun, "online=0", err);
+    r = r ? r : tgtadm_lun_set(a, op->tid, op->lun, params, err);
+    return r ? r : tgtadm_lun_set(a, op->tid, op->lun, "online=1", err);
+}
+
+static int set_mark(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+{
+    char params[sizeof(op->text) + 16];
+    (void)snprintf(params, sizeof(params), "scsi_sn=%s", op->text); /* fits */
+    return tgtadm_lun_set(a, op->tid, 0, params, err);
+}
+
+/* @r, but 0 for @code: what was to be done is done already. */
+static int unless(int r, int code)
+{
+    return r == code ? 0 : r;
+}
+
+static int run_op(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+{
+    switch (op->kind) {
+    case TGT_UNBIND_ACL:
+        return unless(tgtadm_acl_unbind(a, op->tid, op->text, err), -ENOENT);
+    case TGT_DROP:
+        return drop(a, op->tid, err);
+    case TGT_DELETE_LUN:
+        return delete_lun(a, op->tid, op->lun, err);
+    case TGT_DELETE_TARGET:
+        return delete_target(a, op->tid, BUSY_MS, err);
+    case TGT_DELETE_ACCOUNT:
+        return unless(tgtadm_account_delete(a, op->text, err), -ENOENT);
+    case TGT_NEW_TARGET:
+        return tgtadm_target_new(a, op->tid, op->text, err);
+    case TGT_SET_TARGET:
+        return set_target(a, op->tid, err);
+    case TGT_NEW_LUN:
+        return tgtadm_lun_new(a, op->tid, op->lun, op->text, err);
+    case TGT_SET_LUN:
+        return tgtadm_lun_set(a, op->tid, op->lun, op->text, err);
+    case TGT_HEAL_LUN:
+        return heal_lun(a, op, err);
+    case TGT_NEW_ACCOUNT:
+        return tgtadm_account_new(a, op->text, op->secret, err);
+    case TGT_BIND_ACCOUNT:
+        return unless(tgtadm_account_bind(a, op->tid, op->text, err), -EEXIST);
+    case TGT_MARK:
+        return set_mark(a, op, err);
+    case TGT_BIND_ACL:
+        return unless(tgtadm_acl_bind(a, op->tid, op->text, err), -EEXIST);
+    }
+    return err_set(err, -EINVAL, "unknown step in a plan for tgtd");
+}
+
+int tgt_exec(const struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err)
+{
+    int64_t broken = -1; /* the operations of one target follow one another */
+    for (size_t i = 0; i < p->n; i++) {
+        const struct tgt_op *op = &p->ops[i];
+        if (op->tid == broken)
+            continue;
+        struct err e;
+        int r = run_op(a, op, &e);
+        if (r == -ETIMEDOUT || r == -ENOTCONN)
+            return err_set(err, r, "%s", e.msg);
+        if (r == 0)
+            continue;
+        failed(arg, op->tid, e.msg);
+        broken = op->tid ? op->tid : -1;
+    }
+    return 0;
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* From rows of the catalog to targets.
+ *
+ * tid = client id, LUN = slot + 1, file = by-id/OVERLAY.img in the mount: the same path is the same disk, a reset or another image is
+ * another path. Clients are spread by id modulo shards. A disk's serial number tells root, client and slot, so it stays when the
+ * client is renamed or gets another image, and no two gateways give the same.
+ */
+#include "gateway/tgt-want.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/util.h"
+#include "gateway/report.h"
+
+void want_finish(struct want *w)
+{
+    if (w->clients)
+        explicit_bzero(w->clients, w->n_clients * sizeof(*w->clients)); /* secrets */
+    free(w->clients);
+    free(w->views);
+    free(w->entries);
+    *w = (struct want){0};
+}
+
+void want_path(const char *id, char *ret)
+{
+    (void)snprintf(ret, 64, "mnt/by-id/%s.img", id); /* fits */
+}
+
+static const char *acl_of(const struct site *s, const struct want_entry *e)
+{
+    switch (s->acl) {
+    case ACL_NAME:
+        return e->initiator;
+    case ACL_ADDRESS:
+        return e->client->ip;
+    case ACL_OFF:
+        break;
+    }
+    return "ALL";
+}
+
+static void init_entry(const struct site *s, const struct client_row *client, struct want_entry *e)
+{
+    *e = (struct want_entry){.client = client, .shard = (unsigned)((uint64_t)client->id % s->shards)};
+    (void)snprintf(e->initiator, sizeof(e->initiator), "%s:initiator", client->iqn); /* fits */
+    e->target.tid = client->id;
+    e->target.iqn = client->iqn;
+    e->target.user = s->has_chap ? client->chap_user : NULL;
+    e->target.password = s->has_chap ? client->chap_password : NULL;
+}
+
+static void add_luns(const struct site *s, const struct want *w, struct want_entry *e)
+{
+    struct want_target *t = &e->target;
+    for (size_t i = 0; i < w->n_views && t->n_luns < ARRAY_SIZE(t->luns); i++) {
+        const struct view_row *v = &w->views[i];
+        if (v->client_id != t->tid)
+            continue;
+        struct want_lun *l = &t->luns[t->n_luns++];
+        *l = (struct want_lun){.lun = v->slot + 1};
+        want_path(v->overlay_id, l->path);
+        (void)snprintf(l->sn, sizeof(l->sn), "%s-%lld-%u", s->tag, (long long)v->client_id,
+                       v->slot); /* 8 + 19 + 2 and two '-' */
+    }
+}
+
+int want_read(const struct site *s, struct catalog *c, struct want *ret, struct err *err)
+{
+    struct want w = {0};
+    int r = client_list(c, &w.clients, &w.n_clients, err);
+    r = r < 0 ? r : view_list(c, NULL, &w.views, &w.n_views, err);
+    if (r >= 0) {
+        w.entries = calloc(w.n_clients + 1, sizeof(*w.entries));
+        r = w.entries ? 0 : err_sys(err, -ENOMEM, "cannot read the catalog");
+    }
+    for (size_t i = 0; i < w.n_clients && r >= 0; i++) {
+        struct want_entry *e = &w.entries[w.n];
+        init_entry(s, &w.clients[i], e);
+        add_luns(s, &w, e);
+        e->target.acl = acl_of(s, e); /* may point into the entry, which stays where it is */
+        w.n += e->target.n_luns > 0;
+    }
+    if (r < 0) {
+        want_finish(&w);
+        return r;
+    }
+    *ret = w;
+    return 0;
+}
+
+const json_t *want_find_view(const json_t *status, const char *id)
+{
+    const json_t *views = json_object_get(status, "views");
+    for (size_t i = 0; i < json_array_size(views); i++) {
+        const json_t *v = json_array_get(views, i);
+        const char *text = json_string_value(json_object_get(v, "overlay_id"));
+        if (text && strcmp(text, id) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+bool want_knows_all(const struct want *w, const json_t *status)
+{
+    for (size_t i = 0; i < w->n_views; i++)
+        if (!want_find_view(status, w->views[i].overlay_id))
+            return false;
+    return true;
+}
+
+void want_view_problem(const struct view_row *v, const json_t *status, char *ret, size_t max)
+{
+    const json_t *view = want_find_view(status, v->overlay_id);
+    const char *state = json_string_value(json_object_get(view, "state"));
+    const char *why = json_string_value(json_object_get(view, "error"));
+    if (state && strcmp(state, "ready") == 0)
+        ret[0] = 0;
+    else
+        (void)snprintf(ret, max, "%s",
+                       why && *why ? why : "diskgate-fs does not serve its disk yet; run 'diskgate target sync'");
+}
+
+void want_acl_problem(const struct site *s, const struct client_row *client, char *ret, size_t max)
+{
+    ret[0] = 0;
+    if (s->acl == ACL_ADDRESS && !client->ip[0])
+        (void)snprintf(ret, max,
+                       "auth.acl is 'address' but client %s has none; give it one with 'diskgate client set %s --ip "
+                       "ADDRESS'",
+                       client->name, client->name);
+}
+
+static const struct view_row *view_of(const struct want *w, int64_t client_id, uint64_t lun)
+{
+    for (size_t i = 0; i < w->n_views; i++)
+        if (w->views[i].client_id == client_id && w->views[i].slot + 1 == lun)
+            return &w->views[i];
+    return NULL;
+}
+
+static void check_luns(const struct want *w, struct want_entry *e, const json_t *status, json_t *report)
+{
+    struct want_target *t = &e->target;
+    size_t n = 0;
+    for (size_t i = 0; i < t->n_luns; i++) {
+        char why[1024], what[NAME_LEN + 32];
+        const struct view_row *v = view_of(w, t->tid, t->luns[i].lun);
+        want_view_problem(v, status, why, sizeof(why));
+        (void)snprintf(what, sizeof(what), "client %s slot %u", e->client->name, v->slot); /* fits */
+        if (*why)
+            report_problem(report, what, "%s", why);
+        else
+            t->luns[n++] = t->luns[i];
+    }
+    t->n_luns = n;
+}
+
+void want_check_views(const struct site *s, struct want *w, const json_t *status, json_t *report)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        struct want_entry *e = &w->entries[i];
+        char why[1024], what[NAME_LEN + 16];
+        check_luns(w, e, status, report);
+        want_acl_problem(s, e->client, why, sizeof(why));
+        (void)snprintf(what, sizeof(what), "client %s", e->client->name); /* fits */
+        if (*why)
+            report_problem(report, what, "%s", why);
+        if (*why || e->target.n_luns == 0)
+            continue;
+        if (i != n) {
+            w->entries[n] = *e;
+            w->entries[n].target.acl = acl_of(s, &w->entries[n]);
+        }
+        n++;
+    }
+    w->n = n;
+}
+
+struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_n)
+{
+    struct want_target *ret = calloc(w->n + 1, sizeof(*ret));
+    size_t n = 0;
+    for (size_t i = 0; i < w->n && ret; i++)
+        if (w->entries[i].shard == k)
+            ret[n++] = w->entries[i].target;
+    *ret_n = n;
+    return ret;
+}
+
+struct want_entry *want_find(const struct want *w, int64_t tid)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->entries[i].target.tid == tid)
+            return &w->entries[i];
+    return NULL;
+}

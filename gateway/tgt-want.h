@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The targets that the catalog and the views ask for.
+ *
+ * Order of calls:
+ *   want_read()          all clients that have a link
+ *   want_check_views()   takes out LUNs whose view does not serve, and targets without a LUN or without a possible ACL, and says why
+ *
+ * Threads: one at a time per object.
+ */
+#ifndef DISKGATE_GATEWAY_TGT_WANT_H
+#define DISKGATE_GATEWAY_TGT_WANT_H
+
+#include <jansson.h>
+
+#include "core/catalog.h"
+#include "core/err.h"
+#include "gateway/mount.h"
+#include "gateway/site.h"
+#include "gateway/tgt-plan.h"
+
+struct want_entry {
+    const struct client_row *client; /* in want.clients */
+    unsigned shard;                  /* where it is to be served */
+    char initiator[256];             /* the name that the client logs in with: its iqn and ":initiator" */
+    struct want_target target;
+};
+
+struct want {
+    struct client_row *clients; /* all, also those without a link */
+    size_t n_clients;
+    struct view_row *views;
+    size_t n_views;
+    struct want_entry *entries;
+    size_t n;
+};
+
+int want_read(const struct site *s, struct catalog *c, struct want *ret, struct err *err);
+void want_finish(struct want *w);
+
+/* Name by which tgtd opens the view of overlay @id, relative to ROOT/run, into @ret (64 bytes). */
+void want_path(const char *id, char *ret);
+
+/* The row of overlay @id in diskgate-fs's status; NULL when it does not know it. */
+const json_t *want_find_view(const json_t *status, const char *id);
+
+/* True if diskgate-fs knows each view of the catalog: if not, the catalog has changed in between. */
+bool want_knows_all(const struct want *w, const json_t *status);
+
+/* Sentence into @ret why the view @v does not serve, "" if it does. */
+void want_view_problem(const struct view_row *v, const json_t *status, char *ret, size_t max);
+
+/* @acl_problem: a sentence why @e cannot have an ACL (no address), "" if it can. */
+void want_acl_problem(const struct site *s, const struct client_row *client, char *ret, size_t max);
+
+void want_check_views(const struct site *s, struct want *w, const json_t *status, json_t *report);
+
+/* Targets of shard @k, a fresh array whose pointers live as long as @w. NULL without memory. */
+struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_n);
+
+/* NULL when client id @tid has no link. */
+struct want_entry *want_find(const struct want *w, int64_t tid);
+
+#endif
