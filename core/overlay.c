@@ -113,6 +113,8 @@ static int sync_fd(int fd)
 
 static int add_way_out(int code, struct err *err)
 {
+    if (!err)
+        return code;
     struct err what = *err;
     return err_set(
         err, code,
