@@ -246,19 +246,9 @@ static int run(const struct options *o, struct err *err)
         (void)close(ready[1]);
         return await_ready(ready[0], err);
     }
-    if (!o->is_foreground) {
-        (void)close(ready[0]);
-        (void)setsid();   /* cannot fail in a fresh child */
-        (void)chdir("/"); /* always there */
-        _cleanup_close_ int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (null >= 0) {
-            (void)dup2(null, STDIN_FILENO);
-            (void)dup2(null, STDOUT_FILENO);
-        }
-        r = open_log(o->log_path, err);
-        if (r == 0 && !*o->log_path && null >= 0)
-            (void)dup2(null, STDERR_FILENO); /* a daemon without a log file keeps nobody's terminal */
-    }
+    if (!o->is_foreground)
+        go_background(o, ready[0]);
+    r = open_log(o->log_path, err);
     if (r >= 0)
         r = serve(o, &f, err);
     if (r < 0 && !o->is_foreground) {
