@@ -81,7 +81,7 @@ static json_t *client_json(const struct client_row *cl)
 
 int client_get(struct catalog *c, const char *name, struct client_row *ret, struct err *err)
 {
-    struct client_row row;
+    struct client_row row = {0};
     int r = db_one(c, CLIENT_SELECT " WHERE name = ?", ARGS(T(name)), fill_client, &row, err);
     if (r == -ENOENT)
         return err_set(err, r, "no client is called '%.80s'; 'diskgate client list' lists them", name);
@@ -100,7 +100,7 @@ static int get_by_id(struct catalog *c, int64_t id, struct client_row *ret, stru
 
 int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n, struct err *err)
 {
-    return db_list(c, CLIENT_SELECT " ORDER BY name COLLATE NATURAL", ARGS(), fill_client, sizeof(struct client_row),
+    return db_list(c, CLIENT_SELECT " ORDER BY name COLLATE by_name", ARGS(), fill_client, sizeof(struct client_row),
                    (void **)ret, ret_n, err);
 }
 
@@ -315,7 +315,7 @@ int client_rename(struct catalog *c, const char *old, const char *name, struct e
 
 static int remove_steps(struct catalog *c, const char *name, struct err *err)
 {
-    struct client_row row;
+    struct client_row row = {0};
     json_t *before, *links;
     int r = client_get(c, name, &row, err);
     if (r == 0)

@@ -71,7 +71,7 @@ static json_t *version_json(const struct version_row *v)
 
 int image_get(struct catalog *c, const char *name, struct image_row *ret, struct err *err)
 {
-    struct image_row row;
+    struct image_row row = {0};
     int r = db_one(c, IMAGE_SELECT " WHERE image.name = ?", ARGS(T(name)), fill_image, &row, err);
     if (r == -ENOENT)
         return err_set(err, r, "no image is called '%.80s'; 'diskgate image list' lists them", name);
@@ -82,7 +82,7 @@ int image_get(struct catalog *c, const char *name, struct image_row *ret, struct
 
 int image_list(struct catalog *c, struct image_row **ret, size_t *ret_n, struct err *err)
 {
-    return db_list(c, IMAGE_SELECT " ORDER BY image.name COLLATE NATURAL", ARGS(), fill_image, sizeof(struct image_row),
+    return db_list(c, IMAGE_SELECT " ORDER BY image.name COLLATE by_name", ARGS(), fill_image, sizeof(struct image_row),
                    (void **)ret, ret_n, err);
 }
 
@@ -92,13 +92,13 @@ int version_list(struct catalog *c, const char *name, struct version_row **ret, 
     int r = name ? image_get(c, name, &image, err) : 0;
     if (r < 0)
         return r;
-    return db_list(c, VERSION_SELECT " WHERE ?1 IS NULL OR image.name = ?1 ORDER BY image.name COLLATE NATURAL, number",
+    return db_list(c, VERSION_SELECT " WHERE ?1 IS NULL OR image.name = ?1 ORDER BY image.name COLLATE by_name, number",
                    ARGS(name ? T(name) : NIL), fill_version, sizeof(struct version_row), (void **)ret, ret_n, err);
 }
 
 int version_get(struct catalog *c, int64_t id, struct version_row *ret, struct err *err)
 {
-    struct version_row row;
+    struct version_row row = {0};
     int r = db_one(c, VERSION_SELECT " WHERE version.id = ?", ARGS(N(id)), fill_version, &row, err);
     if (r == -ENOENT)
         return err_set(err, r, "the catalog holds no version with the id %lld", (long long)id);
@@ -110,7 +110,7 @@ int version_get(struct catalog *c, int64_t id, struct version_row *ret, struct e
 int version_find(struct catalog *c, const char *name, uint32_t number, struct version_row *ret, struct err *err)
 {
     struct image_row image;
-    struct version_row row;
+    struct version_row row = {0};
     int r = image_get(c, name, &image, err);
     if (r < 0)
         return r;
@@ -237,7 +237,7 @@ static int check_unused(struct catalog *c, const struct image_row *image, struct
         db_list(c,
                 "SELECT name FROM client WHERE id IN (SELECT client_id FROM link LEFT JOIN overlay ON link_id = link.id"
                 " WHERE image_id = ?1 OR version_id IN (SELECT id FROM version WHERE image_id = ?1))"
-                " ORDER BY name COLLATE NATURAL",
+                " ORDER BY name COLLATE by_name",
                 ARGS(N(image->id)), fill_name, sizeof(*users), (void **)&users, &n, err);
     if (r < 0 || n == 0)
         return r;

@@ -92,7 +92,7 @@ int link_list(struct catalog *c, const char *client, struct link_row **ret, size
     int r = check_client(c, client, err);
     if (r < 0)
         return r;
-    return db_list(c, LINK_SELECT " WHERE ?1 IS NULL OR client.name = ?1 ORDER BY client.name COLLATE NATURAL, slot",
+    return db_list(c, LINK_SELECT " WHERE ?1 IS NULL OR client.name = ?1 ORDER BY client.name COLLATE by_name, slot",
                    ARGS(client ? T(client) : NIL), fill_link, sizeof(struct link_row), (void **)ret, ret_n, err);
 }
 
@@ -101,7 +101,7 @@ int view_list(struct catalog *c, const char *client, struct view_row **ret, size
     int r = check_client(c, client, err);
     if (r < 0)
         return r;
-    return db_list(c, VIEW_SELECT " WHERE ?1 IS NULL OR client.name = ?1 ORDER BY client.name COLLATE NATURAL, slot",
+    return db_list(c, VIEW_SELECT " WHERE ?1 IS NULL OR client.name = ?1 ORDER BY client.name COLLATE by_name, slot",
                    ARGS(client ? T(client) : NIL), fill_view, sizeof(struct view_row), (void **)ret, ret_n, err);
 }
 

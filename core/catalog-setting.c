@@ -19,10 +19,12 @@
 static bool is_choice(const char *form, char *value)
 {
     size_t len = strlen(value);
+    if (len == 0 || strchr(value, '|'))
+        return false;
     for (const char *p = form; p; p = strchr(p, '|')) {
         p += *p == '|';
         if (strncmp(p, value, len) == 0 && (p[len] == '|' || p[len] == 0))
-            return len > 0;
+            return true;
     }
     return false;
 }

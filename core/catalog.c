@@ -60,7 +60,7 @@ static int configure(struct catalog *c, struct err *err)
     (void)sqlite3_extended_result_codes(c->db, 1);
     (void)sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
     (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    int code = sqlite3_create_collation(c->db, "NATURAL", SQLITE_UTF8, NULL, natural_order);
+    int code = sqlite3_create_collation(c->db, "by_name", SQLITE_UTF8, NULL, natural_order);
     if (code != SQLITE_OK)
         return db_error(c, code, err);
     int r = db_exec(c,
