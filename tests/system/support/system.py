@@ -32,6 +32,15 @@ def processes_of(folder):
     return found
 
 
+def user_of(pid):
+    """Its effective user id; None if it has ended."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("Uid:"):
+                return int(line.split()[2])
+    return None
+
+
 def mounts_below(folder):
     """[(mount point, "major:minor", type)] of all mounts below a folder, the deepest first. Touches none of them."""
     found = []
