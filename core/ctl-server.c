@@ -228,7 +228,7 @@ int ctl_server_start(struct ctl_server *s)
     sigset_t all, old;
     eventfd_t ignored;
     (void)eventfd_read(s->stop_fd, &ignored); /* of an earlier stop; mostly there is none */
-    (void)sigfillset(&all); /* signals are for the main thread */
+    (void)sigfillset(&all);                   /* signals are for the main thread */
     int r = pthread_sigmask(SIG_SETMASK, &all, &old);
     if (r != 0)
         return -r;

@@ -18,7 +18,8 @@
  * core's other files do not log: they return a number and a sentence, and the program decides. Exceptions are threads that core
  * itself runs (ctl.c) and the data path's debug lines.
  *
- * Each message is one write(2), so lines of several threads and processes never mix. A message that cannot be written is dropped.
+ * Each message is one write(2), so lines of several threads and processes never mix. A message that cannot be written is dropped
+ * (a daemon ignores SIGPIPE, or the death of whoever reads its stderr would be its own).
  * errno is preserved. The state is option values of main, set before threads begin; the level may change at any time.
  *
  * Threads: any number at once; log_init() and log_debug_modules() before start.
