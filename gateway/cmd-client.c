@@ -22,12 +22,16 @@
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */
 
-/* "win10@2, 1:games@1" for the list. */
-static json_t *links_text(json_t *links)
+/* Take the words for people out of the rows: "win10@2", "1:games@1". */
+static json_t *take_shown(json_t *links)
 {
     json_t *ret = json_array(), *row;
     size_t i;
-    json_array_foreach(links, i, row)(void) json_array_append(ret, json_object_get(row, "shown"));
+    json_array_foreach(links, i, row)
+    {
+        (void)json_array_append(ret, json_object_get(row, "shown"));
+        (void)json_object_del(row, "shown");
+    }
     return ret;
 }
 
@@ -39,7 +43,7 @@ static json_t *client_json(const struct client_row *row, json_t *all_links, json
     return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s}", "name", row->name, "mac", row->mac,
                      "ip", row->ip[0] ? json_string(row->ip) : json_null(), "group",
                      row->group[0] ? json_string(row->group) : json_null(), "mode", overlay_mode_name(row->mode),
-                     "links_text", links_text(links), "links", links, "online", is_online, "sessions", sessions, "iqn",
+                     "links_text", take_shown(links), "links", links, "online", is_online, "sessions", sessions, "iqn",
                      out_string(row->iqn), "comment", out_string(row->comment), "created_at", row->created_at);
 }
 
@@ -49,7 +53,7 @@ static const struct column client_columns[] = {{"name", "NAME", COL_TEXT},
                                                {"group", "GROUP", COL_TEXT},
                                                {"mode", "MODE", COL_TEXT},
                                                {"online", "ONLINE", COL_YES},
-                                               {"links_text", "LINKS", COL_WORDS},
+                                               {"links_text", "LINKS", COL_SHOWN},
                                                {"links", NULL, COL_JSON},
                                                {"comment", "COMMENT", COL_TEXT},
                                                {"created_at", NULL, COL_TEXT},

@@ -199,7 +199,7 @@ static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
     if (r < 0)
         return r;
     if (a->info.note[0])
-        warn_line("note: %s", a->info.note);
+        warn_line("note: '%s': %s", a->path, a->info.note);
     if (!cmd_has(cmd, "copy") || cmd->is_dry_run)
         return store(cmd, a, err);
     char rel[PATH_MAX] = "";

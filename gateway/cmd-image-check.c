@@ -166,37 +166,47 @@ static const struct column part_columns[] = {{"partition", "PARTITION", COL_NUMB
                                              {"is_outside", "OUTSIDE", COL_YES},
                                              {0}};
 
+/* One kept overlay with data: refused, or with --force a warning that says what becomes of it. Where the identity is another one
+ * diskgate-fs refuses the overlay (-ESTALE); where only bytes between the samples differ it cannot know. */
+static int judge_kept(struct cmd *cmd, const struct view_row *view, uint64_t kept, bool is_same_identity,
+                      struct err *err)
+{
+    const char *fate = is_same_identity
+                           ? "would lie over content that changed under them, which may damage their file system"
+                           : "would become unusable";
+    char size[32];
+    size_text(kept, size);
+    if (!cmd_has(cmd, "force"))
+        return err_set(
+            err, -EBUSY,
+            "client '%s' keeps %s of changes that %s: drop them with 'diskgate client reset %s' first, or use --force",
+            view->client, size, fate, view->client);
+    warn_line("warning: client '%s' keeps %s of changes that %s; 'diskgate client reset %s' drops them", view->client,
+              size, is_same_identity ? "lie over changed content now" : "are unusable now", view->client);
+    return 0;
+}
+
 /* Refuse to take new content into a version under clients that run from it, or under kept overlays with data (unless forced).
  * Volatile and empty overlays over it begin anew. */
-static int clear_overlays(struct cmd *cmd, struct catalog *c, const struct version_row *v, struct err *err)
+static int clear_overlays(struct cmd *cmd, struct catalog *c, const struct version_row *v, bool is_same_identity,
+                          struct err *err)
 {
     _cleanup_free_ struct view_row *views = NULL;
     size_t n = 0;
     int r = view_list(c, NULL, &views, &n, err);
     for (size_t i = 0; r == 0 && i < n; i++) {
         uint64_t kept = 0;
-        char size[32];
         if (views[i].version_id != v->id)
             continue;
         r = refuse_if_online(cmd->root, c, views[i].client, "accepting other content", err);
         if (r < 0)
-            return err_set(err, -EBUSY, "client '%s' is running from image '%s' now: shut it down first",
-                           views[i].client, v->image);
+            return r == -EBUSY ? err_set(err, r, "client '%s' is running from image '%s' now: shut it down first",
+                                         views[i].client, v->image)
+                               : r;
         r = kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
-        if (r < 0)
-            return r;
-        size_text(kept, size);
-        if (kept && !cmd_has(cmd, "force"))
-            return err_set(err, -EBUSY,
-                           "client '%s' keeps %s of changes over the old content, which would become unusable: with "
-                           "--force it is so, and "
-                           "'diskgate client reset %s' gives the client a fresh start",
-                           views[i].client, size, views[i].client);
-        if (kept)
-            warn_line("warning: %s of kept changes of client '%s' are unusable from now on; 'diskgate client reset %s' "
-                      "drops them",
-                      size, views[i].client, views[i].client);
-        else
+        if (r == 0 && kept)
+            r = judge_kept(cmd, &views[i], kept, is_same_identity, err);
+        else if (r == 0)
             r = overlay_reset(c, views[i].client, (int)views[i].slot, err);
     }
     return r;
@@ -216,7 +226,7 @@ static int record(struct cmd *cmd, const struct version_row *old, struct finding
     if (strcmp(now.path, old->path) != 0 || strcmp(now.identity, old->identity) != 0 || now.mtime_ns != old->mtime_ns)
         return err_set(err, -EBUSY, "image '%s' was changed by another command meanwhile: check it again", old->image);
     if (is_accepting)
-        r = clear_overlays(cmd, c, old, err);
+        r = clear_overlays(cmd, c, old, strcmp(f->v.identity, old->identity) == 0, err);
     if (r == 0)
         r = version_update(c, &f->v, err);
     if (r < 0)
@@ -236,6 +246,24 @@ static json_t *finding_json(const struct version_row *v, const struct finding *f
                      f->sentence[0] ? out_string(f->sentence) : json_null(), "partitions", f->parts);
 }
 
+/* The way out, once, on stderr. */
+static void advise(struct cmd *cmd, const struct version_row *v, const struct finding *f)
+{
+    if (strcmp(f->state, "changed") != 0)
+        return;
+    if (f->is_acceptable)
+        warn_line("clients get no disk from changed content: put the right file back, or take the present one with "
+                  "'diskgate image check %s "
+                  "--accept', or add it as a new image",
+                  v->image);
+    else if (cmd_has(cmd, "quick"))
+        warn_line("'diskgate image check %s' reads the whole file and tells more", v->image);
+    else
+        warn_line("this file cannot be taken as version %u of image '%s'%s: put the right file back, or add this one "
+                  "as a new image",
+                  v->number, v->image, cmd_has(cmd, "accept") ? ", not with --accept either" : "");
+}
+
 /* Check one version; appends its row. Returns an exit status or a negative errno. */
 static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list, json_t **ret_parts, struct err *err)
 {
@@ -253,6 +281,8 @@ static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list,
         (void)finding_set(&f, "ok", "%s", "");
     if (strcmp(f.state, "ok") != 0)
         status = EXIT_DIFFERS;
+    if (r >= 0)
+        advise(cmd, v, &f);
     if (r >= 0 && version_path(cmd->root, v, path, err) == 0)
         (void)json_array_append_new(list, finding_json(v, &f, path));
     json_decref(*ret_parts);
@@ -260,18 +290,13 @@ static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list,
     return r < 0 ? r : status;
 }
 
-static void print_check(struct cmd *cmd, json_t *list, json_t *parts, int status)
+static void print_check(struct cmd *cmd, json_t *list, json_t *parts)
 {
     out_table(&cmd->out, "checks", check_columns, list, "no versions");
     if (!cmd->is_json && json_array_size(parts)) {
         out_line(&cmd->out, "%s", "");
         out_table(&cmd->out, "partitions", part_columns, parts, NULL);
     }
-    if (status == EXIT_DIFFERS && !cmd_has(cmd, "accept"))
-        warn_line("clients get no disk from changed content: put the right file back, or take the present one with "
-                  "'diskgate image check %s "
-                  "--accept', or add it as a new image",
-                  cmd_arg(cmd, 0));
 }
 
 static int run_check(struct cmd *cmd, struct err *err)
@@ -296,7 +321,7 @@ static int run_check(struct cmd *cmd, struct err *err)
     }
     if (r < 0)
         return r;
-    print_check(cmd, list, parts, status);
+    print_check(cmd, list, parts);
     return status;
 }
 

@@ -116,7 +116,7 @@ static int run_unlink(struct cmd *cmd, struct err *err)
                        slot);
 }
 
-static int run_reset(struct cmd *cmd, struct err *err)
+int link_run_reset(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     struct client_row row;
@@ -152,16 +152,15 @@ static const struct option_def link_options[] = {
     {0}};
 static const struct option_def unlink_options[] = {
     {"slot", 0, "S", "the slot", OPT_REQUIRED}, {"force", 0, NULL, FORCE_HELP}, {0}};
-static const struct option_def reset_options[] = {{"slot", 0, "S", "this slot only (default: all slots)"},
-                                                  {"force", 0, NULL, "also while the client is running"},
-                                                  {0}};
+const struct option_def link_reset_options[] = {{"slot", 0, "S", "this slot only (default: all slots)"},
+                                                {"force", 0, NULL, "also while the client is running"},
+                                                {0}};
 
 const struct verb cmd_link_verbs[] = {
     {"client", "link", "NAME IMG[@V]", "Give a client a disk from an image",
      "With @V the link stays at version V; without it, it follows the image's current version.", link_options, run_link,
      VERB_DRY_RUN},
     {"client", "unlink", "NAME", "Take a disk away from a client", NULL, unlink_options, run_unlink, VERB_DRY_RUN},
-    {"client", "reset", "NAME", "Drop a client's own changes", NULL, reset_options, run_reset, VERB_DRY_RUN},
-    {"overlay", "reset", "CLIENT", "Drop a client's own changes", NULL, reset_options, run_reset, VERB_DRY_RUN},
+    {"client", "reset", "NAME", "Drop a client's own changes", NULL, link_reset_options, link_run_reset, VERB_DRY_RUN},
     {0},
 };

@@ -30,9 +30,14 @@ static char *value_text(json_t *v)
     return json_is_string(v) ? strdup(json_string_value(v)) : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
 }
 
-static bool is_noise(const char *key)
+/* Keys that tell an administrator nothing: ids always, fingerprints of files where there is nothing to compare them with. */
+static bool is_noise(const char *key, bool is_alone)
 {
+    const char *const prints[] = {"mtime_ns", "identity", "file_bytes", "full_hash", "overlay_id"};
     size_t len = strlen(key);
+    for (size_t i = 0; is_alone && i < ARRAY_SIZE(prints); i++)
+        if (strcmp(key, prints[i]) == 0)
+            return true;
     return strcmp(key, "id") == 0 || (len > 3 && strcmp(key + len - 3, "_id") == 0) || strcmp(key, "created_at") == 0;
 }
 
@@ -40,7 +45,7 @@ static bool is_noise(const char *key)
 static void print_difference(FILE *f, const char *key, json_t *before, json_t *after)
 {
     _cleanup_free_ char *b = value_text(before), *a = value_text(after);
-    if (is_noise(key) || !a || !b || strcmp(a, b) == 0)
+    if (!a || !b || strcmp(a, b) == 0 || is_noise(key, !*a || !*b))
         return;
     const char *gap = ftell(f) > 0 ? ", " : "";
     if (!*b)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Verbs that look at overlays: list, show. `overlay reset` is `client reset` under another name (cmd-link.c). */
+/* Verbs of overlays: list, show; and reset, which is `client reset` under another name (cmd-link.c). */
 #include "gateway/cmd.h"
 
 #include "core/catalog.h"
@@ -7,6 +7,7 @@
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/inventory.h"
+#include "gateway/link.h"
 
 static const struct column overlay_columns[] = {
     {"client", "CLIENT", COL_TEXT},        {"slot", "SLOT", COL_NUMBER},
@@ -45,5 +46,7 @@ static int run_show(struct cmd *cmd, struct err *err)
 const struct verb cmd_overlay_verbs[] = {
     {"overlay", "list", "", "List the overlays: what each client wrote over its image", NULL, NULL, run_list},
     {"overlay", "show", "CLIENT", "Show the overlays of one client", NULL, NULL, run_show},
+    {"overlay", "reset", "CLIENT", "Drop a client's own changes", NULL, link_reset_options, link_run_reset,
+     VERB_DRY_RUN},
     {0},
 };

@@ -164,8 +164,8 @@ int refuse_if_online(const char *root, struct catalog *c, const char *client, co
         return 0;
     const char *from = json_string_value(json_object_get(first, "address"));
     return err_set(err, -EBUSY,
-                   "client '%s' is running now (logged in from %s): shut it down first, or use --force, and %s takes "
-                   "its disk away",
+                   "client '%s' is running now (logged in from %s), and %s takes its disk away: shut it down first, or "
+                   "use --force",
                    client, from ? from : "an unknown address", deed);
 }
 

@@ -17,4 +17,8 @@ int link_slot(struct cmd *cmd, struct catalog *c, const char *client, uint32_t s
  * @deed says what would do it: "removing it". */
 int refuse_loss(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed, struct err *err);
 
+/* `client reset` and `overlay reset` are the same verb. */
+verb_fn link_run_reset;
+extern const struct option_def link_reset_options[];
+
 #endif

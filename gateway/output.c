@@ -109,6 +109,12 @@ static char *words_text(json_t *array)
     return text;
 }
 
+static char *words_cell(json_t *array)
+{
+    _cleanup_free_ char *words = words_text(array);
+    return words ? out_visible(words) : NULL;
+}
+
 /* Text of one cell, to be free()d; NULL when memory is out. "" stands for nothing to show. */
 static char *cell_text(const struct column *col, json_t *row)
 {
@@ -128,11 +134,11 @@ static char *cell_text(const struct column *col, json_t *row)
     case COL_COUNT:
         (void)snprintf(buf, sizeof(buf), "%zu", json_array_size(v));
         return strdup(buf);
-    case COL_WORDS: {
-        _cleanup_free_ char *words = words_text(v);
-        return words ? out_visible(words) : NULL;
-    }
+    case COL_WORDS:
+        return words_cell(v);
     default:
+        if (json_is_array(v))
+            return words_cell(v);
         return json_is_string(v) ? out_visible(json_string_value(v)) : strdup("");
     }
 }

@@ -28,7 +28,7 @@ enum column_kind {
     COL_COUNT,  /* array, shown as the number of its elements, right-aligned */
     COL_WORDS,  /* array of strings, shown with ", " in between */
     COL_JSON,   /* anything: in JSON only */
-    COL_SHOWN,  /* string made for people: in the text only */
+    COL_SHOWN,  /* string or array of strings made for people: in the text only */
 };
 
 struct column {
