@@ -36,10 +36,24 @@
 #define DISKGATE_SBINDIR "/usr/sbin"
 #endif
 
+static bool is_ours(pid_t pid, void *arg)
+{
+    const struct site *s = arg;
+    char args[2 * PATH_MAX + 256];
+    size_t len = proc_args(pid, args, sizeof(args));
+    const char *root = proc_arg(args, len, 1), *mnt = proc_arg(args, len, 2);
+    return root && mnt && strcmp(root, s->root) == 0 && strcmp(mnt, s->mount) == 0;
+}
+
 bool fsproc_runs(const struct site *s, int *ret_pid)
 {
     *ret_pid = 0;
-    return s->run_fd >= 0 && root_locked(s->root, "fs.lock", ret_pid);
+    if (s->run_fd < 0 || !root_locked(s->root, "fs.lock", ret_pid))
+        return false;
+    /* The one that took the lock may have gone to the background since. */
+    if (*ret_pid == 0 || !proc_is(*ret_pid, PROGRAM))
+        *ret_pid = proc_find(PROGRAM, is_ours, (void *)(uintptr_t)s);
+    return true;
 }
 
 int fsproc_call(const struct site *s, const char *cmd, int timeout_ms, json_t **ret, struct err *err)
@@ -108,24 +122,22 @@ static void find_program(char ret[PATH_MAX])
         strcpy(ret, PROGRAM); /* PATH decides */
 }
 
-/* "log=PATH" as one FUSE option: commas and backslashes of the path are escaped. */
-static void log_option(const struct site *s, char *ret, size_t max)
+/* Mount options. There is no way to write a comma within one: such a root goes without a log file. The user that is the default anyway
+ * is left out, so that diskgate-fs may take another where there is none of that name. */
+static void mount_options(const struct site *s, char *ret, size_t max)
 {
-    size_t n = (size_t)snprintf(ret, max, "log=");
-    for (const char *p = s->root; *p && n + 16 < max; p++) {
-        if (*p == ',' || *p == '\\')
-            ret[n++] = '\\';
-        ret[n++] = *p;
-    }
-    (void)snprintf(ret + n, max - n, "/run/fs.log"); /* fits */
+    const char *user = strcmp(s->fs_user, "diskgate") == 0 ? "" : s->fs_user;
+    bool has_log = !strchr(s->root, ',');
+    (void)snprintf(ret, max, "rw%s%s%s%s%s", *user ? ",user=" : "", user, has_log ? ",log=" : "",
+                   has_log ? s->root : "", has_log ? "/run/fs.log" : ""); /* fits */
 }
 
 static int start(const struct site *s, struct err *err)
 {
-    char program[PATH_MAX], option[2 * PATH_MAX];
+    char program[PATH_MAX], options[PATH_MAX + SETTING_LEN + 64];
     find_program(program);
-    log_option(s, option, sizeof(option));
-    const char *const argv[] = {program, s->root, s->mount, "-o", option, NULL};
+    mount_options(s, options, sizeof(options));
+    const char *const argv[] = {program, s->root, s->mount, "-o", options, NULL};
     _cleanup_(spawn_output_finish) struct spawn_output o = {0};
     int r = spawn_run(&(struct spawn){argv, NULL, s->run_fd}, START_MS, &o, err);
     if (r < 0)
@@ -137,15 +149,6 @@ static int start(const struct site *s, struct err *err)
                        *text ? text : "it gave no reason; see run/fs.log");
     }
     return fsproc_check(s, ANSWER_MS, err);
-}
-
-static bool is_ours(pid_t pid, void *arg)
-{
-    const struct site *s = arg;
-    char args[2 * PATH_MAX + 256];
-    size_t len = proc_args(pid, args, sizeof(args));
-    const char *root = proc_arg(args, len, 1), *mnt = proc_arg(args, len, 2);
-    return root && mnt && strcmp(root, s->root) == 0 && strcmp(mnt, s->mount) == 0;
 }
 
 /* SIGKILL for each process of it. False when one does not die. */

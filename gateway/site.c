@@ -85,6 +85,7 @@ int site_read(struct site *s, struct catalog *c, struct err *err)
     r = r ? r : read_number(c, "gateway.port", 1, UINT16_MAX + 1 - s->shards, &s->port, err);
     r = r ? r : read_number(c, "tgt.threads", 1, 64, &s->threads, err);
     r = r ? r : setting_get(c, "gateway.tcp_wmem", s->tcp_wmem, err);
+    r = r ? r : setting_get(c, "fs.user", s->fs_user, err);
     r = r ? r : read_access(s, c, err);
     return r ? r : catalog_root_tag(c, s->tag, err);
 }

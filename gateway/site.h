@@ -27,6 +27,7 @@ struct site {
     bool has_chap;
     enum site_acl acl;
     char tcp_wmem[SETTING_LEN + 1];
+    char fs_user[SETTING_LEN + 1];
     char tag[9];
 };
 
