@@ -65,7 +65,7 @@ static int configure(struct catalog *c, struct err *err)
         return db_error(c, code, err);
     int r = db_exec(c,
                     "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;"
-                    "PRAGMA cell_size_check = ON;",
+                    "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
                     err);
     if (r == 0 && c->mode == CATALOG_READ)
         r = db_exec(c, "PRAGMA query_only = ON", err);
@@ -109,7 +109,9 @@ static int check_file(const struct catalog *c, struct err *err)
         return err_set(err, -ENOENT, "no Diskgate root in '%.300s'; make one with 'diskgate --root %.300s init'",
                        c->root, c->root);
     if (access(c->path, c->mode == CATALOG_WRITE ? R_OK | W_OK : R_OK) < 0)
-        return err_sys(err, -errno, "cannot open catalog '%.500s'", c->path);
+        return err_sys(
+            err, -errno,
+            errno == EACCES ? "cannot open catalog '%.500s' (only root may)" : "cannot open catalog '%.500s'", c->path);
     if (stat(c->path, &st) < 0)
         return err_sys(err, -errno, "cannot look at catalog '%.500s'", c->path);
     if (!S_ISREG(st.st_mode))

@@ -21,7 +21,7 @@
 int name_check(const char *name, const char *what, struct err *err);
 
 /* Accepts 52:54:00:12:34:56, 52-54-00-12-34-56, 5254.0012.3456, 525400123456, in any case, groups without leading zeros
- * ("0:1b:2:3:4:5") where there are separators, surrounding blanks. Refuses all zero, broadcast and group (multicast) addresses.
+ * ("0:1b:2:3:4:5") where six of them are separated by : - or a blank, 525400-123456, surrounding blanks. Refuses all zero, broadcast and group (multicast) addresses.
  * Writes lower case with colons into @ret (MAC_LEN + 1 bytes). -EINVAL with a sentence. */
 int mac_parse(const char *text, char *ret, struct err *err);
 
@@ -34,7 +34,7 @@ void uuid_encode(const unsigned char id[16], char *ret);
 /* A secret of 16 characters from an alphabet without look-alikes, for CHAP (Windows wants 12..16). @ret holds 17 bytes. */
 int secret_new(char *ret);
 
-/* "512", "64k", "1.5G" (powers of 1024; k M G T, an optional B or iB behind). -EINVAL with a sentence. */
+/* "512", "64k", "1.5G" (powers of 1024; k M G T, an optional B or iB behind), below 8 EiB. -EINVAL with a sentence. */
 int size_parse(const char *text, uint64_t *ret, struct err *err);
 /* "1.5 GiB", "512 B" into @ret (32 bytes). */
 void size_text(uint64_t bytes, char *ret);

@@ -10,6 +10,7 @@
  *       tgt.N tgt.N.lock     control socket of tgtd shard N-1, made by tgtd; tgtN.pid, tgtN.log
  *       live/                live maps of the overlays
  *       up.lock              held while `up`, `down` or a reconciliation runs
+ *       init.lock            held while the catalog is made
  *
  * Paths are built here and nowhere else. A socket's path may be longer than sockaddr_un allows, so programs reach it
  * relative to a folder fd (see ctl.h) or with ROOT/run as the working folder (tgtd).

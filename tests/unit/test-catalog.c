@@ -505,6 +505,44 @@ static void test_catalog_killed_in_mid_transaction_leaves_the_state_before(void 
     OK(f, catalog_commit(f->c, &f->err));
 }
 
+/* diskgate-fs drops its privileges after the mount and goes on reading. Exits 0 when it sees what came after. */
+static int read_unprivileged(struct fixture *f, int go, int ready)
+{
+    int64_t n = 0;
+    char byte;
+    (void)alarm(20);
+    if (catalog_open(f->dir, CATALOG_READ, &f->c, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+        setresuid(65534, 65534, 65534) < 0 || write(ready, "x", 1) != 1 || read(go, &byte, 1) != 1)
+        return 1;
+    return db_number(f->c, "SELECT count(*) FROM client", ARGS(), &n, NULL) == 0 && n == 1 ? 0 : 2;
+}
+
+static void test_catalog_reader_goes_on_without_privileges(void **state)
+{
+    struct fixture *f = *state;
+    int go[2], ready[2], status = -1;
+    char byte;
+    if (getuid() != 0)
+        skip();
+    close_catalog(f);
+    assert_int_equal(pipe(go) | pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(read_unprivileged(f, go[0], ready[1]));
+    (void)close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    OK(f, catalog_open(f->dir, CATALOG_WRITE, &f->c, &f->err));
+    OK(f, catalog_begin(f->c, &f->err));
+    OK(f, add_client(f->c, "pc1", "525400000001", &f->err));
+    OK(f, catalog_commit(f->c, &f->err));
+    assert_int_equal(write(go[1], "x", 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    (void)close(go[0]);
+    (void)close(go[1]);
+    (void)close(ready[0]);
+}
+
 static void test_catalog_second_writer_is_told_that_it_is_busy(void **state)
 {
     struct fixture *f = *state;
@@ -544,6 +582,7 @@ int main(void)
         WITH_ROOT(test_catalog_processes_at_once_apply_all_or_nothing),
         WITH_ROOT(test_catalog_killed_writers_leave_whole_transactions),
         WITH_ROOT(test_catalog_killed_in_mid_transaction_leaves_the_state_before),
+        WITH_ROOT(test_catalog_reader_goes_on_without_privileges),
         WITH_ROOT(test_catalog_second_writer_is_told_that_it_is_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
