@@ -9,7 +9,7 @@
  *   held    silent    none, dead   broken: end it, start
  *   held    silent    silent       hangs: said in a sentence; only fsproc_stop() ends it by force
  *
- * It is two processes, a privileged and an unprivileged one. Both are found in /proc by their command line, "diskgate-fs ROOT MOUNT".
+ * It is two processes, a privileged and an unprivileged one. Both are found in /proc by their command line, which has ROOT and the mount side by side.
  */
 #include "gateway/fsproc.h"
 
@@ -41,8 +41,11 @@ static bool is_ours(pid_t pid, void *arg)
     const struct site *s = arg;
     char args[2 * PATH_MAX + 256];
     size_t len = proc_args(pid, args, sizeof(args));
-    const char *root = proc_arg(args, len, 1), *mnt = proc_arg(args, len, 2);
-    return root && mnt && strcmp(root, s->root) == 0 && strcmp(mnt, s->mount) == 0;
+    const char *a, *b;
+    for (size_t i = 1; (a = proc_arg(args, len, i)) && (b = proc_arg(args, len, i + 1)); i++)
+        if (strcmp(a, s->root) == 0 && strcmp(b, s->mount) == 0)
+            return true;
+    return false;
 }
 
 bool fsproc_runs(const struct site *s, int *ret_pid)

@@ -69,12 +69,13 @@ bool proc_end(int pidfd, int sig, int timeout_ms)
     }
 }
 
-/* What /proc/PID/@what links to, without the path and " (deleted)". */
-static bool link_name(pid_t pid, const char *what, char *ret, size_t max)
+/* True with the last part of the executable's path, without " (deleted)". *ret_is_dead: there is none, as of a zombie. */
+static bool program_name(pid_t pid, char ret[NAME_MAX + 1], bool *ret_is_dead)
 {
     char path[64], link[PATH_MAX];
-    (void)snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, what); /* fits */
+    (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid); /* fits */
     ssize_t n = readlink(path, link, sizeof(link) - 1);
+    *ret_is_dead = n < 0 && errno == ENOENT;
     if (n <= 0)
         return false;
     link[n] = 0;
@@ -82,14 +83,18 @@ static bool link_name(pid_t pid, const char *what, char *ret, size_t max)
     if (gone)
         *gone = 0;
     const char *base = strrchr(link, '/');
-    return (size_t)snprintf(ret, max, "%s", base ? base + 1 : link) < max;
+    return snprintf(ret, NAME_MAX + 1, "%s", base ? base + 1 : link) <= NAME_MAX;
 }
 
 bool proc_is(pid_t pid, const char *name)
 {
     char text[NAME_MAX + 1], path[64];
-    if (link_name(pid, "exe", text, sizeof(text)) && strcmp(text, name) == 0)
-        return true;
+    bool is_dead;
+    if (program_name(pid, text, &is_dead))
+        return strcmp(text, name) == 0;
+    if (is_dead)
+        return false;
+    /* Another user's process: the kernel's name for it will do. */
     _cleanup_free_ char *comm = NULL;
     (void)snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid); /* fits */
     if (file_read(AT_FDCWD, path, 64, &comm, NULL) < 0)

@@ -18,7 +18,7 @@ bool proc_is_alive(int pidfd);
 /* Ask the process to end by @sig and wait for it; true when it is gone. Reaps it when it is our child. */
 bool proc_end(int pidfd, int sig, int timeout_ms);
 
-/* True if the program of @pid is named @name (the executable's or the kernel's name for it). */
+/* True if the program of @pid is named @name. False for a zombie. */
 bool proc_is(pid_t pid, const char *name);
 
 /* Arguments of @pid, zero-terminated each, into @ret; count of bytes, 0 when they cannot be read. */
