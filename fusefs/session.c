@@ -2,7 +2,7 @@
 /* FUSE session on libfuse's low-level API; see session.h.
  *
  * Requests of up to 1 MiB, 1024 in the background: the kernel's default of 12 is for the whole mount and would let one client's
- * queue hold up all others. Every thread has its own clone of the descriptor, so a reply needs no lock of the library.
+ * queue hold up all others. Every thread has its own clone of the descriptor where the user that serves may open /dev/fuse (Debian's default).
  */
 #define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 14)
 #include "fusefs/session.h"
@@ -80,7 +80,8 @@ int session_run(struct session *s)
         fuse_loop_cfg_destroy(config);
         return -EINVAL;
     }
-    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_clone_fd(config,
+                               access("/dev/fuse", R_OK | W_OK) == 0); /* the library opens it anew for each thread */
     fuse_loop_cfg_set_max_threads(config, s->threads);
     fuse_loop_cfg_set_idle_threads(config, s->threads);
     int r = fuse_session_loop_mt(s->se, config);
