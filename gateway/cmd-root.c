@@ -7,13 +7,14 @@
 #include "gateway/cmd.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <poll.h>
 #include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "core/catalog.h"
 #include "core/ctl.h"
+#include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/service.h"
@@ -155,13 +156,41 @@ static void status_problems(struct cmd *cmd, json_t *problems)
     }
 }
 
+#define SETTLE_MS    15000
+#define SETTLE_TRIES 3
+
+static bool is_settled(json_t *s)
+{
+    const char *state = json_string_value(json_object_get(s, "state"));
+    return state && strcmp(state, "degraded") != 0 && json_array_size(json_object_get(s, "problems")) == 0;
+}
+
+/* The state of what runs. Another command may be between its change and the reconciliation that follows it: what looks broken is
+ * looked at again when that has ended, and only counts if it is still there. */
+static int look_at_state(const char *root, struct catalog *c, json_t **ret, struct err *err)
+{
+    for (int i = 0;; i++) {
+        _cleanup_json_ json_t *s = NULL;
+        int r = service_status(root, c, &s, err);
+        if (r < 0)
+            return r;
+        if (is_settled(s) || i == SETTLE_TRIES) {
+            *ret = json_incref(s);
+            return 0;
+        }
+        (void)poll(NULL, 0, 100); /* a pause */
+        int lock = geteuid() == 0 ? root_lock(root, "up.lock", SETTLE_MS, NULL) : -1;
+        closep(&lock); /* only waited for */
+    }
+}
+
 static int run_status(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     _cleanup_json_ json_t *s = NULL;
     int r = read_open(cmd, &c, err);
     if (r == 0)
-        r = service_status(cmd->root, c, &s, err);
+        r = look_at_state(cmd->root, c, &s, err);
     if (r < 0)
         return r;
     const char *state = json_string_value(json_object_get(s, "state")) ?: "degraded";
