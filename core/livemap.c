@@ -245,7 +245,7 @@ int livemap_open(int fd, bool read_only, struct livemap **ret, struct err *err)
     r = map_file(fd, h.stamp.size_bytes, read_only, &m, err);
     if (r < 0)
         return r;
-    uint32_t count;
+    uint32_t count = 0;
     r = check_directory(m, &count, err);
     if (r == 0 && !read_only)
         r = take_over(m, count, err);
