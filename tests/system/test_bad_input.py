@@ -20,7 +20,6 @@ TABLE = {
     "duplicate client": (["client", "add", "pc01", "--mac", "52:54:00:00:00:09"], ["pc01"]),
     "duplicate client in another case": (["client", "add", "PC01", "--mac", "52:54:00:00:00:09"], ["PC01"]),
     "bad client name": (["client", "add", "a/b", "--mac", "52:54:00:00:00:09"], ["a/b"]),
-    "empty client name": (["client", "add", "", "--mac", "52:54:00:00:00:09"], ["client name"]),
     "long client name": (["client", "add", "x" * 64, "--mac", "52:54:00:00:00:09"], ["x" * 20]),
     "bad address": (["client", "add", "new", "--mac", "52:54:00:00:00:09", "--ip", "10.0.0.300"], ["10.0.0.300"]),
     "bad mode": (["client", "add", "new", "--mac", "52:54:00:00:00:09", "--mode", "often"], ["often"]),
@@ -63,7 +62,7 @@ TABLE = {
     "bad port": (["set", "gateway.port", "70000"], ["70000"]),
     "bad switch": (["set", "auth.chap", "maybe"], ["maybe"]),
     "bad number": (["set", "gateway.shards", "many"], ["many"]),
-    "second init": (["init"], ["catalog"]),
+    "second init": (["init"], ["root", "already"]),
 }
 
 USAGE = {
@@ -71,6 +70,7 @@ USAGE = {
     "unknown verb": ["fly"],
     "unknown verb of a noun": ["image", "fly"],
     "missing argument": ["image", "add", "win"],
+    "empty argument": ["client", "add", "", "--mac", "52:54:00:00:00:09"],
     "too many arguments": ["client", "show", "a", "b"],
     "unknown option": ["client", "list", "--fly"],
     "option without value": ["client", "set", "pc01", "--mac"],

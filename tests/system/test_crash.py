@@ -2,6 +2,7 @@
 """Promise 1: a write that was acknowledged survives the death of any of our processes, in every overlay mode."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -208,16 +209,24 @@ def test_killed_tgtd_is_started_again_by_up_and_nothing_is_lost(site, ack_writer
     assert site.disk("pc02").hash() == file_hash(site.files / "base.raw")
 
 
+def state(root):
+    """What `status` says; its exit status 3 means that it found damage."""
+    done = root.run("--json", "status")
+    told = json.loads(done.stdout)["state"]
+    assert done.returncode == (0 if told == "up" else 3), done
+    return told
+
+
 def test_status_tells_what_died(site):
     add_client(site, "volatile")
-    assert site.json("status")["state"] == "up"
+    assert state(site) == "up"
     kill_file_system(site)
-    assert site.json("status")["state"] == "degraded"
+    assert state(site) == "degraded"
     site.ok("up")
-    assert site.json("status")["state"] == "up"
+    assert state(site) == "up"
     system.kill_all(site.tgt_processes())
     system.wait_until(lambda: not site.tgt_processes(), what="tgtd to be dead")
-    assert site.json("status")["state"] == "degraded"
+    assert state(site) == "degraded"
 
 
 def test_down_works_after_everything_was_killed(site):
@@ -252,11 +261,13 @@ def test_session_of_another_client_is_untouched_by_changes(site, ack_writer, mod
     assert writer.lost(site.disk("pc01").read_all()) == []
 
 
-def test_client_with_a_live_session_can_be_removed_under_load(site, ack_writer):
+def test_running_client_is_removed_under_load_only_by_force(site, ack_writer):
     add_client(site, "volatile")
     writer = ack_writer("pc01")
     writer.wait_for_more(200, "the first writes")
-    site.ok("client", "remove", "pc01")
+    assert "pc01" in site.fails("client", "remove", "pc01")
+    writer.wait_for_more(200, "writes after the refusal")
+    site.ok("client", "remove", "pc01", "--force")
     system.wait_until(lambda: writer.process.poll() is not None, what="the session to end")
     assert {row["client"] for row in site.targets()} == {"pc02"}
     assert site.disk("pc02").hash() == file_hash(site.files / "base.raw")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from support.files import KIB, MIB, make_image, make_partitioned, make_vhd
-from support.iscsi import file_hash
+from support.iscsi import Disk, file_hash
 
 
 @pytest.fixture
@@ -84,6 +84,17 @@ def test_discarded_bytes_read_as_zeros(root, image):
         disk.discard(offset, length)
         expected[offset : offset + length] = bytes(length)
     assert disk.read_all() == expected
+
+
+@pytest.mark.parametrize("extra", [0, 1, 513])
+def test_copy_that_leaves_out_unmapped_blocks_is_the_whole_disk(root, extra):
+    image = make_image(root.files / "base.raw", 4 * MIB + extra)
+    two_clients(root, image)
+    disk = root.disk("pc01")
+    disk.write(b"\x12" * 512, MIB + 512)
+    disk.discard(2 * MIB + 512, 100 * KIB)
+    disk.copy_data(root.files / "copy.raw")
+    assert (root.files / "copy.raw").read_bytes() == disk.read_all()
 
 
 def test_kept_disk_survives_down_and_up(root, image):
@@ -217,18 +228,17 @@ def test_renamed_client_keeps_its_disk(root, image):
 
 def test_wrong_password_is_refused(root, image):
     two_clients(root, image)
-    disk = root.disk("pc01")
-    disk.url = disk.url.replace(root.target("pc01")["chap_password"], "wrong-password-1")
-    assert not disk.can_log_in()
-    assert root.disk("pc01").can_log_in()
+    target = root.target("pc01")
+    assert not Disk(target | {"chap_password": "wrong-password-1"}, root.files).can_log_in()
+    assert not Disk(target | {"chap_password": None}, root.files).can_log_in()
+    assert Disk(target, root.files).can_log_in()
 
 
 def test_password_of_another_client_is_refused(root, image):
     two_clients(root, image)
-    mine, other = root.target("pc01"), root.target("pc02")
-    disk = root.disk("pc01")
-    disk.url = disk.url.replace(mine["chap_user"], other["chap_user"]).replace(mine["chap_password"], other["chap_password"])
-    assert not disk.can_log_in()
+    target, other = root.target("pc01"), root.target("pc02")
+    stolen = {key: other[key] for key in ("chap_user", "chap_password")}
+    assert not Disk(target | stolen, root.files).can_log_in()
 
 
 def test_several_shards_serve_their_clients(make_root):

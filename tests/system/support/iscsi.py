@@ -52,7 +52,11 @@ class Disk:
         return path
 
     def copy(self, path):
-        """All of the disk, into a file."""
+        """All of the disk, into a file, read from end to end."""
+        call("qemu-img", "dd", "-f", "raw", "-O", "raw", "bs=1M", f"if={self.url}", f"of={path}")
+
+    def copy_data(self, path):
+        """The same, but what GET LBA STATUS calls unmapped is not read."""
         call("qemu-img", "convert", "-f", "raw", "-O", "raw", self.url, str(path))
 
     def hash(self):
