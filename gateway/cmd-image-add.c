@@ -157,7 +157,7 @@ static int store(struct cmd *cmd, struct adding *a, struct err *err)
     (void)snprintf(thing, sizeof(thing), "image %s", a->image.name);
     size_text(a->version.size_bytes, size);
     r = change_done(cmd, c, thing, err, "image '%s' was added: version 1, %s, %s, %s", a->image.name, a->version.format,
-                    size, a->version.is_adopted ? "adopted where it lies" : "copied into the root");
+                    size, cmd_has(cmd, "copy") ? "copied into the root" : "adopted where it lies");
     if (r == EXIT_DONE && cmd->is_json && !cmd->is_dry_run)
         r = image_print(cmd, c, a->image.name, err);
     return r;
