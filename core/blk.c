@@ -76,14 +76,18 @@ int blk_flush(struct blk *b)
 int64_t blk_seek(struct blk *b, uint64_t off, bool want_data)
 {
     struct extent ext[MAP_BATCH];
+    const uint64_t start = off;
     while (off < b->size) {
         int n = blk_map(b, off, b->size - off, ext, MAP_BATCH);
         if (n < 0)
             return n;
-        for (int i = 0; i < n; i++) {
-            if ((ext[i].kind == EXT_FILE) == want_data)
-                return (int64_t)off;
-            off += ext[i].len;
+        for (int i = 0; i < n; off += ext[i].len, i++) {
+            if (want_data != (ext[i].kind == EXT_FILE))
+                continue;
+            /* The rest of a sector in which data ends is not a hole yet. */
+            uint64_t found = want_data || off == start ? off : round_up(off, SECTOR_BYTES);
+            if (found < off + ext[i].len)
+                return (int64_t)found;
         }
         if (!want_data && off >= b->size)
             return (int64_t)b->size;

@@ -69,8 +69,9 @@ int blk_zero(struct blk *b, uint64_t off, uint64_t len);
 int blk_flush(struct blk *b);
 
 /* Offset of the first data (@want_data) or hole at or after @off, as lseek(2) SEEK_DATA and SEEK_HOLE on a file of the disk's size:
- * adjacent pieces are merged, the end of the disk counts as a hole. Offset, or -ENXIO (no data behind @off, or @off at or
- * beyond the end); errors of map. */
+ * adjacent pieces are merged, the end of the disk counts as a hole. A hole behind data begins at a sector: initiators count in sectors,
+ * and one that is told of 0 mapped ones (GET LBA STATUS) may give up. Offset, or -ENXIO (no data behind @off, or @off at or beyond the
+ * end); errors of map. */
 int64_t blk_seek(struct blk *b, uint64_t off, bool want_data);
 
 /* NULL is allowed. Nobody may use the layer any more. Does not destroy what lies below. */
