@@ -174,6 +174,8 @@ static bool end_cleanly(const struct site *s)
     int pid, unused;
     if (ping(s, 3000, &pid, NULL) < 0)
         return false;
+    if (!proc_is(pid, PROGRAM)) /* its other half will do */
+        pid = proc_find(PROGRAM, is_ours, (void *)(uintptr_t)s);
     _cleanup_close_ int pidfd = proc_open(pid);
     if (pidfd < 0 || !proc_is(pid, PROGRAM) || !proc_end(pidfd, SIGTERM, END_MS))
         return false;
@@ -207,16 +209,27 @@ int fsproc_stop(const struct site *s, json_t *report, struct err *err)
     return 0;
 }
 
-/* One that is just starting elsewhere holds the lock before it answers. */
+/* One that is just starting elsewhere holds the lock before it answers, and may answer a moment before it is mounted. */
 static int check_patiently(const struct site *s, struct err *err)
 {
-    int64_t end = proc_now_ms() + ANSWER_MS;
+    int64_t begin = proc_now_ms();
+    int unused;
     for (;;) {
         int r = fsproc_check(s, ANSWER_MS, err);
-        if (r != -ENOTCONN || proc_now_ms() >= end)
+        int64_t patience_ms = r == -ENOTCONN && ping(s, ANSWER_MS, &unused, NULL) == 0 ? 1000 : ANSWER_MS;
+        if (r != -ENOTCONN || proc_now_ms() - begin >= patience_ms)
             return r;
-        proc_sleep_ms(200);
+        proc_sleep_ms(100);
     }
+}
+
+int fsproc_replace(const struct site *s, json_t *report, struct err *err)
+{
+    int r = fsproc_stop(s, report, err);
+    r = r ? r : start(s, err);
+    if (r == 0)
+        report_change(report, "diskgate-fs started");
+    return r;
 }
 
 int fsproc_ensure(const struct site *s, bool *ret_started, json_t *report, struct err *err)
@@ -227,15 +240,9 @@ int fsproc_ensure(const struct site *s, bool *ret_started, json_t *report, struc
     int r = was_running ? check_patiently(s, err) : -ENOENT;
     if (r == 0 || r == -ETIMEDOUT)
         return r;
-    unsigned minor;
-    bool has_rest = was_running || mount_count(s->mount, &minor) > 0;
-    r = has_rest ? fsproc_stop(s, report, err) : 0;
+    r = fsproc_replace(s, report, err);
     if (r < 0)
         return r;
-    r = start(s, err);
-    if (r < 0)
-        return r;
-    *ret_started = true;
-    report_change(report, "diskgate-fs started");
+    *ret_started = !was_running;
     return 0;
 }

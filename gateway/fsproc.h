@@ -21,7 +21,10 @@ bool fsproc_runs(const struct site *s, int *ret_pid);
  * hangs; all with a sentence. */
 int fsproc_check(const struct site *s, int timeout_ms, struct err *err);
 
-/* Make it run: dead mounts are taken away, a diskgate-fs without a mount is replaced. *ret_started tells if one was started.
+/* End it in whatever state it is, if it runs, and start it; returns when it serves. */
+int fsproc_replace(const struct site *s, json_t *report, struct err *err);
+
+/* Make it run: dead mounts are taken away, a diskgate-fs without a mount is replaced. *ret_started: none ran before.
  * Returns when it serves. -ETIMEDOUT when one runs that does not answer: it is left alone, for clients may still be served by it. */
 int fsproc_ensure(const struct site *s, bool *ret_started, json_t *report, struct err *err);
 

@@ -52,7 +52,11 @@ static int bring_up(const struct site *s, struct catalog *c, json_t *report, str
     struct parts parts;
     wmem_raise(s, report);
     int r = parts_ensure(s, true, &parts, report, err);
-    r = r ? r : tgt_sync(s, c, parts.pids, report, err);
+    r = r ? r : tgt_sync(s, c, parts.pids, true, report, err);
+    if (r == -EPIPE && !parts.fs_was_started) {
+        r = fsproc_replace(s, report, err);
+        r = r ? r : tgt_sync(s, c, parts.pids, true, report, err);
+    }
     r = r ? r : check_portals(s, &parts, err);
     if (r == 0)
         parts_drain(s, &parts, report);
@@ -94,7 +98,7 @@ int service_sync(const char *root, struct catalog *c, json_t **ret_report, struc
     struct parts parts;
     r = site_read(&s, c, err);
     r = r ? r : parts_ensure(&s, false, &parts, report, err);
-    r = r ? r : tgt_sync(&s, c, parts.pids, report, err);
+    r = r ? r : tgt_sync(&s, c, parts.pids, false, report, err);
     if (r == 0)
         parts_drain(&s, &parts, report);
     return finish_report(r, &report, ret_report, err);

@@ -28,6 +28,7 @@
 struct sync {
     const struct site *site;
     json_t *report;
+    bool is_strict;
     pid_t pids[SHARDS_MAX];
     struct want want;
     struct tgt_state state[SHARDS_MAX]; /* of shards with a pid */
@@ -302,6 +303,19 @@ static int find_files(struct sync *y, struct file_id **ret, struct err *err)
     return r;
 }
 
+/* Let diskgate-fs follow the catalog; *ret_status is what it serves then. */
+static int sync_fs(struct sync *y, json_t **ret_status, struct err *err)
+{
+    struct err why;
+    int r = fsproc_call(y->site, "sync", FS_SYNC_MS, ret_status, &why);
+    if (r == 0)
+        return 0;
+    if (y->is_strict || fsproc_call(y->site, "status", PROBE_MS, ret_status, NULL) < 0)
+        return err_set(err, r, "diskgate-fs cannot follow the catalog: %s", why.msg);
+    report_problem(y->report, "diskgate-fs", "%s", why.msg);
+    return 0;
+}
+
 /* Step 2; *ret_status is diskgate-fs's answer. */
 static int sync_views(struct sync *y, struct catalog *c, json_t **ret_status, struct err *err)
 {
@@ -309,9 +323,9 @@ static int sync_views(struct sync *y, struct catalog *c, json_t **ret_status, st
     for (int i = 0; i < ROUNDS && r >= 0; i++) {
         json_decref(*ret_status);
         *ret_status = NULL;
-        r = fsproc_call(y->site, "sync", FS_SYNC_MS, ret_status, err);
+        r = sync_fs(y, ret_status, err);
         if (r < 0)
-            return err_prefix(err, r, "diskgate-fs cannot follow the catalog");
+            return r;
         want_finish(&y->want);
         r = want_read(y->site, c, &y->want, err);
         if (r < 0 || want_knows_all(&y->want, *ret_status))
@@ -353,9 +367,10 @@ static int open_all(struct sync *y, const json_t *status, struct err *err)
     return r;
 }
 
-int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MAX], json_t *report, struct err *err)
+int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MAX], bool is_strict, json_t *report,
+             struct err *err)
 {
-    _cleanup_(sync_finish) struct sync y = {.site = s, .report = report};
+    _cleanup_(sync_finish) struct sync y = {.site = s, .report = report, .is_strict = is_strict};
     _cleanup_json_ json_t *status = NULL;
     memcpy(y.pids, pids, sizeof(y.pids));
     int r = want_read(s, c, &y.want, err);

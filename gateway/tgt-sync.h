@@ -11,6 +11,7 @@
 #define DISKGATE_GATEWAY_TGT_SYNC_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "core/catalog.h"
@@ -18,8 +19,11 @@
 #include "gateway/site.h"
 #include "gateway/tgt-show.h"
 
-/* @pids of the shards that answer, 0 for the others; their clients become problems in the report. 0 also with problems. */
-int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MAX], json_t *report, struct err *err);
+/* @pids of the shards that answer, 0 for the others; their clients become problems in the report. 0 also with problems.
+ * When diskgate-fs cannot follow the catalog: with @is_strict its error (-EPIPE: its half that attaches is gone, only a new one helps),
+ * without, a problem, and the views that it has are served on. */
+int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MAX], bool is_strict, json_t *report,
+             struct err *err);
 
 /* As tgtadm_show(), but an initiator whose name forges lines is thrown out first. */
 int tgt_sync_show(const struct site *s, unsigned k, struct tgt_state *ret, json_t *report, struct err *err);
