@@ -6,7 +6,7 @@
 #   packages_install build proof      install what is missing of these sets
 #
 # Sets: build (compile), run (the programs' own needs), proof (quickstart: a real initiator, the sample image),
-# test (contrib/check), ci (.ci/run).
+# test (contrib/check), bench (tests/bench), ci (.ci/run).
 
 packages_of() {
     case $1 in
@@ -15,6 +15,7 @@ packages_of() {
     run) echo tgt fuse3 ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
     test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr shellcheck ;;
+    bench) echo fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
     ci) echo git ca-certificates clang ;;
     *) echo "packages: there is no set '$1'" >&2 && return 2 ;;
     esac

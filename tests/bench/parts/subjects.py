@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What is measured: our views, a plain file, and the peers. Each is a file of the same size and content that can be read and written.
+
+All stores lie in one folder of one file system. The peers run as their handbooks advise for speed: qemu-storage-daemon with 64 KiB
+clusters and an iothread, nbdkit's cow filter with 64 KiB blocks, nbdfuse with four connections."""
+
+import os
+import shutil
+import time
+
+from .site import Skip, call, need, write_random
+
+
+class Subject:
+    """`path` is the file, `url` the iSCSI LUN (None without tgt), `syncs` tells whether fsync makes written data durable."""
+
+    name = ""
+    is_peer = False
+    syncs = False
+
+    def __init__(self, site, size_bytes):
+        self.site, self.size_bytes, self.url = site, size_bytes, None
+        self.path = self.start()
+
+    def start(self):
+        raise NotImplementedError
+
+    def make_url(self):
+        self.url = self.url or self.site.export(self.path, self.name)
+
+
+class Plain(Subject):
+    """A plain file with all of its blocks there."""
+
+    name, syncs = "plain", True
+
+    def start(self):
+        path = self.site.files / "plain.raw"
+        write_random(path, self.size_bytes)
+        return path
+
+
+class View(Subject):
+    mode = ""
+
+    def start(self):
+        return self.site.root.view(self.name)
+
+    def make_url(self):
+        self.url = self.site.url(self.name)
+
+
+class Volatile(View):
+    name, mode = "volatile", "volatile"
+
+
+class Kept(View):
+    name, mode, syncs = "kept", "kept", True
+
+
+class Qsd(Subject):
+    """qemu-storage-daemon's FUSE export of a qcow2 overlay over the image."""
+
+    name, is_peer, syncs = "qsd", True, True
+
+    def start(self):
+        need("qemu-storage-daemon", "qemu-img")
+        path, image, base = (self.site.files / n for n in ("qsd.raw", "qsd.qcow2", "base.raw"))
+        path.touch()
+        call("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=64k", "-b", base, "-F", "raw", image)
+        child = self.site.spawn(
+            "qemu-storage-daemon", "--object", "iothread,id=io0",
+            "--blockdev", f"driver=file,node-name=basefile,filename={base},read-only=on",
+            "--blockdev", "driver=raw,node-name=base,file=basefile,read-only=on",
+            "--blockdev", f"driver=file,node-name=ovfile,filename={image},discard=unmap",
+            "--blockdev", "driver=qcow2,node-name=disk0,file=ovfile,backing=base,discard=unmap",
+            "--export", f"type=fuse,id=exp0,node-name=disk0,mountpoint={path},writable=on,growable=off,iothread=io0",
+        )
+        wait_for_size(path, self.size_bytes, child, "qemu-storage-daemon")
+        return path
+
+
+class Nbd(Subject):
+    """nbdkit's cow filter with nbdfuse; its flush does nothing."""
+
+    name, is_peer = "nbdkit", True
+
+    def start(self):
+        need("nbdkit", "nbdfuse")
+        folder, cow, sock = (self.site.files / n for n in ("nbd", "nbd-cow", "nbd.sock"))
+        folder.mkdir()
+        cow.mkdir()
+        # -f keeps it our child; its temporary overlay is on the same file system as all other stores
+        nbdkit = self.site.spawn("nbdkit", "-f", "-U", sock, "--filter=cow", "file", self.site.base, "cow-block-size=64K",
+                                 env={"TMPDIR": str(cow)})
+        wait_until(sock.exists, nbdkit, "nbdkit")
+        nbdfuse = self.site.spawn("nbdfuse", "-C", "4", folder / "disk.raw", "--unix", sock)
+        wait_for_size(folder / "disk.raw", self.size_bytes, nbdfuse, "nbdfuse")
+        return folder / "disk.raw"
+
+
+def wait_until(is_so, child, what, seconds=15):
+    end = time.monotonic() + seconds
+    while not is_so():
+        if child.poll() is not None:
+            raise Skip(f"{what} ended with {child.returncode} as soon as it was started")
+        if time.monotonic() > end:
+            raise Skip(f"{what} did not begin to serve within {seconds} s")
+        time.sleep(0.05)
+
+
+def wait_for_size(path, size, child, what):
+    wait_until(lambda: path.exists() and os.stat(path).st_size == size, child, what)
+
+
+ALL = (Plain, Volatile, Kept, Qsd, Nbd)
+VIEWS = (Volatile, Kept)
+
+
+def start_all(site, size_bytes, only_peers=True):
+    """([subjects that run], {name: reason why not})."""
+    for number, kind in enumerate(VIEWS):
+        site.add_client(number, kind.name, kind.mode)
+    site.up()
+    running, skipped = [], {}
+    for kind in ALL:
+        try:
+            running.append(kind(site, size_bytes))
+        except Skip as why:
+            skipped[kind.name] = str(why)
+    return running, skipped
+
+
+def room_needed(size_bytes):
+    """Bytes of disk: the image, the plain file, four overlays."""
+    return 7 * size_bytes
+
+
+def check_room(folder, size_bytes):
+    free = shutil.disk_usage(folder).free
+    if free < room_needed(size_bytes):
+        raise SystemExit(f"'{folder}' has {free >> 20} MiB free and {room_needed(size_bytes) >> 20} are needed; "
+                         "set DISKGATE_TEST_TMP to a folder with more, or give a smaller --size")
