@@ -116,6 +116,24 @@ int mapfile_write(int dirfd, const char *name, const void *buf, size_t len)
     return file_replace(dirfd, name, buf, len, 0600);
 }
 
+/* file_replace() writes to ".NAME.PID.tmp". */
+void mapfile_sweep(int dirfd, const char *name)
+{
+    int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    size_t len = strlen(name);
+    if (!d) {
+        closep(&fd); /* what cannot be listed stays; it costs a little space */
+        return;
+    }
+    for (struct dirent *e = readdir(d); e; e = readdir(d)) {
+        const char *end = strrchr(e->d_name, '.');
+        if (e->d_name[0] == '.' && strncmp(e->d_name + 1, name, len) == 0 && e->d_name[1 + len] == '.' &&
+            strcmp(end, ".tmp") == 0)
+            (void)unlinkat(dirfd, e->d_name, 0); /* likewise */
+    }
+}
+
 /* --- decode ------------------------------------------------------------------------------------------------------ */
 
 static int decode_head(const unsigned char *p, const char *name, struct mapfile_info *ret, struct err *err)

@@ -27,4 +27,7 @@ int mapfile_load(int dirfd, const char *name, struct livemap *into, struct mapfi
 int mapfile_encode(const struct livemap *m, uint64_t sequence, void **ret, size_t *ret_len);
 int mapfile_write(int dirfd, const char *name, const void *buf, size_t len);
 
+/* Delete the temporary files that a death in mapfile_write() left behind. */
+void mapfile_sweep(int dirfd, const char *name);
+
 #endif

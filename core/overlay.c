@@ -338,6 +338,8 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
     lock_init(&o->flush_lock, LOCK_FLUSH);
     ret_found[0] = 0;
     int r = open_files(o, stamp, ret_found, err);
+    if (r == 0 && !read_only)
+        mapfile_sweep(place->dir_fd, o->names.map);
     if (r == 0) {
         o->blk = cow_create(lower, o->data_fd, o->map, (struct cow_flush){overlay_flush, o}, read_only);
         if (!o->blk)
@@ -428,6 +430,8 @@ int overlay_delete(const struct overlay_place *place, const char *id, struct err
     bool has_map = map_owner(place, &n, owner), map_is_ours = has_map && memcmp(owner, want, sizeof(want)) == 0;
     bool has_data = datafile_owner(place->dir_fd, n.data, owner);
     bool data_is_ours = has_data ? memcmp(owner, want, sizeof(want)) == 0 : map_is_ours;
+    if (map_is_ours || data_is_ours) /* else another may be writing its map file at this moment */
+        mapfile_sweep(place->dir_fd, n.map);
     int r = 0;
     if (map_is_ours || (!has_map && data_is_ours)) /* the data's owner speaks for a damaged map */
         r = unlink_if_there(place->dir_fd, n.map, err);

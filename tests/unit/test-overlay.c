@@ -528,6 +528,16 @@ static void test_overlay_making_may_stop_at_each_step(void **state)
         }
 }
 
+static void test_overlay_opening_clears_half_written_map_files_away(void **state)
+{
+    struct rig *r = *state;
+    make_file(r->place.dir_fd, ".0.map.4711.tmp", 5);
+    make_file(r->place.dir_fd, ".10.map.4711.tmp", 5); /* of another slot */
+    close_ok(r, open_ok(r, X, KEPT));
+    assert_false(exists(r->place.dir_fd, ".0.map.4711.tmp"));
+    assert_true(exists(r->place.dir_fd, ".10.map.4711.tmp"));
+}
+
 static void test_overlay_delete_takes_all_its_files(void **state)
 {
     struct rig *r = *state;
@@ -762,6 +772,7 @@ int main(void)
         TEST(test_overlay_with_a_damaged_map_file_is_refused),
         TEST(test_overlay_with_a_damaged_live_map_is_refused),
         TEST(test_overlay_making_may_stop_at_each_step),
+        TEST(test_overlay_opening_clears_half_written_map_files_away),
         TEST(test_overlay_delete_takes_all_its_files),
         TEST(test_overlay_delete_leaves_the_files_of_another),
         TEST(test_overlay_delete_comes_late_and_leaves_the_heir),
