@@ -60,7 +60,8 @@ struct livemap {
     struct live_header *head; /* the mapping */
     struct live_dir *dir;
     unsigned char *leaves;
-    struct lock lock; /* protects the allocation of leaves */
+    _Atomic uint64_t *dirty; /* bit n: directory entry n changed since it was taken */
+    struct lock lock;        /* protects the allocation of leaves */
 };
 
 /* --- header ------------------------------------------------------------------------------------------------------ */
@@ -123,6 +124,12 @@ static int map_file(int fd, uint64_t size_bytes, bool read_only, struct livemap 
     m->head = p;
     m->dir = (struct live_dir *)((char *)p + PAGE);
     m->leaves = (unsigned char *)p + leaf_off_of(size_bytes);
+    m->dirty = calloc(m->dir_count / 64 + 1, sizeof(*m->dirty));
+    if (!m->dirty) {
+        (void)munmap(p, m->map_bytes); /* it is ours */
+        free(m);
+        return err_sys(err, -ENOMEM, "cannot open the live map");
+    }
     lock_init(&m->lock, LOCK_MAP);
     *ret = m;
     return 0;
@@ -132,6 +139,7 @@ static void unmap_file(struct livemap *m)
 {
     (void)munmap(m->head, m->map_bytes); /* the mapping is ours; what is in it stays in the file */
     lock_finish(&m->lock);
+    free((void *)m->dirty);
     free(m);
 }
 
@@ -253,6 +261,7 @@ int livemap_open(int fd, bool read_only, struct livemap **ret, struct err *err)
         unmap_file(m);
         return r;
     }
+    livemap_mark_dirty(m);
     *ret = m;
     return 0;
 }
@@ -278,6 +287,46 @@ uint64_t livemap_changes(const struct livemap *m)
 uint64_t livemap_dir_count(const struct livemap *m)
 {
     return m->dir_count;
+}
+
+uint64_t livemap_block_count(const struct livemap *m)
+{
+    return m->nblk;
+}
+
+/* --- what changed ------------------------------------------------------------------------------------------------ */
+
+/* The change itself is made before. With the fence, whoever takes the bit after we found it set sees the change. */
+static void note_dirty(struct livemap *m, uint64_t dir)
+{
+    uint64_t bit = 1ULL << (dir % 64);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!(atomic_load(&m->dirty[dir / 64]) & bit))
+        atomic_fetch_or(&m->dirty[dir / 64], bit);
+}
+
+bool livemap_take_dirty(struct livemap *m, uint64_t *dir)
+{
+    for (uint64_t i = *dir; i < m->dir_count;) {
+        uint64_t word = atomic_load(&m->dirty[i / 64]) >> (i % 64);
+        if (!word) {
+            i = (i / 64 + 1) * 64;
+            continue;
+        }
+        i += (uint64_t)__builtin_ctzll(word);
+        if (i >= m->dir_count)
+            return false;
+        atomic_fetch_and(&m->dirty[i / 64], ~(1ULL << (i % 64)));
+        *dir = i;
+        return true;
+    }
+    return false;
+}
+
+void livemap_mark_dirty(struct livemap *m)
+{
+    for (uint64_t i = 0; i <= m->dir_count / 64; i++)
+        atomic_store(&m->dirty[i], ~0ULL);
 }
 
 /* --- leaves ------------------------------------------------------------------------------------------------------ */
@@ -465,6 +514,7 @@ void livemap_set_present(struct livemap *m, uint64_t blk, uint64_t n)
         assert(z != LEAF_ALL);
         if (z != LEAF_NONE)
             leaf_bits(m, z, first, count, false);
+        note_dirty(m, dir);
     }
     atomic_fetch_add(&m->head->changes, 1);
 }
@@ -478,10 +528,11 @@ void livemap_set_zero(struct livemap *m, uint64_t blk, uint64_t n)
             continue;
         if (z != LEAF_NONE) {
             leaf_bits(m, z, first, count, true);
-            continue;
+        } else {
+            assert(is_whole_leaf(m, dir, first, count));
+            atomic_store_explicit(&m->dir[dir].leaf[PLANE_ZERO], LEAF_ALL, memory_order_release);
         }
-        assert(is_whole_leaf(m, dir, first, count));
-        atomic_store_explicit(&m->dir[dir].leaf[PLANE_ZERO], LEAF_ALL, memory_order_release);
+        note_dirty(m, dir);
     }
     atomic_fetch_add(&m->head->changes, 1);
 }
@@ -508,6 +559,7 @@ int livemap_leaf_put(struct livemap *m, uint64_t dir, enum map_plane plane, cons
     _Atomic uint64_t *w = leaf_at(m, leaf_no(m, dir, plane));
     for (uint64_t i = 0; i < LEAF_WORDS; i++)
         atomic_store(&w[i], bits[i]);
+    note_dirty(m, dir);
     atomic_fetch_add(&m->head->changes, 1);
     return 0;
 }

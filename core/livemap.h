@@ -68,6 +68,14 @@ void livemap_set_zero(struct livemap *m, uint64_t blk, uint64_t n);
 /* Grows with every change: two equal readings mean that nothing changed in between. Counts on over processes. */
 uint64_t livemap_changes(const struct livemap *m);
 
+uint64_t livemap_block_count(const struct livemap *m);
+
+/* Directory entries that changed since they were last taken, for a flush. Finds the first one from *dir on, stores it there and takes it;
+ * false when there is none. What a writer changed before he was answered is in it. After livemap_open() all count as changed. */
+bool livemap_take_dirty(struct livemap *m, uint64_t *dir);
+/* All count as changed again. */
+void livemap_mark_dirty(struct livemap *m);
+
 /* --- for the durable form ---------------------------------------------------------------------------------------- */
 
 enum map_plane { PLANE_PRESENT, PLANE_ZERO };

@@ -3,10 +3,11 @@
  *
  *   rank  lock               protects
  *   1     tree.lock          fusefs: the names of the mount and the list of views
- *   2     cow.flush_lock     core/cow: order of checkpoints; held over their disk I/O, by flushers only
- *   3     range_lock.lock    core/rangelock: ranges that are being written
- *   4     livemap.lock       core/livemap: allocation of leaves
- *   5     handles.lock       fusefs: free list of open handles
+ *   2     flush_lock         core/overlay: order of one overlay's flushes; held over their disk I/O
+ *   3     durable.lock       core/durable: what a kept overlay's map file will say; held over the writing of that file
+ *   4     journal.lock       core/journal: the commit that is gathered, members, areas
+ *   5     range_lock.lock    core/rangelock: ranges that are being written
+ *   6     livemap.lock       core/livemap: allocation of leaves
  *
  * Threads: that is what it is for.
  */
@@ -19,9 +20,10 @@
 enum lock_rank {
     LOCK_TREE = 1,
     LOCK_FLUSH = 2,
-    LOCK_RANGE = 3,
-    LOCK_MAP = 4,
-    LOCK_HANDLES = 5,
+    LOCK_DURABLE = 3,
+    LOCK_JOURNAL = 4,
+    LOCK_RANGE = 5,
+    LOCK_MAP = 6,
 };
 
 struct lock {
