@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Reading a journal: both areas, the older one first, each until its last good commit.
+ *
+ * What follows the last good commit was being written when the power went: it may be torn, and pieces of the one commit that was under
+ * way may lie there in any state. A good commit of the same generation behind a bad one cannot come from that, because a commit
+ * is written only after the one before it is durable: then the file is damaged, and acknowledged data would be lost in silence.
+ */
+#include "core/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/journal-file.h"
+#include "core/util.h"
+
+struct area {
+    struct area_head head;
+    unsigned char *buf;    /* all of the area, header included */
+    bool is_good, is_void; /* void: nothing was ever written there */
+};
+
+static int replay_commit(const unsigned char *buf, const struct commit_head *h, journal_apply *apply, void *arg,
+                         struct err *err)
+{
+    size_t pos = COMMIT_HEAD_BYTES;
+    for (uint32_t i = 0; i < h->entries; i++) {
+        unsigned char id[16];
+        _cleanup_free_ struct map_run *runs = NULL;
+        size_t n = 0;
+        int64_t used = entry_decode(buf + pos, h->bytes - pos, id, &runs, &n);
+        if (used < 0)
+            return err_set(err, (int)used, "entry %u of commit %llu in the journal is damaged", i,
+                           (unsigned long long)h->number);
+        int r = apply(arg, id, h->number, runs, n, err);
+        if (r < 0)
+            return r;
+        pos += (size_t)used;
+    }
+    return 0;
+}
+
+/* Is there a good commit of this use of the area anywhere from @pos on? */
+static bool more_follow(const struct area *a, size_t pos, struct commit_head *ret)
+{
+    for (; pos + JOURNAL_BLOCK <= a->head.area_bytes; pos += JOURNAL_BLOCK)
+        if (commit_open(a->buf + pos, a->head.area_bytes - pos, ret) == 0 && ret->generation == a->head.generation)
+            return true;
+    return false;
+}
+
+static int replay_area(const struct area *a, journal_apply *apply, void *arg, struct journal_found *ret,
+                       struct err *err)
+{
+    size_t pos = JOURNAL_BLOCK;
+    struct commit_head h;
+    while (pos + JOURNAL_BLOCK <= a->head.area_bytes) {
+        int r = commit_open(a->buf + pos, a->head.area_bytes - pos, &h);
+        if (r < 0 || h.generation != a->head.generation || (ret->last_number && h.number != ret->last_number + 1))
+            break;
+        r = replay_commit(a->buf + pos, &h, apply, arg, err);
+        if (r < 0)
+            return r;
+        ret->commits++;
+        ret->last_number = h.number;
+        pos += h.bytes;
+    }
+    if (!more_follow(a, pos, &h))
+        return 0;
+    return err_set(err, -EBADMSG,
+                   "the journal is damaged at byte %llu of area %u: commit %llu follows, so flushed data of kept "
+                   "overlays would be "
+                   "lost; put a good copy of the file back, or move it away to give up what was flushed last",
+                   (unsigned long long)pos, a->head.index, (unsigned long long)h.number);
+}
+
+static int read_area(int fd, uint64_t off, uint64_t bytes, unsigned index, struct area *a, struct err *err)
+{
+    unsigned char block[JOURNAL_BLOCK];
+    a->is_void = bytes < JOURNAL_BLOCK;
+    if (a->is_void)
+        return 0;
+    int r = pread_full(fd, block, sizeof(block), off);
+    if (r < 0)
+        return err_sys(err, r, "cannot read the journal");
+    a->is_void = is_zero(block, sizeof(block));
+    r = area_head_decode(block, &a->head);
+    if (r == -EOPNOTSUPP)
+        return err_set(err, r, "the journal was made by a newer version of Diskgate");
+    if (r < 0 || a->head.index != index || a->head.area_bytes != bytes)
+        return 0;
+    a->buf = malloc(bytes);
+    if (!a->buf)
+        return err_sys(err, -ENOMEM, "cannot read the journal");
+    r = pread_full(fd, a->buf, bytes, off);
+    if (r < 0)
+        return err_sys(err, r, "cannot read the journal");
+    a->is_good = true;
+    return 0;
+}
+
+/* Both areas are equal halves of the file. While the file is made, a header may be zero still, and the other one torn. */
+static int read_areas(int fd, struct area a[2], struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, -errno, "cannot read the journal");
+    uint64_t half = (uint64_t)st.st_size / 2;
+    for (unsigned i = 0; i < 2; i++) {
+        int r = read_area(fd, i * half, half, i, &a[i], err);
+        if (r < 0)
+            return r;
+    }
+    if (a[0].is_good || a[1].is_good || a[0].is_void || a[1].is_void)
+        return 0;
+    return err_set(
+        err, -EBADMSG,
+        "the file 'journal' is no journal, or both of its headers are damaged; put a good copy back, or move it away "
+        "to give up what kept overlays flushed last");
+}
+
+static int replay_both(struct area a[2], journal_apply *apply, void *arg, struct journal_found *ret, struct err *err)
+{
+    unsigned first = a[0].is_good && (!a[1].is_good || a[0].head.generation < a[1].head.generation) ? 0 : 1;
+    int r = 0;
+    for (unsigned i = 0; i < 2 && r == 0; i++) {
+        const struct area *area = &a[i == 0 ? first : !first];
+        if (area->is_good)
+            r = replay_area(area, apply, arg, ret, err);
+    }
+    return r;
+}
+
+int journal_replay(int fd, journal_apply *apply, void *arg, struct journal_found *ret, struct err *err)
+{
+    *ret = (struct journal_found){0};
+    struct area a[2] = {0};
+    int r = read_areas(fd, a, err);
+    if (r == 0)
+        r = replay_both(a, apply, arg, ret, err);
+    free(a[0].buf);
+    free(a[1].buf);
+    return r;
+}
