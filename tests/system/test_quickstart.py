@@ -86,12 +86,14 @@ def test_an_interrupted_run_leaves_nothing(repository, folder):
     image = make_image(f"{folder}/base.raw", 256 * MIB)
     command = [str(repository / "contrib/quickstart"), "--once", "--root", f"{folder}/root", image]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        said = ""
         for line in run.stdout:
+            said += line
             if line.startswith("ok: pc01 reads"):
                 break
         run.send_signal(signal.SIGTERM)
-        run.stdout.read()
-        assert run.wait(60) == 143
+        said += run.stdout.read()
+        assert run.wait(60) == 143, said
     assert os.listdir(folder) == ["base.raw"]
 
 
