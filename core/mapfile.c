@@ -7,12 +7,12 @@
 #include "core/mapfile.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 
 #include "core/blk.h"
+#include "core/bytes.h"
 #include "core/hash.h"
 #include "core/util.h"
 
@@ -23,32 +23,6 @@
 #define MAP_BYTES_MAX (1ULL << 32)
 
 static const char map_magic[8] = {'D', 'G', 'M', 'A', 'P', '\r', '\n', 0x1a};
-
-static void put_u32(unsigned char *p, uint32_t v)
-{
-    v = htole32(v);
-    memcpy(p, &v, sizeof(v));
-}
-
-static void put_u64(unsigned char *p, uint64_t v)
-{
-    v = htole64(v);
-    memcpy(p, &v, sizeof(v));
-}
-
-static uint32_t get_u32(const unsigned char *p)
-{
-    uint32_t v;
-    memcpy(&v, p, sizeof(v));
-    return le32toh(v);
-}
-
-static uint64_t get_u64(const unsigned char *p)
-{
-    uint64_t v;
-    memcpy(&v, p, sizeof(v));
-    return le64toh(v);
-}
 
 /* --- encode ------------------------------------------------------------------------------------------------------ */
 

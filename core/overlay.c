@@ -12,6 +12,7 @@
 
 #include "core/cow.h"
 #include "core/datafile.h"
+#include "core/durable.h"
 #include "core/lock.h"
 #include "core/mapfile.h"
 #include "core/util.h"
@@ -28,12 +29,9 @@ struct overlay {
     struct blk *blk;
     _Atomic bool is_kept;
     bool is_read_only;
-    struct lock flush_lock; /* orders checkpoints, protects what follows */
-    bool has_mapfile;
-    uint64_t saved_changes; /* livemap_changes() that the map file holds */
-    uint64_t sequence;
-    int failed; /* first error of a sync of the data */
-    bool is_abandoned;
+    _Atomic bool is_abandoned;
+    struct lock flush_lock;  /* orders flushes, protects `durable` against a change of mode */
+    struct durable *durable; /* of kept overlays only */
 };
 
 static struct names names_of(const struct overlay_place *place, const unsigned char id[16])
@@ -48,30 +46,7 @@ static struct names names_of(const struct overlay_place *place, const unsigned c
     return n;
 }
 
-/* --- checkpoint -------------------------------------------------------------------------------------------------- */
-
-static int checkpoint_locked(struct overlay *o)
-{
-    uint64_t changes = livemap_changes(o->map);
-    bool is_new = !o->has_mapfile || changes != o->saved_changes;
-    _cleanup_free_ void *buf = NULL;
-    size_t len = 0;
-    int r =
-        is_new ? mapfile_encode(o->map, o->sequence + 1, &buf, &len) : 0; /* invariant 2: before the data is synced */
-    if (r < 0)
-        return r;
-    if (fdatasync(o->data_fd) < 0)
-        return o->failed = -errno;
-    if (!is_new)
-        return 0;
-    r = mapfile_write(o->place.dir_fd, o->names.map, buf, len);
-    if (r < 0)
-        return r;
-    o->has_mapfile = true;
-    o->saved_changes = changes;
-    o->sequence++;
-    return 0;
-}
+/* --- flush ------------------------------------------------------------------------------------------------------- */
 
 static int overlay_flush(void *arg)
 {
@@ -79,13 +54,9 @@ static int overlay_flush(void *arg)
     if (!atomic_load(&o->is_kept))
         return 0;
     LOCK_SCOPE(&o->flush_lock);
-    if (!atomic_load(&o->is_kept)) /* it became volatile while we waited */
+    if (!o->durable) /* it became volatile while we waited */
         return 0;
-    if (o->failed)
-        return o->failed;
-    if (o->is_abandoned)
-        return -ESTALE;
-    return checkpoint_locked(o);
+    return atomic_load(&o->is_abandoned) ? -ESTALE : durable_flush(o->durable, o->map, o->data_fd);
 }
 
 /* --- open -------------------------------------------------------------------------------------------------------- */
@@ -204,7 +175,14 @@ static int open_empty_data(const struct overlay *o, const struct map_stamp *stam
     return datafile_create(o->place.dir_fd, o->names.data, stamp, err);
 }
 
-/* From the map file: the state of the last flush. */
+/* The live map of a look at an overlay that is not in use, or the one to go on with. */
+static int load_live(const struct overlay *o, struct mapfile_info *ret, struct err *err)
+{
+    int r = mapfile_load(o->place.dir_fd, o->names.map, o->map, ret, err);
+    return r == -EBADMSG ? add_way_out(r, err) : r;
+}
+
+/* From the map file: the state of the last flush; what the journal had was brought into it before. */
 static int open_saved(struct overlay *o, const struct map_stamp *stamp, const struct mapfile_info *found,
                       struct err *err)
 {
@@ -213,46 +191,38 @@ static int open_saved(struct overlay *o, const struct map_stamp *stamp, const st
     if (r == 0)
         r = make_live(o, stamp, err);
     if (r == 0)
-        r = mapfile_load(o->place.dir_fd, o->names.map, o->map, &info, err);
-    if (r == -EBADMSG)
-        return add_way_out(r, err);
+        r = load_live(o, &info, err);
     if (r == 0)
         r = o->data_fd = info.leaves == 0 ? open_empty_data(o, stamp, err)
                                           : datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
-    if (r < 0)
-        return r;
-    o->has_mapfile = true;
-    o->sequence = info.sequence;
-    o->saved_changes = livemap_changes(o->map);
-    return publish_live(o, err);
+    if (r >= 0 && !o->is_read_only)
+        r = durable_load(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
+    return r < 0 ? r : publish_live(o, err);
+}
+
+/* Nothing is durable yet, and all that the live map says is to be. */
+static int make_durable(struct overlay *o, const struct map_stamp *stamp, struct err *err)
+{
+    livemap_mark_dirty(o->map);
+    return durable_create(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
 }
 
 /* A volatile overlay has no map file: one that it had as a kept overlay would bring back an old state after a power cut. */
-static int drop_mapfile(struct overlay *o)
+static int drop_mapfile(const struct overlay *o)
 {
-    LOCK_SCOPE(&o->flush_lock);
-    if (o->is_abandoned)
-        return -ESTALE;
-    o->has_mapfile = false;
     if (unlinkat(o->place.dir_fd, o->names.map, 0) < 0)
         return errno == ENOENT ? 0 : -errno;
     return sync_fd(o->place.dir_fd);
 }
 
 /* The first map file of a kept overlay: nothing is there. */
-static int save_empty(struct overlay *o)
+static int save_empty(struct overlay *o, const struct map_stamp *stamp, struct err *err)
 {
-    _cleanup_free_ void *buf = NULL;
-    size_t len;
-    int r = mapfile_encode(o->map, 1, &buf, &len);
-    if (r == 0)
-        r = mapfile_write(o->place.dir_fd, o->names.map, buf, len);
+    int r = make_durable(o, stamp, err);
     if (r < 0)
         return r;
-    o->has_mapfile = true;
-    o->sequence = 1;
-    o->saved_changes = livemap_changes(o->map);
-    return 0;
+    r = durable_save(o->durable);
+    return r < 0 ? err_sys(err, r, "cannot make the overlay's map '%s'", o->names.map) : 0;
 }
 
 /* A crash may leave any first part of these steps behind; each opening that follows takes them from the beginning, because the
@@ -264,9 +234,9 @@ static int make_fresh(struct overlay *o, const struct map_stamp *stamp, struct e
     int r = make_live(o, stamp, err);
     if (r < 0)
         return r;
-    r = o->is_kept ? save_empty(o) : drop_mapfile(o);
+    r = o->is_kept ? save_empty(o, stamp, err) : drop_mapfile(o);
     if (r < 0)
-        return err_sys(err, r, "cannot %s the overlay's map '%s'", o->is_kept ? "make" : "delete", o->names.map);
+        return o->is_kept ? r : err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map);
     r = o->data_fd = datafile_create(o->place.dir_fd, o->names.data, stamp, err);
     if (r < 0)
         return r;
@@ -274,6 +244,23 @@ static int make_fresh(struct overlay *o, const struct map_stamp *stamp, struct e
     if (r < 0)
         return err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
     return publish_live(o, err);
+}
+
+/* What is durable of a kept overlay that goes on with its live map; @found is what look_at_mapfile() said. A map file that is missing (it
+ * was volatile so far) or damaged is made anew, from the live map. */
+static int go_on_kept(struct overlay *o, const struct map_stamp *stamp, int found, struct err *err)
+{
+    if (found == 0)
+        found = durable_load(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
+    if (found == 0)
+        return 0;
+    if (found != -ENOENT && found != -EBADMSG)
+        return found;
+    int r = make_durable(o, stamp, err);
+    if (r < 0)
+        return r;
+    r = durable_flush(o->durable, o->map, o->data_fd);
+    return r < 0 ? err_sys(err, r, "cannot bring the overlay's map '%s' up to date", o->names.map) : 0;
 }
 
 /* The live map of this boot is open: nothing that a map file says is newer, but the place must still be ours. */
@@ -286,15 +273,12 @@ static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *re
     o->data_fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
     if (o->data_fd < 0)
         return o->data_fd;
-    o->sequence = info.sequence;
     if (o->is_read_only)
         return 0;
-    int r = 0;
-    if (!o->is_kept)
-        r = drop_mapfile(o);
-    else if (found == -ENOENT) /* it was volatile so far */
-        r = overlay_flush(o);
-    return r < 0 ? err_sys(err, r, "cannot bring the overlay's map '%s' up to date", o->names.map) : 0;
+    if (o->is_kept)
+        return go_on_kept(o, stamp, found, err);
+    int r = drop_mapfile(o);
+    return r < 0 ? err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map) : 0;
 }
 
 static int open_files(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
@@ -317,6 +301,7 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
 static void release(struct overlay *o)
 {
     blk_destroy(o->blk);
+    durable_destroy(o->durable);
     livemap_close(o->map);
     closep(&o->data_fd);
     lock_finish(&o->flush_lock);
@@ -370,22 +355,59 @@ uint64_t overlay_bytes(const struct overlay *o)
     return bytes - MIN(bytes, DATAFILE_TAIL_BYTES);
 }
 
+static int become_kept_locked(struct overlay *o, struct err *err)
+{
+    int r = make_durable(o, livemap_stamp(o->map), err);
+    if (r < 0)
+        return r;
+    r = durable_flush(o->durable, o->map, o->data_fd);
+    if (r < 0) {
+        durable_destroy(take_ptr(o->durable));
+        return err_sys(err, r, "cannot make the overlay durable");
+    }
+    atomic_store(&o->is_kept, true);
+    return 0;
+}
+
+static int become_volatile_locked(struct overlay *o, struct err *err)
+{
+    int r = drop_mapfile(o);
+    if (r < 0)
+        return err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map);
+    atomic_store(&o->is_kept, false);
+    durable_abandon(o->durable); /* the journal's thread may have written it anew by now */
+    r = drop_mapfile(o);
+    durable_destroy(take_ptr(o->durable));
+    return r < 0 ? err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map) : 0;
+}
+
 int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err)
 {
     if (o->is_read_only || o->is_kept == is_kept)
         return 0;
-    atomic_store(&o->is_kept, is_kept);
-    int r = is_kept ? overlay_flush(o) : drop_mapfile(o);
-    if (r == 0)
-        return 0;
-    atomic_store(&o->is_kept, !is_kept); /* a map file that is gone already is written again by the next flush */
-    return err_sys(err, r, "cannot make the overlay %s", is_kept ? "durable" : "volatile");
+    LOCK_SCOPE(&o->flush_lock);
+    if (o->is_abandoned)
+        return err_set(err, -ESTALE, "the overlay was dropped");
+    return is_kept ? become_kept_locked(o, err) : become_volatile_locked(o, err);
 }
 
+/* Takes no flush lock: a flush may be waiting for room on a full disk, and this must not. */
 void overlay_abandon(struct overlay *o)
 {
-    LOCK_SCOPE(&o->flush_lock);
-    o->is_abandoned = true;
+    atomic_store(&o->is_abandoned, true);
+    if (o->durable)
+        durable_abandon(o->durable);
+}
+
+/* Bring the map file up to date, so that the journal and the live map are not needed any more. */
+static int end_kept(struct overlay *o)
+{
+    int r = overlay_flush(o);
+    if (r == 0)
+        r = durable_save(o->durable);
+    if (r == 0)
+        (void)unlinkat(o->place.live_fd, o->names.live, 0); /* the map file says the same */
+    return r;
 }
 
 int overlay_close(struct overlay *o, struct err *err)
@@ -393,12 +415,10 @@ int overlay_close(struct overlay *o, struct err *err)
     if (!o)
         return 0;
     int r = 0;
-    if (o->is_kept && !o->is_read_only && !o->is_abandoned) {
-        r = overlay_flush(o);
+    if (o->durable && !o->is_abandoned) {
+        r = end_kept(o);
         if (r < 0)
             (void)err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
-        else
-            (void)unlinkat(o->place.live_fd, o->names.live, 0); /* the map file says the same */
     }
     release(o);
     return r;

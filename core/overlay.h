@@ -30,10 +30,14 @@
 #include "core/livemap.h"
 #include "core/names.h"
 
+struct journal;
+
 struct overlay_place {
     int dir_fd;  /* ROOT/overlays/DIR, borrowed while the overlay is open */
     int live_fd; /* ROOT/run/live, likewise */
     unsigned slot;
+    struct journal
+        *journal; /* that kept overlays flush into, borrowed likewise; NULL: each flush replaces the map file */
 };
 
 struct overlay;

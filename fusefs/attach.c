@@ -202,7 +202,8 @@ static int open_overlay_dir(const struct attach *a, const char *dir, struct err 
 static int open_overlay(const struct attach *a, const struct view_row *row, struct base *base, int dir_fd,
                         struct overlay **ret, struct err *err)
 {
-    struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot};
+    struct overlay_place place = {
+        .dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot, .journal = a->o.journal};
     struct map_stamp stamp = {.size_bytes = base->blk->size};
     char found[UUID_LEN + 1];
     if (uuid_decode(row->overlay_id, stamp.overlay_id) < 0)

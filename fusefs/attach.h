@@ -21,14 +21,16 @@ struct attach;
 
 struct attach_options {
     struct tree *tree;
-    int opener;      /* socket to the privileged half */
-    int overlays_fd; /* ROOT/overlays */
-    int live_fd;     /* ROOT/run/live */
+    int opener;              /* socket to the privileged half */
+    int overlays_fd;         /* ROOT/overlays */
+    int live_fd;             /* ROOT/run/live */
+    struct journal *journal; /* of the kept overlays, NULL in a read-only mount */
     bool is_read_only;
     void (*forget_name)(void *arg, uint64_t parent, const char *name);
     void *arg;
 };
 
+/* @o is copied. */
 struct attach *attach_create(const struct attach_options *o);
 
 /* 0 also when some views fail; an error only when the catalog itself cannot be read: then nothing was changed. */

@@ -66,10 +66,28 @@ static int make_folder(const char *root, const char *name, unsigned mode, struct
     return r;
 }
 
+/* ROOT/journal, made if needed; the worker owns what is in it. */
+static int open_journal(const struct options *o, struct err *err)
+{
+    char path[PATH_MAX];
+    int r = root_path(o->root, "journal", path, err);
+    if (r < 0)
+        return r;
+    _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0 || fchown(fd, o->uid, o->gid) < 0)
+        return err_sys(err, -errno, "cannot open '%s'", path);
+    _cleanup_close_ int dir = root_open_dir(o->root, ".", err);
+    if (dir < 0)
+        return dir;
+    if (fsync(dir) < 0)
+        return err_sys(err, -errno, "cannot make '%s' durable", path);
+    return take_fd(&fd);
+}
+
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
-    f->run_fd = f->live_fd = -1;
+    f->run_fd = f->live_fd = f->journal_fd = -1;
     if (!o->is_read_only) {
         int r = make_folder(o->root, "run", 0755, err);
         if (r == 0)
@@ -90,6 +108,9 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     f->run_fd = root_open_dir(o->root, "run", err);
     if (f->run_fd < 0)
         return f->run_fd;
+    f->journal_fd = open_journal(o, err);
+    if (f->journal_fd < 0)
+        return f->journal_fd;
     int r = own_folder(f->overlays_fd, o, 1, err);
     return r < 0 ? r : own_folder(f->live_fd, o, 0, err);
 }
@@ -106,7 +127,7 @@ static int open_log(const char *path, struct err *err)
 {
     if (!*path)
         return 0;
-    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (fd < 0)
         return err_sys(err, -errno, "cannot open log file '%s'", path);
     return dup2(fd, STDERR_FILENO) < 0 ? err_sys(err, -errno, "cannot write to log file '%s'", path) : 0;
@@ -232,8 +253,13 @@ static int run(const struct options *o, struct err *err)
         return r;
     if (!o->is_read_only) {
         r = root_lock(o->root, "fs.lock", 0, err); /* held until both halves are gone */
+        if (r == -EBUSY)
+            return err_set(err, r,
+                           "another diskgate-fs serves '%s' already; end it with 'diskgate down', or look at the disks "
+                           "with -o ro",
+                           o->root);
         if (r < 0)
-            return err_prefix(err, r, "another diskgate-fs serves '%s' already", o->root);
+            return r;
     }
     if (pipe2(ready, O_CLOEXEC) < 0)
         return err_sys(err, -errno, "cannot make a pipe");

@@ -11,7 +11,9 @@
 #include <time.h>
 
 #include "core/ctl.h"
+#include "core/journal.h"
 #include "core/log.h"
+#include "core/recover.h"
 #include "core/util.h"
 #include "fusefs/attach.h"
 
@@ -24,6 +26,7 @@ struct worker {
     struct worker_files files;
     struct fs fs;
     struct session *session;
+    struct journal *journal;
     struct attach *attach;
     struct ctl_server *ctl;
     pid_t opener_pid;
@@ -95,6 +98,7 @@ static int make_attach(struct worker *w)
                                .opener = w->files.opener,
                                .overlays_fd = w->files.overlays_fd,
                                .live_fd = w->files.live_fd,
+                               .journal = w->journal,
                                .is_read_only = w->o->is_read_only,
                                .forget_name = forget_name,
                                .arg = w};
@@ -112,7 +116,7 @@ int worker_prepare(const struct options *o, const struct worker_files *files, st
     w->opener_pid = getppid();
     clock_gettime(CLOCK_MONOTONIC, &w->start);
     w->fs = (struct fs){.tree = tree_create(), .start_s = time(NULL), .statfs_fd = files->overlays_fd};
-    if (!w->fs.tree || make_attach(w) < 0)
+    if (!w->fs.tree)
         return err_sys(err, -ENOMEM, "cannot start");
     int r = 0;
     if (!o->is_read_only)
@@ -135,12 +139,31 @@ static void say_ready(const struct worker *w, const char *sentence)
     (void)close(w->files.ready_fd);
 }
 
+/* What kept overlays flushed before the last end is in their map files when this returns. */
+static int start_journal(struct worker *w, struct err *err)
+{
+    struct recovery found;
+    if (w->o->is_read_only)
+        return 0;
+    int r = recover(w->files.overlays_fd, w->files.journal_fd, &found, err);
+    if (r < 0)
+        return r;
+    if (found.overlays > 0)
+        log_info("%llu kept overlays brought up to date from %llu commits of the journal",
+                 (unsigned long long)found.overlays, (unsigned long long)found.commits);
+    return journal_start(w->files.journal_fd, found.next_number, JOURNAL_AREA_BYTES, &w->journal, err);
+}
+
 static int start(struct worker *w, struct err *err)
 {
     /* Memory of a few hundred KiB is used again and again: keep it from going back to the kernel each time. */
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 128 << 20);
     int r = drop_privileges(w->o, err);
+    if (r == 0)
+        r = start_journal(w, err);
+    if (r == 0 && make_attach(w) < 0)
+        r = err_sys(err, -ENOMEM, "cannot start");
     if (r == 0)
         r = attach_sync(w->attach, err);
     if (r == 0 && w->ctl) {
@@ -167,6 +190,7 @@ int worker_run(struct worker *w)
     ctl_server_stop(w->ctl);
     attach_destroy(w->attach);
     tree_destroy(w->fs.tree);
+    journal_stop(w->journal);
     session_close(w->session);
     return r < 0 ? 1 : 0;
 }
