@@ -183,7 +183,8 @@ int root_lock(const char *root, const char *name, int timeout_ms, struct err *er
     if (r < 0)
         return r;
     for (;;) {
-        _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        /* Not readable by others: who can open it can lock it. */
+        _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0)
             return err_sys(err, -errno, "cannot open lock file '%.500s'", path);
         r = lock_wait(fd, timeout_ms);

@@ -160,12 +160,24 @@ static int ip_parse(const char *text, char *ret, size_t len, struct err *err)
     return 0;
 }
 
+/* A digit that was left out by mistake looks like a leading zero that was left out on purpose. */
+static void tell_short_mac(const char *text, const char *mac)
+{
+    size_t digits = 0;
+    for (const char *p = text; *p; p++)
+        digits += strchr("0123456789abcdefABCDEF", *p) != NULL;
+    if (digits < 12)
+        warn_line("note: the MAC '%s' was taken as %s", text, mac);
+}
+
 /* Take the options that were given into @row. */
 static int take_options(struct cmd *cmd, struct client_row *row, struct err *err)
 {
     const char *mac = cmd_option(cmd, "mac"), *ip = cmd_option(cmd, "ip"), *mode = cmd_option(cmd, "mode");
     const char *group = cmd_option(cmd, "group"), *comment = cmd_option(cmd, "comment");
     int r = mac ? mac_parse(mac, row->mac, err) : 0;
+    if (r == 0 && mac)
+        tell_short_mac(mac, row->mac);
     if (r == 0 && ip)
         r = ip_parse(ip, row->ip, sizeof(row->ip), err);
     if (r == 0 && mode)

@@ -18,7 +18,7 @@
 #include "gateway/change.h"
 #include "gateway/cmd.h"
 #include "gateway/copy.h"
-#include "gateway/inventory.h"
+#include "gateway/version-file.h"
 
 struct adding {
     char path[PATH_MAX]; /* the file, real path */
@@ -29,18 +29,27 @@ struct adding {
     struct version_row version;
 };
 
+/* What Diskgate keeps in its root for itself is nobody's disk: the catalog with its passwords, clients' changes, views. */
+static int refuse_own_file(const char *root, const char *path, struct err *err)
+{
+    size_t len = strlen(root);
+    const char *name = strncmp(path, root, len) == 0 && path[len] == '/' ? path + len + 1 : "";
+    if (strncmp(name, "run/mnt/", 8) == 0)
+        return err_set(err, -EINVAL,
+                       "'%s' is a view that Diskgate itself makes: add the file that the image was made from", path);
+    if (strncmp(name, "run/", 4) == 0 || strncmp(name, "overlays/", 9) == 0 || strncmp(name, "catalog.db", 10) == 0 ||
+        strcmp(name, "journal") == 0)
+        return err_set(err, -EINVAL, "'%s' is a file that Diskgate keeps for itself, not an image", path);
+    return 0;
+}
+
 static int open_file(struct cmd *cmd, const char *file, struct adding *a, struct err *err)
 {
-    char mnt[PATH_MAX];
     if (!realpath(file, a->path))
         return err_sys(err, -errno, "cannot find the image file '%s'", file);
-    int r = root_path(cmd->root, "run/mnt", mnt, err);
+    int r = refuse_own_file(cmd->root, a->path, err);
     if (r < 0)
         return r;
-    size_t len = strlen(mnt);
-    if (strncmp(a->path, mnt, len) == 0 && (a->path[len] == '/' || !a->path[len]))
-        return err_set(err, -EINVAL,
-                       "'%s' is a view that Diskgate itself makes: add the file that the image was made from", a->path);
     a->fd = open(a->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (a->fd < 0 || fstat(a->fd, &a->st) < 0)
         return err_sys(err, -errno, "cannot open the image file '%s'", a->path);

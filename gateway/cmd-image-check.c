@@ -24,6 +24,7 @@
 #include "gateway/cmd.h"
 #include "gateway/inventory.h"
 #include "gateway/progress.h"
+#include "gateway/version-file.h"
 
 /* --- one file ---------------------------------------------------------------------------------------------------- */
 
@@ -86,6 +87,8 @@ int image_hash_shown(struct cmd *cmd, int fd, const struct image_info *info, cha
 static bool is_still(int fd, const struct image_info *info)
 {
     struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISBLK(st.st_mode))
+        return true; /* a block device does not tell */
     return fstat(fd, &st) == 0 && (uint64_t)st.st_size == info->file_bytes &&
            (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == info->mtime_ns;
 }

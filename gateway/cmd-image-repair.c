@@ -18,7 +18,7 @@
 #include "gateway/change.h"
 #include "gateway/cmd.h"
 #include "gateway/file-search.h"
-#include "gateway/inventory.h"
+#include "gateway/version-file.h"
 
 struct repair {
     struct cmd *cmd;

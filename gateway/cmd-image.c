@@ -2,12 +2,6 @@
 /* Verbs of images that need the catalog only: list, show, versions, rename, remove. The others are in cmd-image-add.c,
  * cmd-image-check.c and cmd-image-repair.c.
  */
-/* Verbs of images that need the catalog: add, list, show, versions, rename, remove. Those that read whole files are in
- * cmd-image-file.c.
- *
- * `add` opens the file read-only and keeps no lock on it: adoption is a row in the catalog. With --copy the copy comes first and the row
- * second, and a failure or an interrupt removes the copy again, so there is never a row without its file.
- */
 #include "gateway/cmd-image.h"
 
 #include <string.h>
@@ -20,6 +14,7 @@
 #include "gateway/cmd.h"
 #include "gateway/copy.h"
 #include "gateway/inventory.h"
+#include "gateway/version-file.h"
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */
 

@@ -102,15 +102,28 @@ static int run_up(struct cmd *cmd, struct err *err)
     return r < 0 ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* What runs can be stopped without a catalog too, should that be lost. */
+static int check_any_root(const struct cmd *cmd, struct err *err)
+{
+    char db[PATH_MAX], run[PATH_MAX];
+    int r = root_path(cmd->root, "catalog.db", db, err);
+    if (r == 0)
+        r = root_path(cmd->root, "run", run, err);
+    if (r < 0 || access(db, F_OK) == 0 || access(run, F_OK) == 0 || errno == EACCES)
+        return r;
+    return err_set(err, -ENOENT, "there is no Diskgate root at '%s': name another with --root", cmd->root);
+}
+
 static int run_down(struct cmd *cmd, struct err *err)
 {
     _cleanup_json_ json_t *report = NULL;
-    if (access(cmd->root, F_OK) < 0)
-        return err_sys(err, -errno, "there is no Diskgate root at '%s'", cmd->root);
+    int r = check_any_root(cmd, err);
+    if (r < 0)
+        return r;
     if (geteuid() != 0)
         return err_set(err, -EPERM, "'diskgate down' must be run as root (try sudo)");
     bool was_up = service_is_up(cmd->root);
-    int r = service_down(cmd->root, &report, err);
+    r = service_down(cmd->root, &report, err);
     if (r < 0 && r != -EREMOTEIO)
         return r;
     report_print(cmd, report, !cmd->is_quiet);
@@ -260,7 +273,7 @@ static int set_print(struct cmd *cmd, struct catalog *c, const char *key, struct
 
 static bool needs_restart(const char *key)
 {
-    const char *const keys[] = {"gateway.address", "gateway.port", "tgt.threads", "fs.user", "fs.threads"};
+    const char *const keys[] = {"tgt.threads", "fs.user"};
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
         if (strcmp(keys[i], key) == 0)
             return true;

@@ -14,12 +14,6 @@
 
 #include "core/catalog.h"
 
-/* Absolute path of a version's file into @ret (PATH_MAX bytes). -ENAMETOOLONG with a sentence. */
-int version_path(const char *root, const struct version_row *v, char *ret, struct err *err);
-
-/* "ok", "missing", "changed" (size or mtime differ from what was recorded), "unreadable". Looks at the file's inode only. */
-const char *version_state(const char *root, const struct version_row *v);
-
 /* Overlays of @client (NULL: of all): rows {"client","slot","image","version","current_version","mode","overlay_id","size_bytes",
  * "overlay_bytes","state","problem"}. What diskgate-fs says counts where it runs; else what the files hold. */
 int overlay_rows(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err);

@@ -12,6 +12,7 @@
 
 #include "core/util.h"
 #include "gateway/fsproc.h"
+#include "gateway/portal.h"
 #include "gateway/report.h"
 #include "gateway/shard.h"
 #include "gateway/tgt-sync.h"
@@ -59,6 +60,10 @@ static int judge_shard(const struct site *s, unsigned k, pid_t pid, bool is_stri
         report_problem(
             report, what,
             "it listens on its former address or port until its sessions have ended; run 'diskgate target sync' then");
+        return 0;
+    }
+    if (portal_check_free(s, k, err) == -EADDRNOTAVAIL) { /* better the former address than none */
+        report_problem(report, what, "%s; until then it listens on its former address", err->msg);
         return 0;
     }
     r = shard_stop(s, k, pid, false, NULL, err);

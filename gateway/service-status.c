@@ -21,8 +21,9 @@
 #include "gateway/tgt-sync.h"
 #include "gateway/tgt-want.h"
 #include "gateway/tgtadm.h"
+#include "gateway/version-file.h"
 
-#define ANSWER_MS 5000
+#define ANSWER_MS 3000
 
 struct snapshot {
     struct site site;
@@ -66,6 +67,8 @@ static void look_at_shards(struct snapshot *n)
             n->shard_errors[k] =
                 err_set(&n->shard_problems[k], -ENOENT, "tgtd shard %u does not run; start it with 'diskgate up'", k);
         else
+            n->shard_errors[k] = shard_check(&n->site, k, n->pids[k], ANSWER_MS, &n->shard_problems[k]);
+        if (n->shard_errors[k] == 0)
             n->shard_errors[k] = tgtadm_show(&a, &n->states[k], &n->shard_problems[k]);
     }
 }
@@ -239,8 +242,47 @@ static void add_problem(json_t *list, const char *what, const char *why)
     (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "problem", why));
 }
 
-/* Sentences about parts that do not work and disks that are not open. */
-static json_t *problem_list(const struct snapshot *n)
+static void image_problem(json_t *list, const char *root, const struct version_row *v)
+{
+    const char *state = version_state(root, v);
+    char path[PATH_MAX], what[NAME_LEN + 32], why[PATH_MAX + 400];
+    if (strcmp(state, "ok") == 0 || version_path(root, v, path, NULL) < 0)
+        return;
+    (void)snprintf(what, sizeof(what), "image %s", v->image); /* fits, as do the sentences */
+    if (strcmp(state, "missing") == 0)
+        (void)snprintf(why, sizeof(why),
+                       "its file '%s' is gone: it is still served from the open file, but not after the next 'diskgate "
+                       "down'; put it back, or find it with 'diskgate image repair --search DIR'",
+                       path);
+    else if (strcmp(state, "changed") == 0)
+        (void)snprintf(why, sizeof(why),
+                       "its file '%s' was changed while it is in use, so its clients may read damaged data; put the "
+                       "original back, or see 'diskgate image check %s'",
+                       path, v->image);
+    else
+        (void)snprintf(why, sizeof(why), "its file '%s' cannot be looked at; see to it that root may read it", path);
+    add_problem(list, what, why);
+}
+
+/* Images that are served and whose file is not as it was recorded. A disk that is not served tells its own reason. */
+static void image_problems(json_t *list, const struct snapshot *n, struct catalog *c)
+{
+    _cleanup_free_ struct version_row *rows = NULL;
+    size_t count = 0;
+    if (version_list(c, NULL, &rows, &count, NULL) < 0)
+        return; /* the rest of the status is worth more than this */
+    for (size_t i = 0; i < count; i++) {
+        char why[8] = "?";
+        for (size_t k = 0; k < n->want.n_views && *why; k++)
+            if (n->want.views[k].version_id == rows[i].id)
+                want_view_problem(&n->want.views[k], n->fs, why, sizeof(why));
+        if (!*why)
+            image_problem(list, n->site.root, &rows[i]);
+    }
+}
+
+/* Sentences about parts that do not work, disks that are not open, and images that are in danger. */
+static json_t *problem_list(const struct snapshot *n, struct catalog *c)
 {
     json_t *list = json_array();
     if (!n->is_up)
@@ -265,6 +307,8 @@ static json_t *problem_list(const struct snapshot *n)
         if (*why)
             add_problem(list, what, why);
     }
+    if (!n->fs_error)
+        image_problems(list, n, c);
     return list;
 }
 
@@ -297,7 +341,7 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     char folder[PATH_MAX];
     struct statvfs fs;
     bool has_space = root_path(root, "overlays", folder, NULL) == 0 && statvfs(folder, &fs) == 0;
-    json_t *problems = problem_list(&n);
+    json_t *problems = problem_list(&n, c);
     const char *state = !n.is_up ? "down" : json_array_size(problems) ? "degraded" : "up";
     json_t *status = json_pack("{s:s, s:s, s:o, s:I, s:I, s:o, s:o, s:I}", "root", root, "state", state, "parts",
                                part_list(&n), "clients", (json_int_t)n.want.n_clients, "clients_online",
