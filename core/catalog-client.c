@@ -295,6 +295,47 @@ int client_set(struct catalog *c, const struct client_row *row, struct err *err)
     return AS_WRITER(c, err, set_steps(c, row, err));
 }
 
+/* --- CHAP ------------------------------------------------------------------------------------------------------- */
+
+#define LETTERS_AND_DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+int client_chap_check(const char *user, const char *password, struct err *err)
+{
+    size_t n = strlen(password), n_user = strlen(user);
+    if (n_user < 1 || n_user > 63 || user[strspn(user, LETTERS_AND_DIGITS "._-")])
+        return err_set(err, -EINVAL, "the CHAP user '%.80s' must be 1 to 63 letters, digits and . _ -", user);
+    if (n < 12 || n > 16 || password[strspn(password, LETTERS_AND_DIGITS)])
+        return err_set(err, -EINVAL, "the CHAP password of '%s' must be 12 to 16 letters and digits", user);
+    return 0;
+}
+
+static int chap_steps(struct catalog *c, const char *name, const char *user, const char *password, struct err *err)
+{
+    struct client_row before, after;
+    struct owner owner;
+    int r = client_get(c, name, &before, err);
+    if (r == 0)
+        r = client_chap_check(user, password, err);
+    if (r < 0)
+        return r;
+    r = find_owner(c, "SELECT name FROM client WHERE chap_user = ? AND id <> ?", user, before.id, &owner, err);
+    if (r == 0)
+        return err_set(err, -EEXIST, "the CHAP user '%s' already belongs to client '%s'", user, owner.name);
+    if (r == -ENOENT)
+        r = db_run(c, "UPDATE client SET chap_user = ?, chap_password = ? WHERE id = ?",
+                   ARGS(T(user), T(password), N(before.id)), err);
+    if (r == 0)
+        r = get_by_id(c, before.id, &after, err);
+    return r < 0 ? r : audit_add(c, "client chap", before.name, client_json(&before), client_json(&after), err);
+}
+
+int client_set_chap(struct catalog *c, const char *name, const char *user, const char *password, struct err *err)
+{
+    return AS_WRITER(c, err, chap_steps(c, name, user, password, err));
+}
+
+/* --- names and ends ---------------------------------------------------------------------------------------------- */
+
 static int rename_steps(struct catalog *c, const char *old, const char *name, struct err *err)
 {
     struct client_row before, after;

@@ -219,6 +219,33 @@ int image_rename(struct catalog *c, const char *old, const char *name, struct er
     return AS_WRITER(c, err, rename_steps(c, old, name, err));
 }
 
+static int image_set_steps(struct catalog *c, const struct image_row *row, struct err *err)
+{
+    struct image_row before = {0}, after = {0};
+    int64_t n = 0;
+    int r = db_one(c, IMAGE_SELECT " WHERE image.id = ?", ARGS(N(row->id)), fill_image, &before, err);
+    if (r == -ENOENT)
+        return err_set(err, r, "the catalog holds no image with the id %lld", (long long)row->id);
+    if (r == 0 && row->is_data)
+        r = db_number(c, "SELECT count(*) FROM link WHERE image_id = ? AND slot = 0", ARGS(N(row->id)), &n, err);
+    if (r == 0 && n > 0)
+        return err_set(err, -EBUSY, "image '%s' is the boot disk of %lld client%s and cannot become a data image",
+                       before.name, (long long)n, n > 1 ? "s" : "");
+    if (r == 0)
+        r = comment_check(row->comment, err);
+    if (r == 0)
+        r = db_run(c, "UPDATE image SET is_data = ?, comment = ? WHERE id = ?",
+                   ARGS(N(row->is_data), T(row->comment), N(row->id)), err);
+    if (r == 0)
+        r = image_get(c, before.name, &after, err);
+    return r < 0 ? r : audit_add(c, "image set", before.name, image_json(&before), image_json(&after), err);
+}
+
+int image_set(struct catalog *c, const struct image_row *row, struct err *err)
+{
+    return AS_WRITER(c, err, image_set_steps(c, row, err));
+}
+
 struct name_row {
     char name[NAME_LEN + 1];
 };
@@ -276,9 +303,12 @@ static int update_steps(struct catalog *c, const struct version_row *v, struct e
     if (r == 0)
         r = check_version(v, err);
     if (r == 0)
-        r = db_run(
-            c, "UPDATE version SET path = ?, file_bytes = ?, mtime_ns = ?, identity = ?, full_hash = ? WHERE id = ?",
-            ARGS(T(v->path), N(v->file_bytes), N(v->mtime_ns), T(v->identity), T(v->full_hash), N(v->id)), err);
+        r = db_run(c,
+                   "UPDATE version SET path = ?, file_bytes = ?, mtime_ns = ?, identity = ?, full_hash = ?, comment = ?"
+                   " WHERE id = ?",
+                   ARGS(T(v->path), N(v->file_bytes), N(v->mtime_ns), T(v->identity), T(v->full_hash), T(v->comment),
+                        N(v->id)),
+                   err);
     if (r == 0)
         r = version_get(c, v->id, &after, err);
     if (r < 0)

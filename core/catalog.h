@@ -68,7 +68,7 @@ void catalog_set_actor(struct catalog *c, const char *who);
 struct setting_def {
     const char *key, *value, *meaning; /* value = the default */
     const char *form;                  /* what is accepted, in words: "on|off", "1..65535", "an IPv4 or IPv6 address" */
-    /* True if @value has that form; brings it into one spelling in place. For setting_set() only. */
+    /* True if @value (SETTING_LEN + 1 bytes) has that form; brings it into one spelling in place. */
     bool (*is_valid)(const char *form, char *value);
 };
 
@@ -122,6 +122,8 @@ int image_list(struct catalog *c, struct image_row **ret, size_t *ret_n, struct 
  * Out: the rows as stored. */
 int image_add(struct catalog *c, struct image_row *i, struct version_row *v, struct err *err);
 int image_rename(struct catalog *c, const char *old, const char *name, struct err *err);
+/* Store is_data and comment of row @row->id. -EBUSY when it becomes a data image and is some client's boot disk. */
+int image_set(struct catalog *c, const struct image_row *row, struct err *err);
 /* -EBUSY with the list of clients that are linked to it or have an overlay over it. */
 int image_remove(struct catalog *c, const char *name, struct err *err);
 
@@ -130,7 +132,7 @@ int version_list(struct catalog *c, const char *name, struct version_row **ret, 
 int version_get(struct catalog *c, int64_t id, struct version_row *ret, struct err *err);
 /* Version @number of image @name; 0 = the current one. */
 int version_find(struct catalog *c, const char *name, uint32_t number, struct version_row *ret, struct err *err);
-/* Store path, file_bytes, mtime_ns, identity and full_hash of the row @v->id (repair, check). */
+/* Store path, file_bytes, mtime_ns, identity, full_hash and comment of the row @v->id (repair, check, apply). */
 int version_update(struct catalog *c, const struct version_row *v, struct err *err);
 
 /* --- clients ----------------------------------------------------------------------------------------------------- */
@@ -160,6 +162,11 @@ int client_add(struct catalog *c, struct client_row *row, struct err *err);
 int client_set(struct catalog *c, const struct client_row *row, struct err *err);
 int client_rename(struct catalog *c, const char *old, const char *name, struct err *err);
 int client_remove(struct catalog *c, const char *name, struct err *err); /* its links and overlays go with it */
+
+/* 0, or -EINVAL: a user is 1..63 of [A-Za-z0-9._-], a password 12..16 letters and digits (Windows wants that length). */
+int client_chap_check(const char *user, const char *password, struct err *err);
+/* Give a client another CHAP user and password than those it got at its creation. */
+int client_set_chap(struct catalog *c, const char *name, const char *user, const char *password, struct err *err);
 
 /* --- links and overlays ------------------------------------------------------------------------------------------ */
 
