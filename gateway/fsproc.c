@@ -84,13 +84,13 @@ int fsproc_check(const struct site *s, int timeout_ms, struct err *err)
     if (!fsproc_runs(s, &pid))
         return err_set(err, -ENOENT, "diskgate-fs does not run; start it with 'diskgate up'");
     struct err silent, dead;
-    int r = ping(s, timeout_ms, &named, &silent);
     int m = mount_probe(s->mount, NULL, 0, timeout_ms, NULL, &dead);
     if (m == -ENOENT || m == -ENOTCONN)
         return err_set(err, -ENOTCONN, "%s", dead.msg);
     if (m < 0)
         return err_set(err, -ETIMEDOUT, "diskgate-fs (pid %d) hangs: %s; 'diskgate down' ends it by force", pid,
                        dead.msg);
+    int r = ping(s, timeout_ms, &named, &silent);
     if (r < 0)
         return err_set(err, -ETIMEDOUT, "diskgate-fs (pid %d) serves its mount but does not answer: %s", pid,
                        silent.msg);

@@ -38,6 +38,27 @@ static int finish_report(int r, json_t **report, json_t **ret_report, struct err
                    n == 1 ? "part is" : "parts are");
 }
 
+/* What a root that is down has no use for in ROOT/run, also what processes that died have left. The lock goes last. */
+static void remove_rest(const struct site *s)
+{
+    _cleanup_closedir_ DIR *d = NULL;
+    int fd = openat(s->run_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && !(d = fdopendir(fd)))
+        (void)close(fd);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        unsigned k;
+        int at = 0, unused;
+        bool is_socket =
+            sscanf(e->d_name, "tgt.%u%n", &k, &at) == 1 && (e->d_name[at] == 0 || strcmp(e->d_name + at, ".lock") == 0);
+        bool is_pid = !is_socket && sscanf(e->d_name, "tgt%u.pid%n", &k, &at) == 1 && at > 0 && e->d_name[at] == 0;
+        bool is_lock = strcmp(e->d_name, "init.lock") == 0 && !root_locked(s->root, e->d_name, &unused);
+        if (is_socket || is_pid || is_lock)
+            (void)unlinkat(s->run_fd, e->d_name, 0); /* what cannot be removed does no harm */
+    }
+    (void)unlinkat(s->run_fd, "mnt", AT_REMOVEDIR);
+    (void)unlinkat(s->run_fd, UP_LOCK, 0); /* who waits for it sees that the name is gone and begins again */
+}
+
 static int check_portals(const struct site *s, const struct parts *p, struct err *err)
 {
     int r = 0;
@@ -76,8 +97,10 @@ int service_up(const char *root, struct catalog *c, json_t **ret_report, struct 
     r = lock < 0 ? lock : site_read(&s, c, err);
     bool was_up = r == 0 && service_is_up(root);
     r = r ? r : bring_up(&s, c, report, err);
-    if (r < 0 && lock >= 0 && !was_up)
+    if (r < 0 && lock >= 0 && !was_up && !service_is_up(root)) {
         wmem_restore(&s);
+        remove_rest(&s);
+    }
     return finish_report(r, &report, ret_report, err);
 }
 
@@ -141,25 +164,6 @@ static int stop_shards(const struct site *s, bool is_hung, json_t *report, size_
     return first;
 }
 
-/* What processes that died may have left in ROOT/run. */
-static void remove_rest(const struct site *s)
-{
-    _cleanup_closedir_ DIR *d = NULL;
-    int fd = openat(s->run_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && !(d = fdopendir(fd)))
-        (void)close(fd);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        unsigned k;
-        int at = 0;
-        bool is_socket =
-            sscanf(e->d_name, "tgt.%u%n", &k, &at) == 1 && (e->d_name[at] == 0 || strcmp(e->d_name + at, ".lock") == 0);
-        bool is_pid = !is_socket && sscanf(e->d_name, "tgt%u.pid%n", &k, &at) == 1 && at > 0 && e->d_name[at] == 0;
-        if (is_socket || is_pid)
-            (void)unlinkat(s->run_fd, e->d_name, 0); /* what cannot be removed does no harm */
-    }
-    (void)unlinkat(s->run_fd, "mnt", AT_REMOVEDIR);
-}
-
 static int bring_down(const struct site *s, json_t *report, struct err *err)
 {
     size_t sessions = 0;
@@ -189,7 +193,5 @@ int service_down(const char *root, json_t **ret_report, struct err *err)
         return r;
     _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
     r = lock < 0 ? lock : bring_down(&s, report, err);
-    if (r == 0)
-        (void)unlinkat(s.run_fd, UP_LOCK, 0); /* who waits for it sees that the name is gone and begins again */
     return finish_report(r, &report, ret_report, err);
 }

@@ -162,10 +162,14 @@ int shard_start(const struct site *s, unsigned k, struct err *err)
 int shard_check(const struct site *s, unsigned k, pid_t pid, int timeout_ms, struct err *err)
 {
     struct tgtadm a = {s->run_fd, k};
-    if (tgtadm_ping(&a, timeout_ms, NULL) == 0)
-        return 0;
-    return err_set(err, -ETIMEDOUT, "tgtd shard %u (pid %d) does not answer within %d s; 'diskgate up' starts it anew",
-                   k, (int)pid, timeout_ms / 1000);
+    int r = tgtadm_ping(&a, timeout_ms, err);
+    if (r == 0 || r == -ENOENT) /* without tgtadm nobody can tell */
+        return r;
+    if (r != -ETIMEDOUT)
+        return err_set(err, -ETIMEDOUT,
+                       "tgtd shard %u (pid %d) has lost its control socket; 'diskgate up' starts it anew", k, (int)pid);
+    return err_set(err, r, "tgtd shard %u (pid %d) does not answer within %d s; 'diskgate up' starts it anew", k,
+                   (int)pid, timeout_ms / 1000);
 }
 
 /* Best effort: what does not go within the time ends with the process. */
