@@ -50,6 +50,9 @@ struct arg {
 /* Takes one row of a statement into the caller's struct. */
 typedef void row_fill(sqlite3_stmt *st, void *row);
 
+/* True if there is no room for the files that SQLite makes beside the catalog. */
+bool db_disk_is_full(const struct catalog *c);
+
 /* The errno that fits an SQLite result code, and a sentence that says so. */
 int db_error(struct catalog *c, int sqlite_code, struct err *err);
 

@@ -116,6 +116,7 @@ static const struct setting_def defs[] = {
     {"ram.read_bytes", "0", "RAM for the boot sets of images, 0 = none is pinned", "a size as in 512M or 8G", is_size},
     {"ram.write_bytes", "0", "RAM for what clients write to volatile overlays, 0 = straight to disk",
      "a size as in 512M or 8G", is_size},
+    {"fs.full_wait_s", "50", "seconds that a client's write waits for room on a full disk before it fails", "1..86400", is_number},
     {"fs.user", "diskgate", "user that diskgate-fs runs as after the mount", "a user name as in /etc/passwd", is_user},
     {"tgt.threads", "2", "threads of tgtd for each disk", "1..64", is_number},
 };

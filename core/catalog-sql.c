@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "core/util.h"
 
@@ -28,9 +29,26 @@ static int db_damaged(struct catalog *c, int code, struct err *err)
                    sqlite3_errmsg(c->db));
 }
 
+static int db_full(struct catalog *c, struct err *err)
+{
+    return err_set(
+        err, -ENOSPC,
+        "the disk of catalog '%.500s' is full, so it cannot be changed; nothing was changed; make some room there "
+        "(clients go on, and their writes wait)",
+        c->path);
+}
+
+bool db_disk_is_full(const struct catalog *c)
+{
+    struct statvfs st;
+    return statvfs(c->path, &st) == 0 && (uint64_t)st.f_bavail * st.f_frsize < 64 * KiB;
+}
+
 int db_error(struct catalog *c, int sqlite_code, struct err *err)
 {
     int code = sqlite_code & 0xff;
+    if (code == SQLITE_IOERR && db_disk_is_full(c)) /* for want of room for the files beside the catalog */
+        code = SQLITE_FULL;
     switch (code) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -39,7 +57,7 @@ int db_error(struct catalog *c, int sqlite_code, struct err *err)
     case SQLITE_NOTADB:
         return db_damaged(c, code, err);
     case SQLITE_FULL:
-        return err_set(err, -ENOSPC, "no space left to change catalog '%.500s'; nothing was changed", c->path);
+        return db_full(c, err);
     case SQLITE_READONLY:
         return err_set(err, -EROFS, "catalog '%.500s' cannot be written (%s)", c->path, sqlite3_errmsg(c->db));
     case SQLITE_CONSTRAINT:

@@ -80,14 +80,15 @@ static int connect_file(struct catalog *c, const char *name, int flags, struct e
     return code == SQLITE_OK ? configure(c, err) : db_error(c, code, err);
 }
 
-/* On a read-only medium no log can be made; without one beside it the file is complete as it is. */
+/* On a read-only medium, or on a full one, no log can be made; without one beside it the file is complete as it is. */
 static bool is_immutable(const struct catalog *c)
 {
     char log[PATH_MAX + 8];
     struct stat st;
     (void)snprintf(log, sizeof(log), "%s-wal", c->path);
-    return c->mode == CATALOG_READ && access(c->path, W_OK) < 0 && errno == EROFS &&
-           (stat(log, &st) < 0 || st.st_size == 0);
+    if (c->mode != CATALOG_READ || (stat(log, &st) == 0 && st.st_size > 0))
+        return false;
+    return (access(c->path, W_OK) < 0 && errno == EROFS) || db_disk_is_full(c);
 }
 
 static int connect_root(struct catalog *c, struct err *err)

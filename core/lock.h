@@ -8,6 +8,7 @@
  *   4     journal.lock       core/journal: the commit that is gathered, members, areas
  *   5     range_lock.lock    core/rangelock: ranges that are being written
  *   6     livemap.lock       core/livemap: allocation of leaves
+ *   7     hold.lock          fusefs/hold: requests that wait for room
  *
  * Threads: that is what it is for.
  */
@@ -24,6 +25,7 @@ enum lock_rank {
     LOCK_JOURNAL = 4,
     LOCK_RANGE = 5,
     LOCK_MAP = 6,
+    LOCK_HOLD = 7,
 };
 
 struct lock {

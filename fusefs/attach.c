@@ -9,6 +9,7 @@
 
 #include "core/log.h"
 #include "core/util.h"
+#include "fusefs/hold.h"
 #include "fusefs/opener.h"
 
 /* One row of the catalog's views, attached or failed. */
@@ -359,6 +360,8 @@ int attach_sync(struct attach *a, struct err *err)
     int r = opener_snapshot(a->o.opener, &s, err);
     if (r < 0)
         return r;
+    if (a->o.hold)
+        hold_set_limit(a->o.hold, (unsigned)MIN(s.full_wait_s, 86400U));
     r = sync_slots(a, &s);
     if (r == 0)
         r = sync_versions(a, &s);
@@ -395,6 +398,14 @@ void attach_destroy(struct attach *a)
 
 /* --- status ------------------------------------------------------------------------------------------------------ */
 
+static json_t *alarm_text(const struct view *v)
+{
+    return json_sprintf(
+        "the disk that overlays/%s lies on is full: %u requests of the client wait; make room there, and they go on by "
+        "themselves",
+        v->row.overlay_dir, atomic_load(&v->held));
+}
+
 static json_t *slot_status(const struct slot *s)
 {
     const struct view_row *row = &s->row;
@@ -412,9 +423,14 @@ static json_t *slot_status(const struct slot *s)
                          (json_int_t)atomic_load(&c->written_bytes), "reads", (json_int_t)atomic_load(&c->reads),
                          "writes", (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes),
                          "opens", (json_int_t)atomic_load(&c->opens));
+        (void)json_object_set_new(more, "errors",
+                                  json_integer((json_int_t)atomic_load(&s->view->errors))); /* likewise */
     } else {
         more = json_pack("{ss ss}", "state", "failed", "error", s->err.msg);
     }
+    if (s->view && atomic_load(&s->view->held) > 0)
+        (void)json_object_set_new(more, "alarm",
+                                  alarm_text(s->view)); /* fails for lack of memory only: then it is missing */
     if (j && more)
         (void)json_object_update(j, more); /* fails for lack of memory only: then the fields are missing */
     json_decref(more);

@@ -18,6 +18,7 @@
 #include "fusefs/tree.h"
 
 struct attach;
+struct hold;
 
 struct attach_options {
     struct tree *tree;
@@ -26,6 +27,7 @@ struct attach_options {
     int live_fd;             /* ROOT/run/live */
     struct journal *journal; /* of the kept overlays, NULL in a read-only mount */
     bool is_read_only;
+    struct hold *hold; /* gets its limit from the catalog; NULL in a read-only mount */
     void (*forget_name)(void *arg, uint64_t parent, const char *name);
     void *arg;
 };

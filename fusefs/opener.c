@@ -26,6 +26,7 @@ struct answer {
     int result;
     struct err err;
     struct image_info info;
+    uint64_t full_wait_s;
     size_t view_count, version_count, image_count, garbage_count;
 };
 
@@ -132,6 +133,8 @@ static int take_snapshot(const char *root, struct snapshot *s, struct err *err)
         r = image_list(c, &s->images, &s->image_count, err);
     if (r == 0)
         r = garbage_list(c, &s->garbage, &s->garbage_count, err);
+    if (r == 0)
+        r = setting_get_u64(c, "fs.full_wait_s", &s->full_wait_s, err);
     return r;
 }
 
@@ -141,6 +144,7 @@ static int answer_snapshot(int sock, const char *root)
     struct answer a = {0};
     a.result = take_snapshot(root, &s, &a.err);
     if (a.result == 0) {
+        a.full_wait_s = s.full_wait_s;
         a.view_count = s.view_count;
         a.version_count = s.version_count;
         a.image_count = s.image_count;
@@ -221,8 +225,12 @@ static int answer_garbage_done(int sock, const char *root, struct garbage_row *r
     return send_answer(sock, &a, -1);
 }
 
+/* One connection stays open: what SQLite keeps beside the catalog exists then, so that it can be read on a full disk. */
 int opener_serve(int sock, const char *root)
 {
+    _cleanup_(catalog_closep) struct catalog *idle = NULL;
+    if (catalog_open(root, CATALOG_READ, &idle, NULL) < 0)
+        idle = NULL; /* each request opens it again and says what is wrong */
     for (;;) {
         struct request q;
         int r = receive_all(sock, &q, sizeof(q));
@@ -288,6 +296,7 @@ int opener_snapshot(int sock, struct snapshot *ret, struct err *err)
     int r = ask(sock, &(struct request){.op = OP_SNAPSHOT}, &a, &no_fd, err);
     if (r < 0)
         return r;
+    s.full_wait_s = a.full_wait_s;
     s.view_count = a.view_count;
     s.version_count = a.version_count;
     s.image_count = a.image_count;

@@ -23,6 +23,7 @@ struct snapshot {
     struct version_row *versions;
     struct image_row *images;
     struct garbage_row *garbage;
+    uint64_t full_wait_s; /* setting fs.full_wait_s */
     size_t view_count, version_count, image_count, garbage_count;
 };
 

@@ -22,6 +22,7 @@
 
 #include "core/log.h"
 #include "core/util.h"
+#include "fusefs/hold.h"
 #include "fusefs/ops.h"
 
 #ifndef FOPEN_NOFLUSH
@@ -128,11 +129,25 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
     size = (size_t)MIN(size, v->blk->size - (uint64_t)off);
     char *buf = thread_buffer(size);
     int r = buf ? blk_read(v->blk, buf, size, (uint64_t)off) : -ENOMEM;
-    if (r < 0)
+    if (r < 0) {
+        view_note_error(v, "read", (uint64_t)off, size, r);
         return reply_err(req, r == -EINVAL ? -EIO : r);
-    atomic_fetch_add_explicit(&v->count.reads, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&v->count.read_bytes, size, memory_order_relaxed);
+    }
+    view_count_read(v, size);
     (void)fuse_reply_buf(req, buf, size);
+}
+
+/* A change that did not work: a full disk holds it, all else is answered. */
+static void failed(fuse_req_t req, struct view *v, enum held_kind kind, const void *buf, uint64_t len, uint64_t off,
+                   int r)
+{
+    static const char *const what[] = {[HELD_WRITE] = "write", [HELD_ZERO] = "zero", [HELD_FLUSH] = "flush"};
+    const struct fs *fs = fuse_req_userdata(req);
+    bool is_full = r == -ENOSPC || r == -EDQUOT;
+    if (is_full && fs->hold && hold_request(fs->hold, req, v, kind, buf, len, off, r))
+        return;
+    view_note_error(v, what[kind], off, 0, r);
+    reply_err(req, r);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
@@ -140,11 +155,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
     struct view *v = view_of(fi);
     if (view_is_revoked(v))
         return reply_err(req, -ESTALE);
-    int r = off < 0 ? -EINVAL : blk_write(v->blk, buf, size, (uint64_t)off);
+    if (off < 0 || !range_ok((uint64_t)off, size, v->blk->size))
+        return reply_err(req, -ENOSPC); /* the end of the disk */
+    int r = blk_write(v->blk, buf, size, (uint64_t)off);
     if (r < 0)
-        return reply_err(req, r);
-    atomic_fetch_add_explicit(&v->count.writes, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&v->count.written_bytes, size, memory_order_relaxed);
+        return failed(req, v, HELD_WRITE, buf, size, (uint64_t)off, r);
+    view_count_write(v, size);
     (void)fuse_reply_write(req, size);
 }
 
@@ -154,38 +170,49 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
     if (view_is_revoked(v))
         return reply_err(req, -ESTALE);
     atomic_fetch_add_explicit(&v->count.flushes, 1, memory_order_relaxed);
-    reply_err(req, blk_flush(v->blk));
+    int r = blk_flush(v->blk);
+    if (r < 0)
+        return failed(req, v, HELD_FLUSH, NULL, 0, 0, r);
+    reply_err(req, 0);
 }
 
 /* --- space ------------------------------------------------------------------------------------------------------- */
 
-/* Zero what of the range lies on the disk; a hole beyond the end is nothing, growth is refused. */
-static int zero_range(const struct view *v, int mode, uint64_t off, uint64_t len)
+/* Zero what of the range lies on the disk; a hole beyond the end is nothing. */
+static void zero_range(fuse_req_t req, struct view *v, uint64_t off, uint64_t len)
 {
     uint64_t size = v->blk->size;
-    if (!range_ok(off, len, size) && !(mode & FALLOC_FL_KEEP_SIZE))
-        return -ENOSPC;
-    return off >= size ? 0 : blk_zero(v->blk, off, MIN(len, size - off));
+    if (off >= size)
+        return reply_err(req, 0);
+    len = MIN(len, size - off);
+    int r = blk_zero(v->blk, off, len);
+    if (r < 0)
+        return failed(req, v, HELD_ZERO, NULL, len, off, r);
+    reply_err(req, 0);
 }
 
-static int do_fallocate(const struct view *v, int mode, uint64_t off, uint64_t len)
+static void do_fallocate(fuse_req_t req, struct view *v, int mode, uint64_t off, uint64_t len)
 {
+    int what = mode & ~FALLOC_FL_KEEP_SIZE;
     if (v->is_read_only)
-        return -EROFS;
-    if ((mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_PUNCH_HOLE || (mode & ~FALLOC_FL_KEEP_SIZE) == FALLOC_FL_ZERO_RANGE)
-        return zero_range(v, mode, off, len);
-    if (mode & ~FALLOC_FL_KEEP_SIZE)
-        return -EOPNOTSUPP;
-    return range_ok(off, len, v->blk->size) ? 0
-                                            : -ENOSPC; /* every block of a disk can be written: nothing to reserve */
+        return reply_err(req, -EROFS);
+    if (what != 0 && what != FALLOC_FL_PUNCH_HOLE && what != FALLOC_FL_ZERO_RANGE)
+        return reply_err(req, -EOPNOTSUPP);
+    if (!range_ok(off, len, v->blk->size) && (what == 0 || !(mode & FALLOC_FL_KEEP_SIZE)))
+        return reply_err(req, -ENOSPC); /* growth is refused */
+    if (what == 0)
+        return reply_err(req, 0); /* every block of a disk can be written: nothing to reserve */
+    zero_range(req, v, off, len);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
-    const struct view *v = view_of(fi);
+    struct view *v = view_of(fi);
     if (view_is_revoked(v))
         return reply_err(req, -ESTALE);
-    reply_err(req, off < 0 || len <= 0 ? -EINVAL : do_fallocate(v, mode, (uint64_t)off, (uint64_t)len));
+    if (off < 0 || len <= 0)
+        return reply_err(req, -EINVAL);
+    do_fallocate(req, v, mode, (uint64_t)off, (uint64_t)len);
 }
 
 void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)

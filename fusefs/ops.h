@@ -16,7 +16,8 @@ struct fuse_lowlevel_ops;
 struct fs {
     struct tree *tree;
     int64_t start_s;
-    int statfs_fd; /* a folder of the file system that the overlays grow in */
+    struct hold *hold; /* requests that wait for room; NULL in a read-only mount */
+    int statfs_fd;     /* a folder of the file system that the overlays grow in */
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;

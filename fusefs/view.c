@@ -3,7 +3,9 @@
 #include "fusefs/view.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "core/base.h"
 #include "core/log.h"
@@ -132,6 +134,60 @@ void view_revoke(struct view *v)
     atomic_store(&v->is_revoked, true);
     if (v->overlay)
         overlay_abandon(v->overlay);
+}
+
+void view_count_read(struct view *v, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&v->count.reads, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&v->count.read_bytes, bytes, memory_order_relaxed);
+}
+
+void view_count_write(struct view *v, uint64_t bytes)
+{
+    atomic_fetch_add_explicit(&v->count.writes, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&v->count.written_bytes, bytes, memory_order_relaxed);
+}
+
+/* --- errors ------------------------------------------------------------------------------------------------------ */
+
+/* Find the block of the range that cannot be read: 0 and the extent's place, or -1 when all of it can. */
+static int find_bad_block(const struct view *v, uint64_t off, uint64_t len, struct extent *ret)
+{
+    while (len > 0) {
+        char block[BLOCK_BYTES];
+        size_t n = (size_t)MIN(len, BLOCK_BYTES - off % BLOCK_BYTES);
+        int r = blk_map(v->blk, off, n, ret, 1);
+        if (r < 0)
+            return -1;
+        if (ret->kind == EXT_FILE && pread_full(ret->fd, block, ret->len, ret->pos) < 0)
+            return 0;
+        off += ret->len;
+        len -= ret->len;
+    }
+    return -1;
+}
+
+void view_note_error(struct view *v, const char *what, uint64_t off, uint64_t len, int error)
+{
+    const struct view *whole = v->whole ? v->whole : v;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    atomic_fetch_add(&v->errors, 1);
+    int64_t last = atomic_load(&v->error_s);
+    if ((last == now.tv_sec && last != 0) || !atomic_compare_exchange_strong(&v->error_s, &last, (int64_t)now.tv_sec))
+        return;
+    struct extent e;
+    bool is_found = len > 0 && find_bad_block(v, off, len, &e) == 0;
+    const char *name = whole->kind == VIEW_CLIENT ? whole->row.client : whole->base->row.image;
+    if (is_found && e.fd == whole->base->fd)
+        log_error("'%s': cannot %s at byte %llu: block at byte %llu of '%s' cannot be read: %s", name, what,
+                  (unsigned long long)off, (unsigned long long)e.pos, whole->base->row.path, strerror(-error));
+    else if (whole->kind == VIEW_CLIENT)
+        log_error("'%s': cannot %s at byte %llu of 'overlays/%s/%u.data': %s", name, what,
+                  (unsigned long long)(is_found ? e.pos : off), whole->row.overlay_dir, whole->row.slot,
+                  strerror(-error));
+    else
+        log_error("'%s': cannot %s at byte %llu: %s", name, what, (unsigned long long)off, strerror(-error));
 }
 
 bool view_is_revoked(const struct view *v)

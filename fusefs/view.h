@@ -56,6 +56,9 @@ struct view {
     struct view *whole;      /* VIEW_PART: the view that it is a part of */
     struct view_row row;     /* VIEW_CLIENT */
     struct view_counters count;
+    _Atomic unsigned held;   /* requests that wait for room now */
+    _Atomic uint64_t errors; /* requests that failed because a file of ours could not be read or written */
+    _Atomic int64_t error_s; /* time of the last line in the log about one, monotonic seconds */
 };
 
 /* A read-only view of @base, which gets a reference. NULL when memory is out. */
@@ -73,6 +76,13 @@ static inline void view_unrefp(struct view **v)
 {
     view_unref(*v);
 }
+
+/* For the statistics; any thread. */
+void view_count_read(struct view *v, uint64_t bytes);
+void view_count_write(struct view *v, uint64_t bytes);
+
+/* A request on [off, off+len) failed with @error: count it, and log which file and block it was, at most once a second for a view. */
+void view_note_error(struct view *v, const char *what, uint64_t off, uint64_t len, int error);
 
 /* No request reaches the layers any more from now on but for those that are inside already. */
 void view_revoke(struct view *v);

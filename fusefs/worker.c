@@ -16,6 +16,7 @@
 #include "core/recover.h"
 #include "core/util.h"
 #include "fusefs/attach.h"
+#include "fusefs/hold.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -99,6 +100,7 @@ static int make_attach(struct worker *w)
                                .overlays_fd = w->files.overlays_fd,
                                .live_fd = w->files.live_fd,
                                .journal = w->journal,
+                               .hold = w->fs.hold,
                                .is_read_only = w->o->is_read_only,
                                .forget_name = forget_name,
                                .arg = w};
@@ -116,7 +118,8 @@ int worker_prepare(const struct options *o, const struct worker_files *files, st
     w->opener_pid = getppid();
     clock_gettime(CLOCK_MONOTONIC, &w->start);
     w->fs = (struct fs){.tree = tree_create(), .start_s = time(NULL), .statfs_fd = files->overlays_fd};
-    if (!w->fs.tree)
+    w->fs.hold = o->is_read_only ? NULL : hold_create();
+    if (!w->fs.tree || (!w->fs.hold && !o->is_read_only))
         return err_sys(err, -ENOMEM, "cannot start");
     int r = 0;
     if (!o->is_read_only)
@@ -160,6 +163,11 @@ static int start(struct worker *w, struct err *err)
     (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
     (void)mallopt(M_TRIM_THRESHOLD, 128 << 20);
     int r = drop_privileges(w->o, err);
+    if (r == 0 && w->fs.hold) {
+        r = hold_start(w->fs.hold);
+        if (r < 0)
+            (void)err_sys(err, r, "cannot start");
+    }
     if (r == 0)
         r = start_journal(w, err);
     if (r == 0 && make_attach(w) < 0)
@@ -188,9 +196,12 @@ int worker_run(struct worker *w)
             log_error("the FUSE session ended: %s", strerror(-r));
     }
     ctl_server_stop(w->ctl);
+    if (w->fs.hold)
+        hold_stop(w->fs.hold);
     attach_destroy(w->attach);
     tree_destroy(w->fs.tree);
     journal_stop(w->journal);
+    hold_destroy(w->fs.hold);
     session_close(w->session);
     return r < 0 ? 1 : 0;
 }
