@@ -428,9 +428,9 @@ static json_t *slot_status(const struct slot *s)
     } else {
         more = json_pack("{ss ss}", "state", "failed", "error", s->err.msg);
     }
-    if (s->view && atomic_load(&s->view->held) > 0)
-        (void)json_object_set_new(more, "alarm",
-                                  alarm_text(s->view)); /* fails for lack of memory only: then it is missing */
+    json_t *alarm = s->view ? alarm_text(s->view) : NULL;
+    if (more && alarm)
+        (void)json_object_set_new(more, "alarm", alarm); /* fails for lack of memory only: then it is missing */
     if (j && more)
         (void)json_object_update(j, more); /* fails for lack of memory only: then the fields are missing */
     json_decref(more);

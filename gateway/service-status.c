@@ -15,6 +15,7 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
+#include "gateway/service-parts.h"
 #include "gateway/shard.h"
 #include "gateway/site.h"
 #include "gateway/tgt-show.h"
@@ -281,6 +282,26 @@ static void image_problems(json_t *list, const struct snapshot *n, struct catalo
     }
 }
 
+#define SPACE_LOW_BYTES (2 * GiB)
+#define SPACE_LOW_PART  20 /* and less than this part of the disk */
+
+/* Said before it is too late: volatile and kept overlays grow on this disk. */
+static void space_problem(json_t *list, const struct snapshot *n)
+{
+    struct statvfs st;
+    char folder[PATH_MAX], why[PATH_MAX + 128], left[32];
+    if (root_path(n->site.root, "overlays", folder, NULL) < 0 || statvfs(folder, &st) < 0)
+        return; /* other problems tell why */
+    uint64_t free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+    if (free_bytes >= SPACE_LOW_BYTES || st.f_bavail >= st.f_blocks / SPACE_LOW_PART)
+        return;
+    size_text(free_bytes, left);
+    (void)snprintf(why, sizeof(why),
+                   "only %s are left on the disk of '%s'; make room before clients have to wait for it", left,
+                   folder); /* fits */
+    add_problem(list, "overlays", why);
+}
+
 /* Sentences about parts that do not work, disks that are not open, and images that are in danger. */
 static json_t *problem_list(const struct snapshot *n, struct catalog *c)
 {
@@ -294,6 +315,10 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         (void)snprintf(name, sizeof(name), "tgtd %u", k);
         if (n->shard_errors[k])
             add_problem(list, name, n->shard_problems[k].msg);
+        else if (n->pids[k] && !parts_listens_right(&n->site, k))
+            add_problem(list, name,
+                        "it listens on its former address or port; 'diskgate target sync' moves it when no client is "
+                        "logged in, 'diskgate down' and 'diskgate up' move it now");
     }
     for (size_t i = 0; i < n->want.n_views && !n->fs_error; i++) {
         const struct view_row *v = &n->want.views[i];
@@ -304,11 +329,13 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
         if (e && !(n->shard_errors[k] && !t))
             lun_problem(n, e, v, t, why, sizeof(why));
-        if (*why)
-            add_problem(list, what, why);
+        const char *alarm = json_string_value(json_object_get(want_find_view(n->fs, v->overlay_id), "alarm"));
+        if (*why || alarm)
+            add_problem(list, what, *why ? why : alarm);
     }
     if (!n->fs_error)
         image_problems(list, n, c);
+    space_problem(list, n);
     return list;
 }
 
