@@ -183,8 +183,10 @@ int root_lock(const char *root, const char *name, int timeout_ms, struct err *er
     if (r < 0)
         return r;
     for (;;) {
-        /* Not readable by others: who can open it can lock it. */
+        /* Not readable by others: who can open it can lock it. On a file system that went read-only the lock works without the pid. */
         _cleanup_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0 && errno == EROFS && (fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) < 0)
+            errno = EROFS;
         if (fd < 0)
             return err_sys(err, -errno, "cannot open lock file '%.500s'", path);
         r = lock_wait(fd, timeout_ms);

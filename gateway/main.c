@@ -108,6 +108,16 @@ static int run_verb(struct cmd *cmd, struct err *err)
     return r;
 }
 
+/* cron and su leave out the folders where tgtd is. */
+static void complete_path(void)
+{
+    const char *path = getenv("PATH");
+    char longer[2 * PATH_MAX];
+    if (path && *path && !strstr(path, "/usr/sbin") &&
+        snprintf(longer, sizeof(longer), "%s:/usr/sbin:/sbin", path) < (int)sizeof(longer))
+        (void)setenv("PATH", longer, 1); /* without memory it stays as it is */
+}
+
 static int print_and_close(int status)
 {
     return fflush(stdout) == EOF ? EXIT_FAILED : status;
@@ -120,6 +130,7 @@ int main(int argc, char **argv)
     const struct verb *rows[VERBS_MAX];
     join_rows(rows);
     const struct verb_table table = {rows, externals};
+    complete_path();
     (void)setlocale(LC_CTYPE, ""); /* the C locale serves as well */
     int r = cmd_parse(&cmd, &table, argc, argv, &err);
     switch (r) {

@@ -20,7 +20,7 @@
 
 #define ANSWER_MS 10000
 
-static bool listens_right(const struct site *s, unsigned k)
+bool parts_listens_right(const struct site *s, unsigned k)
 {
     struct tgtadm a = {s->run_fd, k};
     char portal[82];
@@ -54,7 +54,7 @@ static int judge_shard(const struct site *s, unsigned k, pid_t pid, bool is_stri
         report_change(report, "tgtd shard %u did not answer and was ended by force", k);
         return r < 0 ? r : 1;
     }
-    if (listens_right(s, k))
+    if (parts_listens_right(s, k))
         return 0;
     if (has_session(s, k)) {
         report_problem(

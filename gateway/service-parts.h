@@ -26,6 +26,9 @@ int parts_ensure(const struct site *s, bool is_strict, struct parts *p, json_t *
 /* Stop what parts_ensure() started, after a failure. */
 void parts_undo(const struct site *s, const struct parts *p);
 
+/* False if the running shard @k listens on another address or port than the settings say. */
+bool parts_listens_right(const struct site *s, unsigned k);
+
 /* Stop shards beyond the setting that have no target any more. */
 void parts_drain(const struct site *s, const struct parts *p, json_t *report);
 

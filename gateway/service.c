@@ -191,7 +191,8 @@ int service_down(const char *root, json_t **ret_report, struct err *err)
         return finish_report(0, &report, ret_report, err);
     if (r < 0)
         return r;
+    /* A file system that went read-only must not keep anybody from stopping what is left. */
     _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
-    r = lock < 0 ? lock : bring_down(&s, report, err);
+    r = lock < 0 && lock != -EROFS ? lock : bring_down(&s, report, err);
     return finish_report(r, &report, ret_report, err);
 }
