@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "core/log.h"
 #include "core/util.h"
@@ -398,12 +399,25 @@ void attach_destroy(struct attach *a)
 
 /* --- status ------------------------------------------------------------------------------------------------------ */
 
+#define ALARM_S 600 /* how long a failed request is worth an alarm */
+
+/* NULL where all is well. */
 static json_t *alarm_text(const struct view *v)
 {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    unsigned held = atomic_load(&v->held);
+    int64_t last = atomic_load(&v->error_s);
+    if (held > 0)
+        return json_sprintf(
+            "the disk that overlays/%s lies on is full: %u requests of the client wait; make room there, and "
+            "they go on by themselves",
+            v->row.overlay_dir, held);
+    if (last == 0 || now.tv_sec - last > ALARM_S)
+        return NULL;
     return json_sprintf(
-        "the disk that overlays/%s lies on is full: %u requests of the client wait; make room there, and they go on by "
-        "themselves",
-        v->row.overlay_dir, atomic_load(&v->held));
+        "%llu requests of the client failed, the last one %lld seconds ago; run/fs.log names the file and the block",
+        (unsigned long long)atomic_load(&v->errors), (long long)(now.tv_sec - last));
 }
 
 static json_t *slot_status(const struct slot *s)
