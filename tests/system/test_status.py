@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`status` tells what will hurt tomorrow, and commands refuse what an administrator cannot have meant."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from support.files import MIB, make_image
+
+
+@pytest.fixture
+def site(root):
+    make_image(root.files / "base.raw", 4 * MIB)
+    root.ok("image", "add", "win", root.files / "base.raw")
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win")
+    root.ok("up")
+    return root
+
+
+def problems_of(site):
+    done = site.run("--json", "status")
+    status = json.loads(done.stdout)
+    assert done.returncode == (3 if status["problems"] else 0)
+    return {row["what"]: row["problem"] for row in status["problems"]}
+
+
+def test_status_tells_of_an_image_file_that_was_deleted_while_served(site):
+    assert problems_of(site) == {}
+    os.unlink(site.files / "base.raw")
+    problem = problems_of(site)["image win"]
+    assert str(site.files / "base.raw") in problem and "image repair" in problem
+    assert site.disk("pc01").size() == 4 * MIB
+
+
+def test_status_tells_of_an_image_file_that_was_changed_while_served(site):
+    with open(site.files / "base.raw", "r+b") as file:
+        file.write(b"new")
+    assert "image check win" in problems_of(site)["image win"]
+
+
+def test_status_tells_of_a_shard_on_its_former_port(site):
+    with subprocess.Popen(["qemu-io", "-f", "raw", site.disk("pc01").url], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as initiator:
+        initiator.stdin.write(b"read 0 4k\n")
+        initiator.stdin.flush()
+        initiator.stdout.readline()
+        site.run("set", "gateway.port", site.port + 1)
+        assert "former" in problems_of(site)["tgtd 0"]
+        initiator.stdin.close()
+        initiator.wait(30)
+    site.ok("target", "sync")
+    assert problems_of(site) == {}
+
+
+def test_address_of_another_machine_leaves_the_former_one_served(site):
+    done = site.run("set", "gateway.address", "192.0.2.1")
+    assert "192.0.2.1 is no address of this machine" in done.stderr
+    assert "tgtd 0" in problems_of(site)
+    site.ok("set", "gateway.address", "127.0.0.1")
+    assert problems_of(site) == {}
+    assert site.disk("pc01").size() == 4 * MIB
+
+
+@pytest.mark.parametrize("name", ["catalog.db", "overlays/pc01/0.data", "run/fs.log"])
+def test_files_that_diskgate_keeps_for_itself_are_no_images(site, name):
+    assert "keeps for itself" in site.fails("image", "add", "own", site.path / name)
+
+
+def test_block_device_is_an_image_that_is_well(site):
+    make_image(site.files / "disk.raw", MIB, seed=5)
+    device = subprocess.run(
+        ["losetup", "--find", "--show", str(site.files / "disk.raw")], check=True, capture_output=True, text=True, timeout=30
+    ).stdout.strip()
+    try:
+        site.ok("image", "add", "device", device, "--data")
+        site.ok("client", "link", "pc01", "device", "--slot", "1")
+        site.ok("image", "check", "device")
+        states = {row["name"]: row["state"] for row in site.json("image", "list")["images"]}
+        assert states == {"win": "ok", "device": "ok"}
+        assert problems_of(site) == {}
+        site.ok("client", "unlink", "pc01", "--slot", "1")
+        site.ok("image", "remove", "device")
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=False, timeout=30)
+
+
+def test_mac_with_a_digit_missing_is_taken_with_a_note(site):
+    done = site.run("client", "add", "pc02", "--mac", "52:54:00:12:34:5")
+    assert done.returncode == 0 and "52:54:00:12:34:05" in done.stderr
+    assert site.run("client", "add", "pc03", "--mac", "52:54:00:12:34:56").stderr == ""
+
+
+def test_down_of_a_folder_that_is_no_root_says_so(site):
+    done = subprocess.run(
+        [str(site.programs.diskgate), "--root", str(site.files), "down"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "no Diskgate root" in done.stderr
