@@ -84,6 +84,16 @@ static int open_journal(const struct options *o, struct err *err)
     return take_fd(&fd);
 }
 
+/* Before a root's first `up` its overlays belong to root: the user that serves could not even see that there are none. What
+ * has been given to a user is never taken from it by a read-only mount. */
+static int own_new_overlays(int fd, const struct options *o, struct err *err)
+{
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return err_sys(err, -errno, "cannot read the overlays' folder");
+    return st.st_uid == 0 ? own_folder(fd, o, 1, err) : 0;
+}
+
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
@@ -104,7 +114,7 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     if (f->live_fd < 0 && !o->is_read_only)
         return f->live_fd;
     if (o->is_read_only)
-        return 0;
+        return own_new_overlays(f->overlays_fd, o, err);
     f->run_fd = root_open_dir(o->root, "run", err);
     if (f->run_fd < 0)
         return f->run_fd;
