@@ -19,7 +19,7 @@ HELPER = pathlib.Path("/sbin/mount.fuse.diskgate")
 @pytest.fixture
 def helper(programs):
     """The helper that an installation makes; the lock keeps parallel tests from taking it away from each other."""
-    with open("/tmp/diskgate-test-helper.lock", "w") as lock:
+    with open(__file__) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if HELPER.exists() and HELPER.resolve() != programs.diskgate_fs.resolve():
             pytest.skip(f"'{HELPER}' of an installation is there and is not the program under test")
