@@ -1,42 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The list of attached views and bases, and its rounds; see attach.h. */
-#include "fusefs/attach.h"
+#include "fusefs/attach-priv.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "core/log.h"
 #include "core/util.h"
 #include "fusefs/hold.h"
 #include "fusefs/opener.h"
-
-/* One row of the catalog's views, attached or failed. */
-struct slot {
-    struct slot *next;
-    struct view_row row;
-    struct view *view; /* NULL = failed */
-    struct err err;
-    bool is_wanted;
-};
-
-/* One version, opened or failed. */
-struct version {
-    struct version *next;
-    struct version_row row;
-    struct base *base; /* NULL = failed */
-    struct view *view;
-    struct err err;
-    bool is_wanted, is_current, has_changed;
-};
-
-struct attach {
-    struct attach_options o;
-    struct slot *slots;
-    struct version *versions;
-};
 
 struct attach *attach_create(const struct attach_options *o)
 {
@@ -197,6 +171,8 @@ static int open_overlay_dir(const struct attach *a, const char *dir, struct err 
 {
     if (!a->o.is_read_only && mkdirat(a->o.overlays_fd, dir, 0700) < 0 && errno != EEXIST)
         return err_sys(err, -errno, "cannot make the overlay folder 'overlays/%s'", dir);
+    if (!a->o.is_read_only && fsync(a->o.overlays_fd) < 0) /* what is flushed in it must not go with its name */
+        return err_sys(err, -errno, "cannot make the overlay folder 'overlays/%s' durable", dir);
     int fd = openat(a->o.overlays_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     return fd < 0 ? err_sys(err, -errno, "cannot open the overlay folder 'overlays/%s'", dir) : fd;
 }
@@ -395,78 +371,4 @@ void attach_destroy(struct attach *a)
         free(v);
     }
     free(a);
-}
-
-/* --- status ------------------------------------------------------------------------------------------------------ */
-
-#define ALARM_S 600 /* how long a failed request is worth an alarm */
-
-/* NULL where all is well. */
-static json_t *alarm_text(const struct view *v)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    unsigned held = atomic_load(&v->held);
-    int64_t last = atomic_load(&v->error_s);
-    if (held > 0)
-        return json_sprintf(
-            "the disk that overlays/%s lies on is full: %u requests of the client wait; make room there, and "
-            "they go on by themselves",
-            v->row.overlay_dir, held);
-    if (last == 0 || now.tv_sec - last > ALARM_S)
-        return NULL;
-    return json_sprintf(
-        "%llu requests of the client failed, the last one %lld seconds ago; run/fs.log names the file and the block",
-        (unsigned long long)atomic_load(&v->errors), (long long)(now.tv_sec - last));
-}
-
-static json_t *slot_status(const struct slot *s)
-{
-    const struct view_row *row = &s->row;
-    char path[UUID_LEN + 16];
-    (void)snprintf(path, sizeof(path), "by-id/%s.img", row->overlay_id);
-    json_t *j = json_pack("{ss sI ss sI ss ss ss sI}", "client", row->client, "slot", (json_int_t)row->slot, "image",
-                          row->image, "version", (json_int_t)row->version, "mode", overlay_mode_name(row->mode),
-                          "overlay_id", row->overlay_id, "path", path, "size_bytes", (json_int_t)row->size_bytes);
-    json_t *more = NULL;
-    if (s->view) {
-        struct view_counters *c = &s->view->count;
-        more = json_pack("{ss sI sI sI sI sI sI sI}", "state", "ready", "overlay_bytes",
-                         (json_int_t)(s->view->overlay ? overlay_bytes(s->view->overlay) : 0), "read_bytes",
-                         (json_int_t)atomic_load(&c->read_bytes), "written_bytes",
-                         (json_int_t)atomic_load(&c->written_bytes), "reads", (json_int_t)atomic_load(&c->reads),
-                         "writes", (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes),
-                         "opens", (json_int_t)atomic_load(&c->opens));
-        (void)json_object_set_new(more, "errors",
-                                  json_integer((json_int_t)atomic_load(&s->view->errors))); /* likewise */
-    } else {
-        more = json_pack("{ss ss}", "state", "failed", "error", s->err.msg);
-    }
-    json_t *alarm = s->view ? alarm_text(s->view) : NULL;
-    if (more && alarm)
-        (void)json_object_set_new(more, "alarm", alarm); /* fails for lack of memory only: then it is missing */
-    if (j && more)
-        (void)json_object_update(j, more); /* fails for lack of memory only: then the fields are missing */
-    json_decref(more);
-    return j;
-}
-
-static json_t *version_status(const struct version *v)
-{
-    bool is_good = v->base && !v->has_changed;
-    json_t *j = json_pack("{ss sI ss}", "image", v->row.image, "version", (json_int_t)v->row.number, "state",
-                          is_good ? "ready" : "failed");
-    if (j && !is_good)
-        (void)json_object_set_new(j, "error", json_string(v->err.msg)); /* likewise */
-    return j;
-}
-
-json_t *attach_status(struct attach *a)
-{
-    json_t *views = json_array(), *images = json_array();
-    for (const struct slot *s = a->slots; s; s = s->next)
-        (void)json_array_append_new(views, slot_status(s)); /* likewise */
-    for (const struct version *v = a->versions; v; v = v->next)
-        (void)json_array_append_new(images, version_status(v)); /* likewise */
-    return json_pack("{so so}", "views", views, "images", images);
 }

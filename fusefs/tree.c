@@ -1,40 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Nodes and entries of the mount; see tree.h. A node's number is its address; the root's is 1. */
-#include "fusefs/tree.h"
+#include "fusefs/tree-priv.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "core/lock.h"
 #include "core/util.h"
-#include "fusefs/tree-part.h"
-
-struct entry {
-    struct entry *next;
-    struct node *node; /* holds a reference */
-    uint64_t round;    /* in which it was last put */
-    bool is_hidden;
-    char name[NAME_LEN + 24];
-};
-
-struct node {
-    struct node *next, **prev; /* all nodes of the tree */
-    enum node_kind kind;
-    unsigned refs;    /* entries that point here */
-    uint64_t lookups; /* that the kernel holds */
-    uint64_t ino;
-    struct entry *entries; /* NODE_DIR, newest first */
-    struct view *view;     /* NODE_FILE, a reference */
-    struct part_key part;  /* NODE_FILE of a partition: which one; number 0 = no partition */
-    char target[16];       /* NODE_LINK */
-};
-
-struct tree {
-    struct lock lock; /* protects all below, and the rows of client views */
-    struct node *nodes;
-    struct node *root, *clients, *images, *by_id;
-    uint64_t round, last_ino;
-};
 
 /* --- nodes ------------------------------------------------------------------------------------------------------- */
 
@@ -67,19 +38,19 @@ static struct view *node_drop_locked(struct node *n)
     return v;
 }
 
-static struct node *node_of(const struct tree *t, uint64_t id)
+struct node *tree_node_of(const struct tree *t, uint64_t id)
 {
     return id == 1 ? t->root : (struct node *)(uintptr_t)id;
 }
 
-static uint64_t id_of(const struct tree *t, const struct node *n)
+uint64_t tree_id_of(const struct tree *t, const struct node *n)
 {
     return n == t->root ? 1 : (uint64_t)(uintptr_t)n;
 }
 
-static void info_locked(const struct tree *t, const struct node *n, struct node_info *ret)
+void tree_info_locked(const struct tree *t, const struct node *n, struct node_info *ret)
 {
-    *ret = (struct node_info){.id = id_of(t, n), .ino = n->ino, .kind = n->kind};
+    *ret = (struct node_info){.id = tree_id_of(t, n), .ino = n->ino, .kind = n->kind};
     if (n->kind == NODE_LINK)
         ret->size = strlen(n->target);
     if (!n->view)
@@ -279,7 +250,7 @@ static void sweep_locked(struct tree *t, struct node *dir, bool all, struct gone
         struct view *v = node_drop_locked(e->node);
         struct gone *g = calloc(1, sizeof(*g));
         if (g) { /* without memory the kernel's copy of the name ends by its time-out */
-            *g = (struct gone){.next = *gone, .parent_id = id_of(t, dir), .view = v};
+            *g = (struct gone){.next = *gone, .parent_id = tree_id_of(t, dir), .view = v};
             memcpy(g->name, e->name, sizeof(g->name));
             *gone = g;
         }
@@ -342,7 +313,7 @@ static int lookup_part(struct tree *t, struct view *whole, unsigned number, stru
         n->part = key;
     }
     n->lookups++;
-    info_locked(t, n, ret);
+    tree_info_locked(t, n, ret);
     return 0;
 }
 
@@ -352,13 +323,13 @@ int tree_lookup(struct tree *t, uint64_t parent, const char *name, struct node_i
     unsigned number = 0;
     {
         LOCK_SCOPE(&t->lock);
-        const struct node *dir = node_of(t, parent);
+        const struct node *dir = tree_node_of(t, parent);
         if (dir->kind != NODE_DIR)
             return -ENOTDIR;
         struct entry *e = find_locked(dir, name);
         if (e) {
             e->node->lookups++;
-            info_locked(t, e->node, ret);
+            tree_info_locked(t, e->node, ret);
             return 0;
         }
         whole = whole_of_locked(dir, name, &number);
@@ -371,7 +342,7 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t count)
     struct view *v = NULL;
     {
         LOCK_SCOPE(&t->lock);
-        struct node *n = node_of(t, id);
+        struct node *n = tree_node_of(t, id);
         n->lookups -= MIN(count, n->lookups);
         v = node_drop_locked(n);
     }
@@ -381,102 +352,24 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t count)
 int tree_info(struct tree *t, uint64_t id, struct node_info *ret)
 {
     LOCK_SCOPE(&t->lock);
-    info_locked(t, node_of(t, id), ret);
+    tree_info_locked(t, tree_node_of(t, id), ret);
     return 0;
 }
 
 struct view *tree_view(struct tree *t, uint64_t id)
 {
     LOCK_SCOPE(&t->lock);
-    struct node *n = node_of(t, id);
+    struct node *n = tree_node_of(t, id);
     return n->view ? view_ref(n->view) : NULL;
 }
 
 int tree_readlink(struct tree *t, uint64_t id, char *ret, size_t room)
 {
     LOCK_SCOPE(&t->lock);
-    const struct node *n = node_of(t, id);
+    const struct node *n = tree_node_of(t, id);
     if (n->kind != NODE_LINK)
         return -EINVAL;
     (void)snprintf(ret, room, "%s", n->target);
-    return 0;
-}
-
-/* --- listings ---------------------------------------------------------------------------------------------------- */
-
-struct listing {
-    struct tree_entry *entries;
-    size_t count, room;
-};
-
-static struct tree_entry *listing_add(struct listing *l)
-{
-    if (l->count == l->room) {
-        size_t room = l->room ? 2 * l->room : 64;
-        struct tree_entry *more = reallocarray(l->entries, room, sizeof(*more));
-        if (!more)
-            return NULL;
-        l->entries = more;
-        l->room = room;
-    }
-    l->entries[l->count] = (struct tree_entry){0};
-    return &l->entries[l->count++];
-}
-
-static int list_entries(struct tree *t, uint64_t id, struct listing *l)
-{
-    LOCK_SCOPE(&t->lock);
-    const struct node *dir = node_of(t, id);
-    if (dir->kind != NODE_DIR)
-        return -ENOTDIR;
-    for (const struct entry *e = dir->entries; e; e = e->next) {
-        if (e->is_hidden)
-            continue;
-        struct tree_entry *row = listing_add(l);
-        if (!row)
-            return -ENOMEM;
-        memcpy(row->name, e->name, sizeof(row->name));
-        info_locked(t, e->node, &row->info);
-    }
-    return 0;
-}
-
-/* Partition files of the disk in row @i. */
-static int list_parts(struct tree *t, size_t i, struct listing *l)
-{
-    struct part_key keys[PART_MAX];
-    _cleanup_(view_unrefp) struct view *v = NULL;
-    {
-        LOCK_SCOPE(&t->lock);
-        for (const struct node *n = t->nodes; n && !v; n = n->next)
-            if (id_of(t, n) == l->entries[i].info.id && n->view) /* it may have gone since the listing */
-                v = view_ref(n->view);
-    }
-    size_t n = v ? part_keys(v, keys) : 0;
-    for (size_t k = 0; k < n; k++) {
-        struct tree_entry *row = listing_add(l);
-        if (!row)
-            return -ENOMEM;
-        part_name(l->entries[i].name, keys[k].number, row->name, sizeof(row->name));
-        row->info = (struct node_info){.kind = NODE_FILE, .size = keys[k].len, .is_read_only = true};
-    }
-    return 0;
-}
-
-int tree_list(struct tree *t, uint64_t id, struct tree_entry **ret, size_t *ret_n)
-{
-    struct listing l = {0};
-    int r = list_entries(t, id, &l);
-    size_t n = l.count;
-    for (size_t i = 0; i < n && r == 0; i++)
-        if (l.entries[i].info.kind == NODE_FILE && id != id_of(t, t->by_id))
-            r = list_parts(t, i, &l);
-    if (r < 0) {
-        free(l.entries);
-        return r;
-    }
-    *ret = l.entries;
-    *ret_n = l.count;
     return 0;
 }
 
