@@ -50,7 +50,7 @@ static int checkpoint(void *arg, uint64_t *ret_number)
     struct durable *d = arg;
     LOCK_SCOPE(&d->lock);
     int r = save_locked(d, d->number);
-    if (r < 0 && r != -ENOSPC && r != -EDQUOT && r != -ESTALE)
+    if (r < 0 && r != -ESTALE && !journal_may_retry(r))
         atomic_store(&d->failed, r);
     *ret_number = d->number;
     return r;
@@ -104,6 +104,8 @@ static int compare_leaf(const struct livemap *live, const struct livemap *old, u
         enum block_state now, before;
         uint64_t n = livemap_run(live, blk, end - blk, &now);
         n = livemap_run(old, blk, n, &before);
+        if (now == BLOCK_ABSENT && before != BLOCK_ABSENT)
+            return -EBADMSG; /* no change leads there: the map file is of another time than the live map */
         int r = now == before ? 0 : add_run(ret, blk, n, now);
         if (r < 0)
             return r;
@@ -188,7 +190,7 @@ static int flush_runs(struct durable *d, struct livemap *live, int data_fd, stru
         return r < 0 ? d->failed = r : 0;
     }
     r = follow_and_save(d, runs);
-    if (r == -ENOSPC || r == -EDQUOT || r == -ENOMEM) { /* the old map file stands, the next flush tries again */
+    if (journal_may_retry(r)) { /* the old map file stands, the next flush tries again */
         d->has_mapfile = false;
         return r;
     }
@@ -239,6 +241,8 @@ int durable_create(int dir_fd, const char *name, const struct map_stamp *stamp, 
     return 0;
 }
 
+/* A map file from a backup or from another root may claim commits that this journal has still to make; a recovery would leave them
+ * out then. So it gets a number of this journal first. */
 int durable_load(int dir_fd, const char *name, const struct map_stamp *stamp, struct journal *journal,
                  struct durable **ret, struct err *err)
 {
@@ -254,6 +258,11 @@ int durable_load(int dir_fd, const char *name, const struct map_stamp *stamp, st
     }
     d->number = info.sequence;
     d->has_mapfile = true;
+    r = journal && info.sequence > journal_last(journal) ? durable_save(d) : 0;
+    if (r < 0) {
+        durable_destroy(d);
+        return err_sys(err, r, "cannot bring the overlay's map '%s' up to date", name);
+    }
     *ret = d;
     return 0;
 }

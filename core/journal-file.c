@@ -68,7 +68,8 @@ int commit_open(const unsigned char *buf, size_t room, struct commit_head *ret)
                                 .number = get_u64(buf + 32),
                                 .bytes = get_u32(buf + 40),
                                 .entries = get_u32(buf + 44)};
-    if (ret->bytes < JOURNAL_BLOCK || ret->bytes % JOURNAL_BLOCK != 0 || ret->bytes > room)
+    if (ret->number == 0 || ret->number > JOURNAL_NUMBER_MAX || ret->bytes < JOURNAL_BLOCK ||
+        ret->bytes % JOURNAL_BLOCK != 0 || ret->bytes > room)
         return -EBADMSG;
     unsigned char sum[16];
     hash128(buf + 16, ret->bytes - 16, sum);

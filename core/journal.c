@@ -230,7 +230,8 @@ static void pause_locked(struct journal *j, long ms)
     at.tv_nsec += ms * 1000000;
     at.tv_sec += at.tv_nsec / 1000000000;
     at.tv_nsec %= 1000000000;
-    (void)pthread_cond_timedwait(&j->changed, &j->lock.mutex, &at); /* either way: look again */
+    while (!j->must_stop && pthread_cond_timedwait(&j->changed, &j->lock.mutex, &at) == 0)
+        ; /* each commit wakes us */
 }
 
 static void save_member_locked(struct journal *j, struct journal_member *m)
@@ -245,10 +246,10 @@ static void save_member_locked(struct journal *j, struct journal_member *m)
     pthread_cond_broadcast(&j->changed);
     if (r == 0)
         m->saved = MAX(m->saved, number);
-    else if (r != -ENOSPC && r != -EDQUOT)
+    else if (!journal_may_retry(r))
         m->saved = UINT64_MAX; /* its flushes fail from now on, and nothing more is promised for it */
     else
-        log_warn("no room for the map of a kept overlay, retrying");
+        log_warn("cannot write the map of a kept overlay: %s, retrying", strerror(-r));
     if (m->last[full] > m->saved) /* no room, or its last commit is about to be noted by the overlay */
         pause_locked(j, r == 0 ? 5 : 1000);
 }
@@ -269,15 +270,17 @@ static void *run(void *arg)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-/* Zeros all over, so that later writes need no change of the file's layout. Without a header it counts as a journal without commits. */
+/* Zeros all over, so that later writes need no change of the file's layout. Without a header it counts as a journal without commits; the
+ * headers themselves are not written here, so that a power cut can never leave two of them half-written. */
 static int fill_file(const struct journal *j)
 {
     _cleanup_free_ char *zeros = calloc(1, MiB);
     int r = zeros ? 0 : -ENOMEM;
-    if (r == 0 && ftruncate(j->fd, 0) < 0)
+    if (r == 0 && (ftruncate(j->fd, 0) < 0 || ftruncate(j->fd, (off_t)(2 * j->area_bytes)) < 0 || fsync(j->fd) < 0))
         r = -errno;
-    for (uint64_t at = 0; at < 2 * j->area_bytes && r == 0; at += MiB)
-        r = pwrite_full(j->fd, zeros, (size_t)MIN(MiB, 2 * j->area_bytes - at), at);
+    for (unsigned area = 0; area < 2; area++)
+        for (uint64_t at = JOURNAL_BLOCK; at < j->area_bytes && r == 0; at += MiB)
+            r = pwrite_full(j->fd, zeros, (size_t)MIN(MiB, j->area_bytes - at), area_off(j, area) + at);
     if (r == 0 && fsync(j->fd) < 0)
         r = -errno;
     return r;

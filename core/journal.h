@@ -22,6 +22,7 @@
 #ifndef DISKGATE_CORE_JOURNAL_H
 #define DISKGATE_CORE_JOURNAL_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -30,6 +31,7 @@
 
 #define JOURNAL_AREA_BYTES (8ULL << 20)
 #define JOURNAL_RUNS_MAX   32768U /* in one commit of one overlay; more is a case for a map file */
+#define JOURNAL_NUMBER_MAX (1ULL << 62) /* a greater number of a commit is damage */
 
 /* @n blocks from @blk on are in state @state, an enum block_state. */
 struct map_run {
@@ -47,7 +49,7 @@ struct journal_member {
     bool is_busy;     /* the journal's thread is in `checkpoint` */
     unsigned char id[16];
     /* Write the map file; *ret_number: up to which of the member's own commits it is complete. Called by the journal's thread, also while
-     * a commit of this member waits for room. 0, or a negative errno: -ENOSPC and -EDQUOT are tried again, any other error is
+     * a commit of this member waits for room. 0, or a negative errno: one that journal_may_retry() is tried again, any other is
      * final for this member, which must fail its own flushes from then on. */
     int (*checkpoint)(void *arg, uint64_t *ret_number);
     void *arg;
@@ -56,6 +58,12 @@ struct journal_member {
 /* What a recovery does with each run that was found, in the order of the commits. 0 or a negative errno, which ends it. */
 typedef int journal_apply(void *arg, const unsigned char id[16], uint64_t number, const struct map_run *runs, size_t n,
                           struct err *err);
+
+/* Errors that pass: the disk is full, or memory or descriptors are short. */
+static inline bool journal_may_retry(int r)
+{
+    return r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EINTR;
+}
 
 struct journal_found {
     uint64_t commits;     /* that were read */

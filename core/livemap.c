@@ -93,7 +93,7 @@ static uint64_t file_bytes_of(uint64_t size_bytes)
 
 static bool size_ok(uint64_t size_bytes)
 {
-    return size_bytes > 0 && size_bytes % SECTOR_BYTES == 0 && size_bytes <= 1024 * TiB;
+    return size_bytes > 0 && size_bytes % SECTOR_BYTES == 0 && size_bytes <= LIVEMAP_SIZE_MAX;
 }
 
 /* Give [off, off + len) of the file storage. tmpfs gives up with EINTR whenever a signal is pending. */

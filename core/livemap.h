@@ -34,6 +34,7 @@ enum block_state { BLOCK_ABSENT, BLOCK_PRESENT, BLOCK_ZERO };
 #define LEAF_WORDS  (LEAF_BLOCKS / 64)
 
 #define LIVEMAP_IDENTITY_LEN 79
+#define LIVEMAP_SIZE_MAX     (1ULL << 50) /* bytes of a disk */
 
 /* What a map belongs to. Strings are copied. */
 struct map_stamp {

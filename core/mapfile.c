@@ -14,6 +14,7 @@
 #include "core/blk.h"
 #include "core/bytes.h"
 #include "core/hash.h"
+#include "core/journal.h"
 #include "core/util.h"
 
 #define HEAD_BYTES    4096U
@@ -125,6 +126,7 @@ static int decode_head(const unsigned char *p, const char *name, struct mapfile_
     ret->leaves = get_u64(p + 56);
     memcpy(ret->stamp.base_identity, p + 64, sizeof(ret->stamp.base_identity));
     if (ret->stamp.size_bytes == 0 || ret->stamp.size_bytes % SECTOR_BYTES != 0 ||
+        ret->stamp.size_bytes > LIVEMAP_SIZE_MAX || ret->sequence > JOURNAL_NUMBER_MAX ||
         !memchr(ret->stamp.base_identity, 0, sizeof(ret->stamp.base_identity)))
         return err_set(err, -EBADMSG, "the header of '%s' is damaged", name);
     return 0;

@@ -12,7 +12,7 @@
 
 struct mapfile_info {
     struct map_stamp stamp;
-    uint64_t sequence; /* of the checkpoint, counts up */
+    uint64_t sequence; /* number of the last commit of the journal that it contains */
     uint64_t leaves;   /* stored */
 };
 

@@ -44,6 +44,12 @@ static bool is_mapfile_name(const char *name)
     return digits > 0 && digits < 8 && strcmp(name + digits, ".map") == 0;
 }
 
+/* Damage of one map file is its overlay's affair alone: it will be refused when it is opened. */
+static bool is_damage(int r)
+{
+    return r == -EBADMSG || r == -EOPNOTSUPP || r == -EIO || r == -ENOENT;
+}
+
 static int add_item(struct items *l, int dir_fd, const char *dir, const char *name)
 {
     struct err err;
@@ -52,7 +58,7 @@ static int add_item(struct items *l, int dir_fd, const char *dir, const char *na
     if (r < 0) {
         log_error("'overlays/%s': %s", dir, err.msg);
         l->ret->damaged++;
-        return r == -EBADMSG || r == -EOPNOTSUPP || r == -ENOENT ? 0 : r;
+        return is_damage(r) ? 0 : r;
     }
     memcpy(it.id, it.info.stamp.overlay_id, sizeof(it.id));
     (void)snprintf(it.dir, sizeof(it.dir), "%s", dir); /* both are names of a folder's entries */
@@ -144,7 +150,30 @@ static int apply_runs(const struct item *it, const struct map_run *runs, size_t 
     return 0;
 }
 
-/* Runs of an overlay without a map file are of one that was dropped or made volatile since. */
+static int apply_to(const struct items *l, struct item *it, uint64_t number, const struct map_run *runs, size_t n,
+                    struct err *err)
+{
+    if (it->is_damaged || number <= it->info.sequence)
+        return 0;
+    struct err why = {""};
+    int r = it->map ? 0 : load_item(l, it, &why);
+    if (is_damage(r)) {
+        log_error("%s", why.msg);
+        it->is_damaged = true;
+        l->ret->damaged++;
+        return 0;
+    }
+    if (r < 0) {
+        if (err)
+            *err = why;
+        return r;
+    }
+    it->number = number;
+    return apply_runs(it, runs, n, err);
+}
+
+/* Runs of an overlay without a map file are of one that was dropped or made volatile since. Two map files of one overlay are there when
+ * somebody copied a folder within the root; which of them is meant is not known here, so both get the runs. */
 static int apply(void *arg, const unsigned char id[16], uint64_t number, const struct map_run *runs, size_t n,
                  struct err *err)
 {
@@ -152,25 +181,12 @@ static int apply(void *arg, const unsigned char id[16], uint64_t number, const s
     struct item key;
     memcpy(key.id, id, sizeof(key.id));
     struct item *it = l->count ? bsearch(&key, l->item, l->count, sizeof(*l->item), compare_items) : NULL;
-    if (!it || it->is_damaged || number <= it->info.sequence)
-        return 0;
-    if (!it->map) {
-        struct err damage = {""};
-        int r = load_item(l, it, &damage);
-        if (r == -EBADMSG || r == -EOPNOTSUPP) {
-            log_error("%s", damage.msg);
-            it->is_damaged = true;
-            l->ret->damaged++;
-            return 0;
-        }
-        if (r < 0) {
-            if (err)
-                *err = damage;
-            return r;
-        }
-    }
-    it->number = number;
-    return apply_runs(it, runs, n, err);
+    while (it && it > l->item && compare_items(it - 1, &key) == 0)
+        it--;
+    int r = 0;
+    for (; r == 0 && it && it < l->item + l->count && compare_items(it, &key) == 0; it++)
+        r = apply_to(l, it, number, runs, n, err);
+    return r;
 }
 
 /* --- the end ----------------------------------------------------------------------------------------------------- */
