@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The catalog's part for booting: unknown PCs that asked, and what became of each boot.
+ *
+ * Writers run inside a transaction as in catalog.h. They leave no audit row: they are what happened, not what somebody changed.
+ * Both tables are bounded: the oldest rows go when a table has its greatest number, so that no flood of requests fills the disk.
+ *
+ * Threads: one at a time per catalog.
+ */
+#ifndef DISKGATE_CORE_CATALOG_BOOT_H
+#define DISKGATE_CORE_CATALOG_BOOT_H
+
+#include "core/catalog.h"
+
+#define PENDING_MAX 1024 /* rows */
+#define BOOT_MAX    20000
+
+/* A PC that asked for its boot script and is no client. */
+struct pending_row {
+    char mac[MAC_LEN + 1];
+    char address[46]; /* that it asked from */
+    uint32_t number;  /* 1.., small, shown on the PC's screen; free numbers are used again */
+    uint64_t requests;
+    char first_at[TIME_LEN + 1], last_at[TIME_LEN + 1];
+};
+
+/* Count one request of @mac; a new row gets the smallest free number. Fills @ret. */
+int pending_note(struct catalog *c, const char *mac, const char *address, struct pending_row *ret, struct err *err);
+int pending_get(struct catalog *c, const char *mac, struct pending_row *ret, struct err *err);
+int pending_list(struct catalog *c, struct pending_row **ret, size_t *ret_n, struct err *err); /* by number */
+int pending_remove(struct catalog *c, const char *mac, struct err *err);                      /* 0 also when it is not there */
+
+/* The first name that @tmpl gives and no client has: "PC{03}" -> PC001, PC002, ...; {n} without digits = as short as possible.
+ * In one transaction with client_add(), so that PCs that ask at the same moment get different names. -EINVAL for a bad template. */
+int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err *err);
+
+/* One boot of a client, from its script request on. Times are Unix seconds, 0 = not reached. */
+struct boot_row {
+    int64_t id, client_id;
+    char client[NAME_LEN + 1];
+    char mac[MAC_LEN + 1];
+    char address[46];
+    char image[NAME_LEN + 1];
+    uint32_t version;
+    int64_t script_s, login_s, first_read_s, last_read_s, end_s;
+    uint64_t read_bytes, written_bytes;
+    char refused[256]; /* the sentence on the PC's screen, empty = it got its disk */
+};
+
+int boot_add(struct catalog *c, struct boot_row *row, struct err *err); /* fills id */
+/* Store the times, bytes and end of row @row->id. */
+int boot_update(struct catalog *c, const struct boot_row *row, struct err *err);
+/* The newest @limit boots (0 = all) of @client (NULL: of all), oldest first. */
+int boot_list(struct catalog *c, const char *client, size_t limit, struct boot_row **ret, size_t *ret_n, struct err *err);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Booting: what a PC that asks for its boot script gets, and what that request means.
+ *
+ *   GET /boot/52:54:00:12:34:56   the boot event: an iPXE script, always with status 200, so that the PC's screen shows the sentence
+ *   GET /status                   {"root","version"} for a look whether it runs
+ *
+ * The boot event of a client without a live session begins a new boot: its volatile overlays are dropped and the link's current version is
+ * taken, kept ones stay; targets are reconciled; the script carries initiator name, target, LUN and CHAP secret.
+ * With a live session: a script that waits and asks again, and says so.
+ *
+ * Threads: boot_event() one at a time per catalog.
+ */
+#ifndef DISKGATE_GATEWAY_BOOT_H
+#define DISKGATE_GATEWAY_BOOT_H
+
+#include <stddef.h>
+
+#include "core/catalog-boot.h"
+
+/* --- scripts (boot-script.c): pure, no catalog ------------------------------------------------------------------- */
+
+struct boot_target {
+    const char *client, *portal_address, *iqn, *initiator, *chap_user, *chap_password; /* chap_user NULL: without CHAP */
+    unsigned portal_port, lun;
+};
+
+/* Each writes a whole iPXE script, "#!ipxe\n...", into a malloc()ed *ret. Text that goes into a script is cut down to what cannot end a line or
+ * begin a command. 0 or -ENOMEM. */
+int boot_script_disk(const struct boot_target *t, char **ret);
+int boot_script_refuse(const char *sentence, unsigned retry_s, char **ret); /* shows it; retry_s > 0: asks again after that time */
+
+/* --- the event (boot-event.c) ------------------------------------------------------------------------------------ */
+
+/* Answer the request of a PC with @mac_text, as it came (hostile), from @address. Always gives a script. */
+int boot_event(const char *root, const char *mac_text, const char *address, char **ret_script, struct err *err);
+
+/* --- phases (boot-watch.c) --------------------------------------------------------------------------------------- */
+
+/* Look at sessions and counters of the views and bring the boots' rows up to date: login, first read, last read, bytes, end.
+ * Called about once a second by diskgated. */
+int boot_watch(const char *root, struct err *err);
+
+/* --- files for dnsmasq (boot-render.c) and lines for other servers (boot-options.c) ------------------------------- */
+
+/* Write ROOT/run/dnsmasq.conf and ROOT/run/tftp/ from the settings; nothing is touched that is right already.
+ * -ENOENT with a sentence when Debian's ipxe files are missing. */
+int boot_render(const char *root, struct catalog *c, struct err *err);
+
+/* Lines for @server ("dnsmasq", "isc-dhcpd", "kea", "windows", "mikrotik", "openwrt") into a malloc()ed *ret. -EINVAL lists the names. */
+int boot_options(struct catalog *c, const char *server, char **ret, struct err *err);
+
+/* --- in words (boot-why.c) --------------------------------------------------------------------------------------- */
+
+/* What became of @client's last boot, where it stopped and the likely cause, one or more sentences, into a malloc()ed *ret. */
+int boot_why(const char *root, struct catalog *c, const char *client, char **ret, struct err *err);
+
+#endif
