@@ -28,6 +28,7 @@ struct foreign {
     size_t magic_len;
     bool (*fits)(
         const unsigned char *p); /* @p = FOREIGN_HEAD_BYTES, zeros behind the file's end; NULL = the magic is enough */
+    const char *driver; /* that qemu-img reads it by; NULL = it is not converted */
 };
 
 static uint32_t le16(const unsigned char *p)
@@ -121,15 +122,15 @@ static bool fits_vhd_differencing(const unsigned char *p)
 #define MAGIC(off, text) (off), (text), sizeof(text) - 1
 
 static const struct foreign foreigns[] = {
-    {"a qcow2 disk", WAY_CONVERT, MAGIC(0, "QFI\xfb"), fits_qcow},
+    {"a qcow2 disk", WAY_CONVERT, MAGIC(0, "QFI\xfb"), fits_qcow, "qcow2"},
     {"a qed disk", WAY_CONVERT, MAGIC(0, "QED\0"), fits_qed},
-    {"a VHDX disk", WAY_CONVERT, MAGIC(0, "vhdxfile"), NULL},
+    {"a VHDX disk", WAY_CONVERT, MAGIC(0, "vhdxfile"), NULL, "vhdx"},
     {"a differencing VHD", WAY_MERGE, MAGIC(0, "conectix"), fits_vhd_differencing},
-    {"a dynamic VHD", WAY_CONVERT, MAGIC(0, "conectix"), fits_vhd_dynamic},
-    {"a VMDK disk", WAY_CONVERT, MAGIC(0, "KDMV"), fits_vmdk},
+    {"a dynamic VHD", WAY_CONVERT, MAGIC(0, "conectix"), fits_vhd_dynamic, "vpc"},
+    {"a VMDK disk", WAY_CONVERT, MAGIC(0, "KDMV"), fits_vmdk, "vmdk"},
     {"a VMDK disk", WAY_CONVERT, MAGIC(0, "COWD"), fits_vmdk},
     {"a VMDK descriptor", WAY_CONVERT, MAGIC(0, "# Disk DescriptorFile"), NULL},
-    {"a VDI disk", WAY_CONVERT, MAGIC(0x40, "\x7f\x10\xda\xbe"), fits_vdi},
+    {"a VDI disk", WAY_CONVERT, MAGIC(0x40, "\x7f\x10\xda\xbe"), fits_vdi, "vdi"},
     {"a Parallels disk", WAY_CONVERT, MAGIC(0, "WithoutFreeSpace"), NULL},
     {"a Parallels disk", WAY_CONVERT, MAGIC(0, "WithouFreSpacExt"), NULL},
     {"a Bochs disk", WAY_CONVERT, MAGIC(0, "Bochs Virtual HD Image"), NULL},
@@ -218,6 +219,15 @@ int foreign_check(const void *head, size_t head_len, const void *tail, const cha
     if (!f && tail && is_dmg(tail) && !looks_like_disk(p))
         f = &dmg;
     return f ? refuse(f, path, err) : 0;
+}
+
+const char *foreign_driver(const void *head, size_t head_len)
+{
+    unsigned char p[FOREIGN_HEAD_BYTES] = {0};
+    memcpy(p, head, MIN(head_len, sizeof(p)));
+    const struct foreign *f = detect(p);
+    bool is_qcow1 = f && f->fits == fits_qcow && p[7] == 1;
+    return f && !is_qcow1 ? f->driver : NULL;
 }
 
 int foreign_refuse_vhd(enum vhd_type type, const char *path, struct err *err)

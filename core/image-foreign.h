@@ -18,6 +18,9 @@
  * NULL for a shorter file. 0 when it may be a raw disk; -EOPNOTSUPP with a sentence that names the format and the way out. */
 int foreign_check(const void *head, size_t head_len, const void *tail, const char *path, struct err *err);
 
+/* Name of qemu's driver ("qcow2", "vhdx", "vpc", "vmdk", "vdi") for a file that begins so and that `image add` converts; else NULL. */
+const char *foreign_driver(const void *head, size_t head_len);
+
 /* The same sentence for a VHD whose footer at the end of the file says that it is dynamic or differencing. Returns -EOPNOTSUPP. */
 int foreign_refuse_vhd(enum vhd_type type, const char *path, struct err *err);
 

@@ -3,6 +3,8 @@
  *
  * The file is opened read-only and no lock is kept on it: adoption is a row in the catalog. With --copy the copy comes first and the row
  * second, and a failure or an interrupt removes the copy again, so there is never a row without its file.
+ *
+ * Disks of other hypervisors (dynamic VHD, VHDX, VMDK, VDI, qcow2) are not adopted: they are converted into the root, see convert.h.
  */
 #include "gateway/cmd-image.h"
 
@@ -17,7 +19,9 @@
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"
+#include "gateway/convert.h"
 #include "gateway/copy.h"
+#include "gateway/qemu-img.h"
 #include "gateway/version-file.h"
 
 struct adding {
@@ -25,9 +29,16 @@ struct adding {
     int fd;
     struct stat st;
     struct image_info info;
+    struct convert convert; /* its driver is NULL for a file that is served as it is */
     struct image_row image;
     struct version_row version;
 };
+
+/* Does the root get a file of its own? */
+static bool is_made(struct cmd *cmd, const struct adding *a)
+{
+    return a->convert.driver || cmd_has(cmd, "copy");
+}
 
 /* What Diskgate keeps in its root for itself is nobody's disk: the catalog with its passwords, clients' changes, views. */
 static int refuse_own_file(const char *root, const char *path, struct err *err)
@@ -111,23 +122,31 @@ static void fill_row(struct adding *a, const struct image_info *info, const char
     v->mtime_ns = info->mtime_ns;
 }
 
-/* The copy must be what the file was when it was looked at: an image that is written to meanwhile would be neither old nor new. */
-static int check_copy(const struct adding *a, const char *root, const char *rel, struct image_info *ret,
-                      struct err *err)
+/* Look at the file that was made in the root. */
+static int look_at_made(const char *root, const char *rel, struct image_info *ret, char *ret_identity, struct err *err)
 {
-    char path[PATH_MAX], identity[IDENTITY_LEN + 1];
-    struct stat st;
+    char path[PATH_MAX];
     int r = root_path(root, rel, path, err);
     if (r < 0)
         return r;
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(a->fd, &st) < 0)
-        return err_sys(err, -errno, "cannot read the copy '%s'", path);
+    if (fd < 0)
+        return err_sys(err, -errno, "cannot read the new file '%s'", path);
     r = image_probe(fd, path, ret, err);
-    if (r == 0)
-        r = image_identity(fd, ret, identity, err);
+    return r < 0 ? r : image_identity(fd, ret, ret_identity, err);
+}
+
+/* The copy must be what the file was when it was looked at: an image that is written to meanwhile would be neither old nor new. */
+static int check_copy(const struct adding *a, const char *root, const char *rel, struct image_info *ret,
+                      struct err *err)
+{
+    char identity[IDENTITY_LEN + 1];
+    struct stat st;
+    int r = look_at_made(root, rel, ret, identity, err);
     if (r < 0)
         return r;
+    if (fstat(a->fd, &st) < 0)
+        return err_sys(err, -errno, "cannot examine '%s'", a->path);
     if (strcmp(identity, a->version.identity) != 0 || st.st_mtim.tv_sec != a->st.st_mtim.tv_sec ||
         st.st_mtim.tv_nsec != a->st.st_mtim.tv_nsec || st.st_size != a->st.st_size)
         return err_set(err, -ESTALE, "'%s' was written to while it was copied: stop what writes to it and try again",
@@ -135,13 +154,29 @@ static int check_copy(const struct adding *a, const char *root, const char *rel,
     return 0;
 }
 
-/* Copy, then take the copy into the row. On failure no copy is left. @ret_rel is empty where nothing was copied. */
-static int make_copy(struct cmd *cmd, struct adding *a, char *ret_rel, struct err *err)
+static int make_converted(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
 {
-    struct progress p;
     struct image_info info;
-    progress_init(&p, "copying", cmd->is_quiet);
-    int r = image_copy(cmd->root, a->image.name, a->fd, a->info.data_bytes, &p, ret_rel, err);
+    char size[32];
+    size_text(a->convert.size_bytes, size);
+    if (!cmd->is_quiet)
+        warn_line("note: '%s' is a %s disk: it is converted into the root, as a sparse raw image of %s", a->path,
+                  qemu_format_name(a->convert.driver), size);
+    int r = convert_make(cmd->root, a->image.name, &a->convert, p, ret_rel, err);
+    if (r < 0) {
+        ret_rel[0] = 0;
+        return r;
+    }
+    r = look_at_made(cmd->root, ret_rel, &info, a->version.identity, err);
+    if (r == 0)
+        fill_row(a, &info, ret_rel, false);
+    return r;
+}
+
+static int make_copy(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
+{
+    struct image_info info;
+    int r = image_copy(cmd->root, a->image.name, a->fd, a->info.data_bytes, p, ret_rel, err);
     if (r < 0) {
         ret_rel[0] = 0;
         return r;
@@ -152,12 +187,30 @@ static int make_copy(struct cmd *cmd, struct adding *a, char *ret_rel, struct er
     return r;
 }
 
+/* Make the root's own file, then take it into the row. @ret_rel is empty where nothing was made. */
+static int make_file(struct cmd *cmd, struct adding *a, char *ret_rel, struct err *err)
+{
+    struct progress p;
+    progress_init(&p, a->convert.driver ? "converting" : "copying", cmd->is_quiet);
+    int r = progress_to_fd(&p, cmd_option(cmd, "progress"), err);
+    if (r < 0)
+        return r;
+    return a->convert.driver ? make_converted(cmd, a, &p, ret_rel, err) : make_copy(cmd, a, &p, ret_rel, err);
+}
+
+static const char *how_made(struct cmd *cmd, const struct adding *a)
+{
+    if (a->convert.driver)
+        return "converted into the root";
+    return cmd_has(cmd, "copy") ? "copied into the root" : "adopted where it lies";
+}
+
 static int store(struct cmd *cmd, struct adding *a, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     char thing[NAME_LEN + 16], size[32];
     int r = change_open(cmd, &c, err);
-    if (r == 0 && !cmd_has(cmd, "copy"))
+    if (r == 0 && !is_made(cmd, a))
         r = check_known(cmd, c, a, err); /* again, now that nobody else can add */
     if (r == 0)
         r = image_add(c, &a->image, &a->version, err);
@@ -166,9 +219,39 @@ static int store(struct cmd *cmd, struct adding *a, struct err *err)
     (void)snprintf(thing, sizeof(thing), "image %s", a->image.name);
     size_text(a->version.size_bytes, size);
     r = change_done(cmd, c, thing, err, "image '%s' was added: version 1, %s, %s, %s", a->image.name, a->version.format,
-                    size, cmd_has(cmd, "copy") ? "copied into the root" : "adopted where it lies");
+                    size, how_made(cmd, a));
     if (r == EXIT_DONE && cmd->is_json && !cmd->is_dry_run)
         r = image_print(cmd, c, a->image.name, err);
+    return r;
+}
+
+/* A disk that is to be converted: its row as far as it is known, for the dry run. */
+static int prepare_conversion(struct cmd *cmd, struct catalog *c, struct adding *a, struct err *err)
+{
+    int r = convert_prepare(cmd->root, c, cmd_option(cmd, "format"), &a->convert, err);
+    if (r < 0)
+        return r;
+    a->info = (struct image_info){.format = IMAGE_RAW,
+                                  .file_bytes = a->convert.size_bytes,
+                                  .data_bytes = a->convert.size_bytes,
+                                  .size_bytes = a->convert.size_bytes};
+    (void)snprintf(a->version.identity, sizeof(a->version.identity), "not known yet");
+    convert_origin(&a->convert, a->version.comment);
+    return 0;
+}
+
+static int prepare_content(struct cmd *cmd, struct catalog *c, struct adding *a, struct err *err)
+{
+    int r = convert_detect(a->fd, a->path, &a->convert, err);
+    if (r == 0 && a->convert.driver)
+        return prepare_conversion(cmd, c, a, err);
+    (void)snprintf(a->version.comment, sizeof(a->version.comment), "%s", a->image.comment);
+    if (r == 0)
+        r = check_format(cmd, a, err);
+    if (r == 0)
+        r = image_identity(a->fd, &a->info, a->version.identity, err);
+    if (r == 0 && cmd_has(cmd, "copy"))
+        r = check_known(cmd, c, a, err);
     return r;
 }
 
@@ -188,15 +271,10 @@ static int prepare(struct cmd *cmd, struct adding *a, struct err *err)
     if (r == 0)
         r = open_file(cmd, cmd_arg(cmd, 1), a, err);
     if (r == 0)
-        r = check_format(cmd, a, err);
-    if (r == 0)
-        r = image_identity(a->fd, &a->info, a->version.identity, err);
-    if (r == 0 && cmd_has(cmd, "copy"))
-        r = check_known(cmd, c, a, err);
+        r = prepare_content(cmd, c, a, err);
     if (r < 0)
         return r;
     (void)snprintf(a->image.name, sizeof(a->image.name), "%s", name);
-    (void)snprintf(a->version.comment, sizeof(a->version.comment), "%s", a->image.comment);
     a->image.is_data = cmd_has(cmd, "data");
     fill_row(a, &a->info, a->path, true);
     return 0;
@@ -209,12 +287,12 @@ static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
         return r;
     if (a->info.note[0])
         warn_line("note: '%s': %s", a->path, a->info.note);
-    if (!cmd_has(cmd, "copy") || cmd->is_dry_run)
+    if (!is_made(cmd, a) || cmd->is_dry_run)
         return store(cmd, a, err);
     char rel[PATH_MAX] = "";
     sigset_t old;
     interrupts_hold(&old);
-    r = make_copy(cmd, a, rel, err);
+    r = make_file(cmd, a, rel, err);
     if (r == 0)
         r = store(cmd, a, err);
     if (r < 0 && rel[0])
@@ -237,14 +315,17 @@ static int run_add(struct cmd *cmd, struct err *err)
 
 static const struct option_def add_options[] = {
     {"copy", 0, NULL, "put a copy into the root (a reflink where the file system can)"},
-    {"format", 0, "F", "refuse the file unless it is in the format F: raw, vhd"},
+    {"format", 0, "F", "refuse the file unless it is in the format F: raw, vhd, vhdx, vmdk, vdi, qcow2"},
     {"data", 0, NULL, "a data disk, not bootable: for slots 1 and up"},
     {"comment", 'm', "TEXT", "a comment that lists show"},
+    PROGRESS_OPTION,
     {0}};
 
 const struct verb cmd_image_add_verbs[] = {
     {"image", "add", "NAME FILE", "Add the image FILE where it lies",
-     "The file is opened read-only and never written to. What it really is decides its format, not its name.",
+     "The file is opened read-only and never written to. What it really is decides its format, not its name.\n"
+     "Raw disks and fixed VHDs are served as they are. Dynamic VHD, VHDX, VMDK, VDI and qcow2 are converted into the\n"
+     "root by qemu-img, as sparse raw images.",
      add_options, run_add, VERB_DRY_RUN},
     {0},
 };

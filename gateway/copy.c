@@ -47,7 +47,7 @@ void interrupts_release(const sigset_t *old)
     (void)sigprocmask(SIG_SETMASK, old, NULL);
 }
 
-static bool is_interrupted(void)
+bool interrupts_came(void)
 {
     sigset_t waiting, ours;
     interrupts(&ours);
@@ -106,12 +106,12 @@ static bool next_data(int in, uint64_t off, uint64_t len, uint64_t *ret_off, uin
     return *ret_off < len;
 }
 
-static int copy_data(int in, int out, uint64_t len, struct progress *p)
+int copy_sparse(int in, int out, uint64_t len, struct progress *p)
 {
     uint64_t off = 0, end = 0;
     while (next_data(in, end, len, &off, &end)) {
         for (; off < end; off += MIN(end - off, PIECE_BYTES)) {
-            int r = is_interrupted() ? -EINTR : copy_piece(in, out, off, MIN(end - off, PIECE_BYTES));
+            int r = interrupts_came() ? -EINTR : copy_piece(in, out, off, MIN(end - off, PIECE_BYTES));
             if (r < 0)
                 return r;
             progress_update(p, off, len);
@@ -120,17 +120,27 @@ static int copy_data(int in, int out, uint64_t len, struct progress *p)
     return 0;
 }
 
-static int fill(int in, int out, uint64_t len, struct progress *p)
+struct source {
+    int in;
+    uint64_t len;
+    struct progress *p;
+};
+
+static int clone_or_copy(int out, const struct source *s)
 {
-    int r = 0;
-    bool is_cloned = ioctl(out, FICLONE, in) == 0;
-    if (ftruncate(out, (off_t)len) < 0)
+    bool is_cloned = ioctl(out, FICLONE, s->in) == 0;
+    if (ftruncate(out, (off_t)s->len) < 0)
         return -errno;
-    if (!is_cloned)
-        r = copy_data(in, out, len, p);
-    if (r == 0 && fsync(out) < 0)
-        r = -errno;
-    return r == 0 && is_interrupted() ? -EINTR : r;
+    int r = is_cloned ? 0 : copy_sparse(s->in, out, s->len, s->p);
+    return r == 0 && interrupts_came() ? -EINTR : r;
+}
+
+static int fill_copy(int out, void *arg, struct err *err)
+{
+    int r = clone_or_copy(out, arg);
+    if (r == -EINTR)
+        return err_set(err, r, "interrupted, nothing was copied");
+    return r < 0 ? err_sys(err, r, "cannot copy the image into the root") : 0;
 }
 
 static int sync_fd(int fd)
@@ -139,17 +149,19 @@ static int sync_fd(int fd)
 }
 
 /* Into the open folder; on failure the folder is as it was. */
-static int copy_into(int dirfd, int in, uint64_t len, struct progress *p)
+static int fill_into(int dirfd, image_fill *fill, void *arg, struct err *err)
 {
     _cleanup_close_ int out = openat(dirfd, TEMP_NAME, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
     if (out < 0)
-        return -errno;
-    int r = fill(in, out, len, p);
-    if (r == 0 && renameat(dirfd, TEMP_NAME, dirfd, COPY_NAME) < 0)
-        r = -errno;
-    if (r < 0)
-        (void)unlinkat(dirfd, TEMP_NAME, 0); /* the failure that is reported came before */
-    return r < 0 ? r : sync_fd(dirfd);
+        return err_sys(err, -errno, "cannot make the image's file in the root");
+    int r = fill(out, arg, err);
+    if (r == 0 && (fsync(out) < 0 || renameat(dirfd, TEMP_NAME, dirfd, COPY_NAME) < 0 || sync_fd(dirfd) < 0))
+        r = err_sys(err, -errno, "cannot put the image's file into the root");
+    if (r < 0) {
+        (void)unlinkat(dirfd, TEMP_NAME, 0); /* one of them; the failure that is reported came before */
+        (void)unlinkat(dirfd, COPY_NAME, 0);
+    }
+    return r;
 }
 
 /* A fresh folder below ROOT/images: its fd, its name in @ret. Negative errno. */
@@ -169,8 +181,7 @@ static int make_folder(int images, const char *name, char *ret, size_t len)
     return -EEXIST;
 }
 
-static int copy_to_root(const char *root, const char *name, int in, uint64_t len, struct progress *p, char *ret_path,
-                        struct err *err)
+int image_make(const char *root, const char *name, image_fill *fill, void *arg, char *ret_path, struct err *err)
 {
     char images[PATH_MAX], folder[NAME_MAX];
     int r = root_path(root, "images", images, err);
@@ -185,13 +196,13 @@ static int copy_to_root(const char *root, const char *name, int in, uint64_t len
     _cleanup_close_ int dirfd = make_folder(images_fd, name, folder, sizeof(folder));
     if (dirfd < 0)
         return err_sys(err, dirfd, "cannot make a folder in '%s'", images);
-    r = copy_into(dirfd, in, len, p);
-    if (r == 0)
-        r = sync_fd(images_fd);
+    r = fill_into(dirfd, fill, arg, err);
+    if (r == 0 && sync_fd(images_fd) < 0)
+        r = err_sys(err, -errno, "cannot put a file into '%s/%s'", images, folder);
     if (r < 0) {
+        (void)unlinkat(dirfd, COPY_NAME, 0);                 /* when only the last step failed */
         (void)unlinkat(images_fd, folder, AT_REMOVEDIR); /* empty again; otherwise it stays and says why */
-        return r == -EINTR ? err_set(err, r, "interrupted, nothing was copied")
-                           : err_sys(err, r, "cannot copy into '%s/%s'", images, folder);
+        return r;
     }
     (void)snprintf(ret_path, PATH_MAX, "images/%s/%s", folder, COPY_NAME); /* bounded by its parts */
     return 0;
@@ -200,7 +211,8 @@ static int copy_to_root(const char *root, const char *name, int in, uint64_t len
 int image_copy(const char *root, const char *name, int in, uint64_t len, struct progress *p, char *ret_path,
                struct err *err)
 {
-    int r = copy_to_root(root, name, in, len, p, ret_path, err);
+    struct source s = {in, len, p};
+    int r = image_make(root, name, fill_copy, &s, ret_path, err);
     progress_finish(p);
     return r;
 }

@@ -2,7 +2,11 @@
 /* A bar on stderr for work that takes long; see progress.h. */
 #include "gateway/progress.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,8 +25,25 @@ void progress_init(struct progress *p, const char *label, bool is_quiet)
     p->last_ms = p->start_ms + 800; /* the first bar comes after a second */
 }
 
+int progress_to_fd(struct progress *p, const char *text, struct err *err)
+{
+    char *end;
+    if (!text)
+        return 0;
+    errno = 0;
+    long fd = strtol(text, &end, 10);
+    if (errno || text[0] < '0' || text[0] > '9' || *end || fd < 1 || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0)
+        return err_set(err, -EINVAL, "--progress '%s' is no open file descriptor", text);
+    p->fd = (int)fd;
+    p->is_shown = false;
+    return 0;
+}
+
 void progress_update(struct progress *p, uint64_t done, uint64_t total)
 {
+    if (p->fd > 0)
+        (void)dprintf(p->fd, "%llu %llu\n", (unsigned long long)done,
+                      (unsigned long long)total); /* decoration, as the bar */
     int64_t now = p->is_shown ? now_ms() : 0;
     if (!p->is_shown || total == 0 || now - p->last_ms < 200)
         return;

@@ -16,7 +16,7 @@ _diskgate_argument()
     local -a args
     read -ra args <<<"$1"
     case ${args[$2]-} in
-    NAME | OLD | '[NAME]') [[ $3 == client || $3 == image ]] && _diskgate_names "$3" ;;
+    NAME | OLD | '[NAME]' | 'NAME[@N]') [[ $3 == client || $3 == image ]] && _diskgate_names "$3" ;;
     CLIENT) _diskgate_names client ;;
     IMG*) _diskgate_names image ;;
     '[KEY') diskgate "${root[@]}" set 2>/dev/null | awk 'NR > 1 { print $1 }' ;;
@@ -68,7 +68,7 @@ _diskgate()
         case $prev in
         --image) COMPREPLY=($(compgen -W "$(_diskgate_names image)" -- "$cur")) ;;
         --mode) COMPREPLY=($(compgen -W 'volatile kept' -- "$cur")) ;;
-        --format) COMPREPLY=($(compgen -W 'raw vhd' -- "$cur")) ;;
+        --format) COMPREPLY=($(compgen -W 'raw vhd vhdx vmdk vdi qcow2' -- "$cur")) ;;
         --search) compopt -o dirnames ;;
         esac
         return
@@ -79,7 +79,7 @@ _diskgate()
         COMPREPLY=($(compgen -W "${options//=/} --root --json --quiet --verbose --help --version" -- "$cur"))
     elif [[ $verb ]]; then
         COMPREPLY=($(compgen -W "$(_diskgate_argument "$args" "$n" "$noun")" -- "$cur"))
-        [[ $noun == image && $verb == add && $n == 1 ]] && compopt -o default
+        [[ $(cut -d' ' -f$((n + 1)) <<<"$args") == FILE ]] && compopt -o default
     elif [[ $noun ]]; then
         COMPREPLY=($(compgen -W "$(awk -F'\t' -v n="$noun" '{ split($1, w, " ") } w[2] && w[1] == n { print w[2] }' <<<"$table")" -- "$cur"))
     else

@@ -46,12 +46,14 @@ TABLE = {
     "image is a folder": (["image", "add", "new", "{files}"], ["{files}"]),
     "image is a FIFO": (["image", "add", "new", "{files}/fifo"], ["{files}/fifo"]),
     "image is empty": (["image", "add", "new", "{files}/empty.raw"], ["{files}/empty.raw"]),
-    "image is a qcow2": (["image", "add", "new", "{files}/disk.qcow2"], ["{files}/disk.qcow2", "qcow2"]),
-    "image is a qcow2 called raw": (["image", "add", "new", "{files}/qcow2.raw"], ["{files}/qcow2.raw", "qcow2"]),
-    "image is a dynamic VHD": (["image", "add", "new", "{files}/dynamic.vhd"], ["{files}/dynamic.vhd", "dynamic"]),
-    "image is a VMDK": (["image", "add", "new", "{files}/disk.vmdk"], ["{files}/disk.vmdk", "VMDK"]),
-    "image is a VHDX": (["image", "add", "new", "{files}/disk.vhdx"], ["{files}/disk.vhdx", "VHDX"]),
-    "image is a VDI": (["image", "add", "new", "{files}/disk.vdi"], ["{files}/disk.vdi", "VDI"]),
+    "image is a part of a qcow2": (["image", "add", "new", "{files}/over.qcow2"], ["{files}/over.qcow2", "part"]),
+    "image is a qcow2 called raw, cut short": (["image", "add", "new", "{files}/qcow2.raw"], ["{files}/qcow2.raw", "cut short"]),
+    "image is a VMDK descriptor": (["image", "add", "new", "{files}/disk.vmdk"], ["{files}/disk.vmdk", "VMDK"]),
+    "image is a differencing VHD": (["image", "add", "new", "{files}/diff.vhd"], ["{files}/diff.vhd", "differencing"]),
+    "image is a qcow2 and --format says vdi": (
+        ["image", "add", "new", "{files}/disk.qcow2", "--format", "vdi"],
+        ["{files}/disk.qcow2", "qcow2", "vdi"],
+    ),
     "image is compressed": (["image", "add", "new", "{files}/disk.raw.gz"], ["{files}/disk.raw.gz", "gzip"]),
     "VHD footer is damaged": (["image", "add", "new", "{files}/damaged.vhd"], ["{files}/damaged.vhd"]),
     "image is not what --format says": (["image", "add", "new", "{files}/spare.raw", "--format", "vhd"], ["{files}/spare.raw"]),
@@ -77,13 +79,28 @@ USAGE = {
 }
 
 
+def make_differencing(path):
+    """A dynamic VHD becomes one that lacks its parent: type 4 in both copies of the footer."""
+    data = bytearray(path.read_bytes())
+    for at in (0, len(data) - 512):
+        data[at + 60 : at + 68] = (4).to_bytes(4, "big") + bytes(4)
+        data[at + 64 : at + 68] = (~sum(data[at : at + 512]) & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
 def make_files(folder):
     make_image(folder / "spare.raw", MIB, seed=2)
     (folder / "empty.raw").touch()
     os.mkfifo(folder / "fifo")
-    for kind, name in [("qcow2", "disk.qcow2"), ("vpc", "dynamic.vhd"), ("vmdk", "disk.vmdk"), ("vhdx", "disk.vhdx"), ("vdi", "disk.vdi")]:
-        subprocess.run(["qemu-img", "create", "-q", "-f", kind, str(folder / name), "8M"], check=True, timeout=60)
-    (folder / "qcow2.raw").write_bytes((folder / "disk.qcow2").read_bytes())
+    for options in (
+        ["-f", "qcow2", folder / "disk.qcow2", "8M"],
+        ["-f", "qcow2", "-b", "disk.qcow2", "-F", "qcow2", folder / "over.qcow2"],
+        ["-f", "vmdk", "-o", "subformat=monolithicFlat", folder / "disk.vmdk", "8M"],
+        ["-f", "vpc", folder / "diff.vhd", "8M"],
+    ):
+        subprocess.run(["qemu-img", "create", "-q", *map(str, options)], check=True, timeout=60)
+    (folder / "qcow2.raw").write_bytes((folder / "disk.qcow2").read_bytes()[:70000])
+    make_differencing(folder / "diff.vhd")
     (folder / "disk.raw.gz").write_bytes(gzip.compress((folder / "spare.raw").read_bytes()))
     vhd = bytearray(make_vhd(folder / "spare.raw", folder / "damaged.vhd").read_bytes())
     vhd[-512 + 60] ^= 0xFF  # the disk type, under the check sum
