@@ -311,7 +311,9 @@ static int check_pages(struct catalog *c, struct err *err)
     int r = db_one(c, "PRAGMA quick_check(1)", ARGS(), fill_text, &row, err);
     if (r < 0 || strcmp(row.text, "ok") == 0)
         return r;
-    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (%s); put a good copy of it back", c->path, row.text);
+    const char *line = strrchr(row.text, '\n'); /* a heading may stand before it */
+    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (%s); put a good copy of it back", c->path,
+                   line ? line + 1 : row.text);
 }
 
 static int check_references(struct catalog *c, struct err *err)

@@ -194,7 +194,7 @@ static int open_overlay(const struct attach *a, const struct view_row *row, stru
             err, -ESTALE,
             "the files 'overlays/%s/%u.*' belong to another overlay (%s); move them away, or put the right ones back",
             row->overlay_dir, row->slot, found);
-    return r;
+    return r == -EBADMSG ? err_prefix(err, r, "overlays/%s/%u", row->overlay_dir, row->slot) : r;
 }
 
 static int open_client_view(const struct attach *a, const struct view_row *row, struct view **ret, struct err *err)
