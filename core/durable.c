@@ -172,6 +172,13 @@ static int follow_and_save(struct durable *d, const struct runs *r)
     return durable_save(d);
 }
 
+/* For ever, invariant (3); so not by an error that somebody might wait out. */
+static int fail(struct durable *d, int r)
+{
+    d->failed = journal_may_retry(r) ? -EIO : r;
+    return d->failed;
+}
+
 static int flush_runs(struct durable *d, struct livemap *live, int data_fd, struct runs *runs)
 {
     int r = collect(d, live, runs);
@@ -182,19 +189,23 @@ static int flush_runs(struct durable *d, struct livemap *live, int data_fd, stru
         return r; /* nothing was promised, nothing is lost */
     }
     if (fdatasync(data_fd) < 0)
-        return d->failed = -errno;
+        return fail(d, -errno);
     if (runs->count == 0 && d->has_mapfile)
         return 0;
     if (d->journal && d->has_mapfile && runs->count <= JOURNAL_RUNS_MAX) {
         r = commit(d, runs);
-        return r < 0 ? d->failed = r : 0;
+        if (journal_may_retry(r)) { /* the disk is full, and nothing was written: the next flush finds the same runs */
+            livemap_mark_dirty(live);
+            return r;
+        }
+        return r < 0 ? fail(d, r) : 0;
     }
     r = follow_and_save(d, runs);
     if (journal_may_retry(r)) { /* the old map file stands, the next flush tries again */
         d->has_mapfile = false;
         return r;
     }
-    return r < 0 ? d->failed = r : 0;
+    return r < 0 ? fail(d, r) : 0;
 }
 
 int durable_flush(struct durable *d, struct livemap *live, int data_fd)

@@ -3,7 +3,8 @@
  *
  *   gathering   flushes append their entries to `batch` under the lock
  *   writing     one of them, the leader, takes the batch, writes and syncs it without the lock; later ones gather the next
- *   done        the leader wakes all whose number is reached
+ *   done        the leader tells each member of the batch how it went, and wakes them
+ *   refused     neither area has room and the disk is too full to empty one: no number is used up, and the members may try again
  *
  *   area states: current, full (members with its bit still have to write their map files), free (nobody has its bit)
  */
@@ -36,9 +37,9 @@ struct journal {
     pthread_cond_t changed; /* broadcast: a batch is done, an area is free, it stops */
     struct batch batch;     /* being gathered */
     uint64_t gathering;     /* number that the gathered batch will have */
-    uint64_t done;          /* number of the last durable commit */
     bool is_writing, must_stop;
-    int failed;
+    int failed;          /* for ever */
+    int full;            /* what the last checkpoint failed with, if it was for want of room */
     unsigned area;       /* current one */
     uint64_t generation; /* of the current one */
     uint64_t pos;        /* bytes of it that are used */
@@ -114,6 +115,13 @@ static bool area_is_used_locked(const struct journal *j, unsigned area)
     return false;
 }
 
+/* The end of it: invariant (4). */
+static int fail_locked(struct journal *j, int r)
+{
+    log_error("journal of the kept overlays: %s; their flushes fail from now on", strerror(-r));
+    return j->failed = journal_may_retry(r) ? -EIO : r;
+}
+
 /* Make room for @bytes in the current area, which may have to change. The new area's header becomes durable with the first commit
  * in it; until then a recovery sees the old one alone, and that is complete. */
 static int need_room_locked(struct journal *j, size_t bytes)
@@ -121,16 +129,17 @@ static int need_room_locked(struct journal *j, size_t bytes)
     if (j->pos + bytes <= j->area_bytes)
         return 0;
     unsigned other = !j->area;
-    while (area_is_used_locked(j, other) && !j->failed)
+    while (area_is_used_locked(j, other) && !j->full)
         pthread_cond_wait(&j->changed, &j->lock.mutex);
-    if (j->failed)
-        return j->failed;
+    if (area_is_used_locked(j, other))
+        return j->full;
     int r = write_head(j, other, j->generation + 1); /* 4 KiB into the page cache */
     if (r < 0)
-        return r;
+        return journal_may_retry(r) ? r : fail_locked(j, r);
     j->area = other;
     j->generation++;
     j->pos = JOURNAL_BLOCK;
+    j->full = 0;
     pthread_cond_broadcast(&j->changed); /* there is a full area for the thread */
     return 0;
 }
@@ -149,6 +158,21 @@ static int write_batch(const struct journal *j, struct batch *b, uint64_t number
     return r;
 }
 
+/* Write the batch @b, for which there is room. */
+static int write_locked(struct journal *j, struct batch *b, uint64_t number, size_t bytes)
+{
+    uint64_t generation = j->generation, off = area_off(j, j->area) + j->pos;
+    for (uint32_t i = 0; i < b->entries; i++)
+        b->members[i]->last[j->area] = number;
+    j->pos += bytes;
+    j->commits++;
+    j->flushes += b->entries;
+    lock_release(&j->lock);
+    int r = write_batch(j, b, number, generation, off, bytes);
+    lock_take(&j->lock);
+    return r < 0 ? fail_locked(j, r) : 0;
+}
+
 /* Take what was gathered and make it durable; others gather the next batch meanwhile. */
 static void lead_locked(struct journal *j)
 {
@@ -157,27 +181,20 @@ static void lead_locked(struct journal *j)
     int r;
     do { /* more may gather while it waits */
         bytes = (size_t)round_up(j->batch.len, JOURNAL_BLOCK);
-        r = need_room_locked(j, bytes);
+        r = j->failed ? j->failed : need_room_locked(j, bytes);
     } while (r == 0 && bytes != round_up(j->batch.len, JOURNAL_BLOCK));
     struct batch b = j->batch;
     j->batch = (struct batch){0};
-    uint64_t number = j->gathering++, generation = j->generation, off = area_off(j, j->area) + j->pos;
-    for (uint32_t i = 0; i < b.entries; i++)
-        b.members[i]->last[j->area] = number;
+    uint64_t number = j->gathering;
     if (r == 0) {
-        j->pos += bytes;
-        lock_release(&j->lock);
-        r = write_batch(j, &b, number, generation, off, bytes);
-        lock_take(&j->lock);
+        j->gathering++; /* a refused batch leaves its number to the next: there are no gaps */
+        r = write_locked(j, &b, number, bytes);
     }
-    j->commits++;
-    j->flushes += b.entries;
-    if (r < 0 && !j->failed) {
-        j->failed = r;
-        log_error("journal of the kept overlays: %s; their flushes fail from now on", strerror(-r));
+    for (uint32_t i = 0; i < b.entries; i++) {
+        b.members[i]->result = r;
+        b.members[i]->number = number;
+        b.members[i]->is_waiting = false;
     }
-    if (r == 0)
-        j->done = number;
     j->is_writing = false;
     batch_finish(&b);
     pthread_cond_broadcast(&j->changed);
@@ -202,15 +219,15 @@ int journal_commit(struct journal *j, struct journal_member *m, const struct map
     int r = batch_add(&j->batch, m, runs, n);
     if (r < 0)
         return r;
-    uint64_t mine = j->gathering;
-    while (j->done < mine && !j->failed) {
+    m->is_waiting = true;
+    while (m->is_waiting) {
         if (j->is_writing)
             pthread_cond_wait(&j->changed, &j->lock.mutex);
         else
             lead_locked(j);
     }
-    *ret_number = mine;
-    return j->done >= mine ? 0 : j->failed;
+    *ret_number = m->number;
+    return m->result;
 }
 
 /* --- emptying the full area -------------------------------------------------------------------------------------- */
@@ -243,6 +260,7 @@ static void save_member_locked(struct journal *j, struct journal_member *m)
     int r = m->checkpoint(m->arg, &number);
     lock_take(&j->lock);
     m->is_busy = false;
+    j->full = r == -ENOSPC || r == -EDQUOT ? r : 0;
     pthread_cond_broadcast(&j->changed);
     if (r == 0)
         m->saved = MAX(m->saved, number);
@@ -345,7 +363,6 @@ int journal_start(int fd, uint64_t first_number, uint64_t area_bytes, struct jou
     j->fd = fd;
     j->area_bytes = area_bytes;
     j->gathering = first_number;
-    j->done = first_number - 1;
     j->pos = JOURNAL_BLOCK;
     int r = open_file(j);
     if (r == 0)
@@ -377,7 +394,7 @@ void journal_join(struct journal *j, struct journal_member *m)
 {
     LOCK_SCOPE(&j->lock);
     m->last[0] = m->last[1] = m->saved = 0;
-    m->is_busy = false;
+    m->is_busy = m->is_waiting = false;
     m->next = j->members;
     if (m->next)
         m->next->prev = &m->next;

@@ -16,6 +16,8 @@
  *     a recovery applies what is above it and nothing else.
  * (3) An area is used again only when every overlay with runs in it has a map file with a number above them.
  * (4) After a write or sync of the journal failed, every later commit fails: nobody is told that his data is safe.
+ * (5) While the disk is too full for map files, so that neither area can be written, a commit is refused with -ENOSPC or -EDQUOT and may
+ *     be tried again: no thread waits inside of the journal for an administrator to make room.
  *
  * Threads: journal_commit() any number at once; join and leave: any thread, one at a time for a member.
  */
@@ -47,6 +49,9 @@ struct journal_member {
     uint64_t last[2]; /* number of its last commit in each area */
     uint64_t saved;   /* number up to which its map file is complete */
     bool is_busy;     /* the journal's thread is in `checkpoint` */
+    bool is_waiting;  /* for the commit that it is in */
+    int result;       /* of that commit, once it no longer waits */
+    uint64_t number;  /* likewise */
     unsigned char id[16];
     /* Write the map file; *ret_number: up to which of the member's own commits it is complete. Called by the journal's thread, also while
      * a commit of this member waits for room. 0, or a negative errno: one that journal_may_retry() is tried again, any other is
@@ -85,8 +90,9 @@ void journal_join(struct journal *j, struct journal_member *m);
 /* Waits for a checkpoint of @m that is under way; the caller holds no lock that this checkpoint needs. */
 void journal_leave(struct journal *j, struct journal_member *m);
 
-/* Make @runs of member @m durable; *ret_number: in which commit. Returns when they are, or a negative errno: then nothing may be
- * assumed. 0 < n <= JOURNAL_RUNS_MAX. One at a time for a member. */
+/* Make @runs of member @m durable; *ret_number: in which commit. Returns when they are, or a negative errno. One that journal_may_retry():
+ * nothing was written, and the commit can be tried again; any other: nothing may be assumed, and it is final for the whole journal.
+ * 0 < n <= JOURNAL_RUNS_MAX. One at a time for a member. */
 int journal_commit(struct journal *j, struct journal_member *m, const struct map_run *runs, size_t n,
                    uint64_t *ret_number);
 
