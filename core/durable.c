@@ -288,6 +288,8 @@ void durable_destroy(struct durable *d)
 {
     if (!d)
         return;
+    if (d->journal && d->is_abandoned)
+        journal_saved(d->journal, &d->member, UINT64_MAX); /* nobody needs its commits */
     if (d->journal)
         journal_leave(d->journal, &d->member);
     livemap_close(d->map);

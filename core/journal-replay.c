@@ -77,27 +77,51 @@ static int replay_area(const struct area *a, journal_apply *apply, void *arg, st
 
 static int read_area(int fd, uint64_t off, uint64_t bytes, unsigned index, struct area *a, struct err *err)
 {
-    unsigned char block[JOURNAL_BLOCK];
-    a->is_void = bytes < JOURNAL_BLOCK;
+    a->is_void = bytes < 2ULL * JOURNAL_BLOCK;
     if (a->is_void)
-        return 0;
-    int r = pread_full(fd, block, sizeof(block), off);
-    if (r < 0)
-        return err_sys(err, r, "cannot read the journal");
-    a->is_void = is_zero(block, sizeof(block));
-    r = area_head_decode(block, &a->head);
-    if (r == -EOPNOTSUPP)
-        return err_set(err, r, "the journal was made by a newer version of Diskgate");
-    if (r < 0 || a->head.index != index || a->head.area_bytes != bytes)
         return 0;
     a->buf = malloc(bytes);
     if (!a->buf)
         return err_sys(err, -ENOMEM, "cannot read the journal");
-    r = pread_full(fd, a->buf, bytes, off);
+    int r = pread_full(fd, a->buf, bytes, off);
     if (r < 0)
         return err_sys(err, r, "cannot read the journal");
-    a->is_good = true;
+    r = area_head_decode(a->buf, &a->head);
+    if (r == -EOPNOTSUPP)
+        return err_set(err, r, "the journal was made by a newer version of Diskgate");
+    a->is_good = r == 0 && a->head.index == index;
+    struct commit_head h;
+    a->is_void = is_zero(a->buf, JOURNAL_BLOCK) && commit_open(a->buf + JOURNAL_BLOCK, bytes - JOURNAL_BLOCK, &h) < 0;
     return 0;
+}
+
+/* A file that was cut short or grew: its first header tells. */
+static int check_size(int fd, uint64_t bytes, struct err *err)
+{
+    unsigned char block[JOURNAL_BLOCK];
+    struct area_head h;
+    if (bytes < sizeof(block) || pread_full(fd, block, sizeof(block), 0) < 0 || area_head_decode(block, &h) < 0 ||
+        h.index != 0 || bytes == 2 * h.area_bytes)
+        return 0;
+    return err_set(
+        err, -EBADMSG,
+        "the journal has %llu bytes where %llu are expected; put a good copy of the file back, or move it away "
+        "to give up what kept overlays flushed last",
+        (unsigned long long)bytes, 2 * (unsigned long long)h.area_bytes);
+}
+
+/* An area whose header is bad. Either it was being written for the area's next use, which nobody but those needs whose commits are in their
+ * map files, or it is damaged. In both cases the commits behind it are whole, because a header is durable before they change; and
+ * those of the use before or after the other area's are applied, which in the first case changes nothing. */
+static void save_area(struct area *a, const struct area *other, unsigned index)
+{
+    struct commit_head h;
+    uint64_t bytes = other->head.area_bytes;
+    if (commit_open(a->buf + JOURNAL_BLOCK, bytes - JOURNAL_BLOCK, &h) < 0 ||
+        (h.generation + 1 != other->head.generation && h.generation != other->head.generation + 1))
+        return;
+    a->head = (struct area_head){.generation = h.generation, .area_bytes = bytes, .index = index};
+    a->is_good = true;
 }
 
 /* Both areas are equal halves of the file. While the file is made, a header may be zero still, and the other one torn. */
@@ -107,12 +131,20 @@ static int read_areas(int fd, struct area a[2], struct err *err)
     if (fstat(fd, &st) < 0)
         return err_sys(err, -errno, "cannot read the journal");
     uint64_t half = (uint64_t)st.st_size / 2;
+    int r = check_size(fd, (uint64_t)st.st_size, err);
+    if (r < 0)
+        return r;
+    if (half > JOURNAL_AREA_MAX)
+        return err_set(err, -EBADMSG, "the file 'journal' is too large for a journal; move it away");
     for (unsigned i = 0; i < 2; i++) {
-        int r = read_area(fd, i * half, half, i, &a[i], err);
+        r = read_area(fd, i * half, half, i, &a[i], err);
         if (r < 0)
             return r;
     }
-    if (a[0].is_good || a[1].is_good || a[0].is_void || a[1].is_void)
+    for (unsigned i = 0; i < 2; i++)
+        if (!a[i].is_good && a[!i].is_good)
+            save_area(&a[i], &a[!i], i);
+    if (a[0].is_good || a[1].is_good || (a[0].is_void || a[1].is_void))
         return 0;
     return err_set(
         err, -EBADMSG,

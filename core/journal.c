@@ -38,6 +38,7 @@ struct journal {
     struct batch batch;     /* being gathered */
     uint64_t gathering;     /* number that the gathered batch will have */
     bool is_writing, must_stop;
+    bool is_needed;      /* somebody left, or failed, whose map file lacks commits of his */
     int failed;          /* for ever */
     int full;            /* what the last checkpoint failed with, if it was for want of room */
     unsigned area;       /* current one */
@@ -122,26 +123,39 @@ static int fail_locked(struct journal *j, int r)
     return j->failed = journal_may_retry(r) ? -EIO : r;
 }
 
-/* Make room for @bytes in the current area, which may have to change. The new area's header becomes durable with the first commit
- * in it; until then a recovery sees the old one alone, and that is complete. */
-static int need_room_locked(struct journal *j, size_t bytes)
+static int write_head_synced(const struct journal *j, unsigned area, uint64_t generation)
 {
-    if (j->pos + bytes <= j->area_bytes)
-        return 0;
+    int r = write_head(j, area, generation);
+    return r == 0 && fdatasync(j->fd) < 0 ? -errno : r;
+}
+
+/* The other area, which nobody needs, becomes the current one. Its header is durable before anything else in it changes: so where a
+ * header is bad, the commits behind it are all of one generation (journal-replay.c). The lock is not held meanwhile, but nobody
+ * else writes. */
+static int change_area_locked(struct journal *j)
+{
     unsigned other = !j->area;
-    while (area_is_used_locked(j, other) && !j->full)
-        pthread_cond_wait(&j->changed, &j->lock.mutex);
-    if (area_is_used_locked(j, other))
-        return j->full;
-    int r = write_head(j, other, j->generation + 1); /* 4 KiB into the page cache */
+    lock_release(&j->lock);
+    int r = write_head_synced(j, other, j->generation + 1);
+    lock_take(&j->lock);
     if (r < 0)
-        return journal_may_retry(r) ? r : fail_locked(j, r);
+        return fail_locked(j, r);
     j->area = other;
     j->generation++;
     j->pos = JOURNAL_BLOCK;
     j->full = 0;
     pthread_cond_broadcast(&j->changed); /* there is a full area for the thread */
     return 0;
+}
+
+/* Make room for @bytes in the current area, which may have to change. */
+static int need_room_locked(struct journal *j, size_t bytes)
+{
+    if (j->pos + bytes <= j->area_bytes)
+        return 0;
+    while (area_is_used_locked(j, !j->area) && !j->full)
+        pthread_cond_wait(&j->changed, &j->lock.mutex);
+    return area_is_used_locked(j, !j->area) ? j->full : change_area_locked(j);
 }
 
 static int write_batch(const struct journal *j, struct batch *b, uint64_t number, uint64_t generation, uint64_t off,
@@ -251,6 +265,13 @@ static void pause_locked(struct journal *j, long ms)
         ; /* each commit wakes us */
 }
 
+/* Its flushes fail from now on, and nothing more is promised for it. What the areas still have may help its next recovery. */
+static void give_up_locked(struct journal *j, struct journal_member *m, int r)
+{
+    m->saved = UINT64_MAX;
+    j->is_needed |= r != -ESTALE;
+}
+
 static void save_member_locked(struct journal *j, struct journal_member *m)
 {
     uint64_t number = 0;
@@ -265,7 +286,7 @@ static void save_member_locked(struct journal *j, struct journal_member *m)
     if (r == 0)
         m->saved = MAX(m->saved, number);
     else if (!journal_may_retry(r))
-        m->saved = UINT64_MAX; /* its flushes fail from now on, and nothing more is promised for it */
+        give_up_locked(j, m, r);
     else
         log_warn("cannot write the map of a kept overlay: %s, retrying", strerror(-r));
     if (m->last[full] > m->saved) /* no room, or its last commit is about to be noted by the overlay */
@@ -325,13 +346,9 @@ static uint64_t generation_of(const struct journal *j)
 /* Empty both areas by new generations, one after the other: one header is good at every moment. */
 static int take_over(struct journal *j, uint64_t generation)
 {
-    int r = write_head(j, 1, generation + 1);
-    if (r == 0 && fdatasync(j->fd) < 0)
-        r = -errno;
+    int r = write_head_synced(j, 1, generation + 1);
     if (r == 0)
-        r = write_head(j, 0, generation + 2);
-    if (r == 0 && fdatasync(j->fd) < 0)
-        r = -errno;
+        r = write_head_synced(j, 0, generation + 2);
     j->generation = generation + 2;
     return r;
 }
@@ -386,7 +403,9 @@ void journal_stop(struct journal *j)
         pthread_cond_broadcast(&j->changed);
     }
     pthread_join(j->thread, NULL);
-    (void)close(j->fd); /* every commit was synced */
+    if (!j->failed && !j->is_needed)
+        (void)take_over(j, j->generation); /* else the next recovery finds what the map files have already */
+    (void)close(j->fd);                    /* every commit was synced */
     release(j);
 }
 
@@ -407,6 +426,7 @@ void journal_leave(struct journal *j, struct journal_member *m)
     LOCK_SCOPE(&j->lock);
     while (m->is_busy)
         pthread_cond_wait(&j->changed, &j->lock.mutex);
+    j->is_needed |= m->last[0] > m->saved || m->last[1] > m->saved;
     *m->prev = m->next;
     if (m->next)
         m->next->prev = m->prev;

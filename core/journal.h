@@ -83,7 +83,8 @@ int journal_replay(int fd, journal_apply *apply, void *arg, struct journal_found
  * of the first commit, above all that any map file holds. @area_bytes: JOURNAL_AREA_BYTES but in tests; a multiple of 4096. */
 int journal_start(int fd, uint64_t first_number, uint64_t area_bytes, struct journal **ret, struct err *err);
 
-/* All members have left. NULL is allowed. */
+/* All members have left. Where every map file is complete, the journal is left empty: what is put back from a backup later must not
+ * meet commits from before. NULL is allowed. */
 void journal_stop(struct journal *j);
 
 void journal_join(struct journal *j, struct journal_member *m);
