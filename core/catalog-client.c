@@ -208,8 +208,9 @@ static int give_label(struct catalog *c, struct client_row *row, struct err *err
         base[n] = ch == '_' ? '-' : ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
     }
     base[n] = 0;
-    int r = first_free(c, "SELECT id FROM client WHERE chap_user = ?", base, '-', row->chap_user,
-                       sizeof(row->chap_user), err);
+    /* Both, since a client may have got another CHAP user later. */
+    int r = first_free(c, "SELECT id FROM client WHERE chap_user = ?1 OR substr(iqn, -length(?1) - 1) = ':' || ?1",
+                       base, '-', row->chap_user, sizeof(row->chap_user), err);
     if (r == 0)
         r = catalog_root_tag(c, tag, err);
     if (r == 0)
