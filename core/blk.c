@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
 
 #include "core/util.h"
 
@@ -20,15 +21,22 @@ int blk_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t 
     return n;
 }
 
-static int read_extent(const struct extent *e, char *buf)
+/* All of an extent that is in the page cache. A file system that cannot tell is as one that has to wait. */
+static int read_file_now(const struct extent *e, char *buf)
+{
+    struct iovec v = {.iov_base = buf, .iov_len = e->len};
+    return preadv2(e->fd, &v, 1, (off_t)e->pos, RWF_NOWAIT) == (ssize_t)e->len ? 0 : -EAGAIN;
+}
+
+static int read_extent(const struct extent *e, char *buf, bool may_wait)
 {
     if (e->kind == EXT_FILE)
-        return pread_full(e->fd, buf, e->len, e->pos);
+        return may_wait ? pread_full(e->fd, buf, e->len, e->pos) : read_file_now(e, buf);
     memset(buf, 0, e->len);
     return 0;
 }
 
-int blk_read(struct blk *b, void *buf, size_t len, uint64_t off)
+static int read_range(struct blk *b, void *buf, size_t len, uint64_t off, bool may_wait)
 {
     if (!range_ok(off, len, b->size))
         return -EINVAL;
@@ -39,7 +47,7 @@ int blk_read(struct blk *b, void *buf, size_t len, uint64_t off)
         if (n < 0)
             return n;
         for (int i = 0; i < n; i++) {
-            int r = read_extent(&ext[i], p);
+            int r = read_extent(&ext[i], p, may_wait);
             if (r < 0)
                 return r;
             p += ext[i].len;
@@ -48,6 +56,16 @@ int blk_read(struct blk *b, void *buf, size_t len, uint64_t off)
         }
     }
     return 0;
+}
+
+int blk_read(struct blk *b, void *buf, size_t len, uint64_t off)
+{
+    return read_range(b, buf, len, off, true);
+}
+
+int blk_read_now(struct blk *b, void *buf, size_t len, uint64_t off)
+{
+    return read_range(b, buf, len, off, false);
 }
 
 int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off)

@@ -59,6 +59,9 @@ int blk_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t 
 /* 0; -EINVAL when the range leaves the disk; -EIO, -ESTALE. On failure @buf holds nothing useful. len 0 is allowed. */
 int blk_read(struct blk *b, void *buf, size_t len, uint64_t off);
 
+/* As blk_read(), but -EAGAIN instead of waiting for a disk. */
+int blk_read_now(struct blk *b, void *buf, size_t len, uint64_t off);
+
 /* 0; -ENOSPC when the range leaves the disk or storage is full; -EROFS; -EIO, -ESTALE. */
 int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off);
 

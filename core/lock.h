@@ -9,6 +9,7 @@
  *   5     range_lock.lock    core/rangelock: ranges that are being written
  *   6     livemap.lock       core/livemap: allocation of leaves
  *   7     hold.lock          fusefs/hold: requests that wait for room
+ *   8     crew.lock          fusefs/crew: which of the threads that serve wait, which are parked
  *
  * Threads: that is what it is for.
  */
@@ -26,6 +27,7 @@ enum lock_rank {
     LOCK_RANGE = 5,
     LOCK_MAP = 6,
     LOCK_HOLD = 7,
+    LOCK_CREW = 8,
 };
 
 struct lock {

@@ -22,6 +22,7 @@
 
 #include "core/log.h"
 #include "core/util.h"
+#include "fusefs/crew.h"
 #include "fusefs/hold.h"
 #include "fusefs/ops.h"
 
@@ -117,6 +118,16 @@ static char *thread_buffer(size_t size)
     return NULL;
 }
 
+/* What is in memory is served by the few threads that wait for requests; one that has to go to a disk lets another take its place. */
+static int read_view(struct view *v, char *buf, size_t size, uint64_t off)
+{
+    int r = blk_read_now(v->blk, buf, size, off);
+    if (r != -EAGAIN)
+        return r;
+    crew_will_wait();
+    return blk_read(v->blk, buf, size, off);
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct view *v = view_of(fi);
@@ -128,7 +139,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
     }
     size = (size_t)MIN(size, v->blk->size - (uint64_t)off);
     char *buf = thread_buffer(size);
-    int r = buf ? blk_read(v->blk, buf, size, (uint64_t)off) : -ENOMEM;
+    int r = buf ? read_view(v, buf, size, (uint64_t)off) : -ENOMEM;
     if (r < 0) {
         view_note_error(v, "read", (uint64_t)off, size, r);
         return reply_err(req, r == -EINVAL ? -EIO : r);
@@ -170,6 +181,7 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
     if (view_is_revoked(v))
         return reply_err(req, -ESTALE);
     atomic_fetch_add_explicit(&v->count.flushes, 1, memory_order_relaxed);
+    crew_will_wait();
     int r = blk_flush(v->blk);
     if (r < 0)
         return failed(req, v, HELD_FLUSH, NULL, 0, 0, r);

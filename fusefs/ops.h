@@ -15,6 +15,7 @@ struct fuse_lowlevel_ops;
 /* What all requests need. The time is the start of the mount: files of the mount never change their times. */
 struct fs {
     struct tree *tree;
+    struct session *session; /* set by session_open() */
     int64_t start_s;
     struct hold *hold; /* requests that wait for room; NULL in a read-only mount */
     int statfs_fd;     /* a folder of the file system that the overlays grow in */
