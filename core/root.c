@@ -101,6 +101,31 @@ int root_path(const char *root, const char *name, char *ret, struct err *err)
     return join(root, name, ret, err);
 }
 
+static int check_owner(const char *path, struct err *err)
+{
+    struct stat st;
+    if (stat(path, &st) < 0)
+        return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot look at '%.500s'", path);
+    if (st.st_uid == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
+        return 0;
+    return err_set(err, -EPERM,
+                   "'%.300s' can be changed by other users, so root must not run what is in it: first 'chown root:root "
+                   "%.300s' and 'chmod go-w %.300s'",
+                   path, path, path);
+}
+
+int root_check_trusted(const char *root, struct err *err)
+{
+    const char *const names[] = {"catalog.db", "run"};
+    char path[PATH_MAX];
+    int r = geteuid() == 0 ? check_owner(root, err) : 0;
+    for (size_t i = 0; r == 0 && geteuid() == 0 && i < ARRAY_SIZE(names); i++) {
+        r = root_path(root, names[i], path, err);
+        r = r ? r : check_owner(path, err);
+    }
+    return r;
+}
+
 int root_open_dir(const char *root, const char *name, struct err *err)
 {
     char path[PATH_MAX];

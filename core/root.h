@@ -34,6 +34,10 @@ int root_resolve(const char *option, char *ret, struct err *err);
 /* "ROOT/name" into @ret (PATH_MAX bytes). -ENAMETOOLONG with a sentence. */
 int root_path(const char *root, const char *name, char *ret, struct err *err);
 
+/* Before anything of @root is run as root: -EPERM with a sentence when other users could change what is in it, and so make root
+ * open or replace files of theirs. A caller that is not root harms nobody but itself: 0. */
+int root_check_trusted(const char *root, struct err *err);
+
 /* Open "ROOT/name" as a folder. Returns the fd, or a negative errno with a sentence. */
 int root_open_dir(const char *root, const char *name, struct err *err);
 

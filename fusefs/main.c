@@ -256,7 +256,9 @@ static int run(const struct options *o, struct err *err)
 {
     struct worker_files f = {.ready_fd = -1};
     int ready[2];
-    int r = check_catalog(o->root, err);
+    int r = root_check_trusted(o->root, err);
+    if (r == 0)
+        r = check_catalog(o->root, err);
     if (r == 0)
         r = open_folders(o, &f, err);
     if (r < 0)

@@ -90,7 +90,8 @@ int service_up(const char *root, struct catalog *c, json_t **ret_report, struct 
 {
     _cleanup_(site_finish) struct site s = {.run_fd = -1};
     _cleanup_(json_decrefp) json_t *report = report_new();
-    int r = site_open(&s, root, true, err);
+    int r = root_check_trusted(root, err);
+    r = r ? r : site_open(&s, root, true, err);
     if (r < 0)
         return r;
     _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);

@@ -128,6 +128,20 @@ def test_passwords_are_shown_only_when_asked_for(site):
     assert secrets[0] in site.ok("target", "list", "--secrets")
 
 
+@pytest.mark.parametrize("name", [".", "run", "catalog.db"])
+def test_root_runs_nothing_from_a_root_that_others_can_change(site, name):
+    site.ok("down")
+    path = site.path / name
+    mode = stat.S_IMODE(path.stat().st_mode)
+    os.chmod(path, mode | 0o020)
+    assert "can be changed by other users" in site.fails("up")
+    os.chmod(path, mode)
+    os.chown(path, STRANGER, STRANGER)
+    assert "can be changed by other users" in site.fails("up")
+    os.chown(path, 0, 0)
+    site.ok("up")
+
+
 def test_an_image_of_another_user_is_served_without_giving_it_away(site):
     private = make_image(site.files / "private.raw", MIB, seed=3)
     os.chmod(private, 0o600)
