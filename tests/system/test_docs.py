@@ -30,6 +30,7 @@ def verbs_of_the_program(programs):
     found = {}
     for line in table.splitlines():
         verb, arguments, options = line.split("\t")
+        assert verb not in found, f"'{verb}' is in the table twice"
         found[verb] = (words_of(arguments), {option.rstrip("=") for option in options.split()})
     return found
 
