@@ -135,7 +135,7 @@ static int decode_head(const unsigned char *p, const char *name, struct mapfile_
 int mapfile_info(int dirfd, const char *name, struct mapfile_info *ret, struct err *err)
 {
     unsigned char head[HEAD_BYTES];
-    _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return err_sys(err, -errno, "cannot open '%s'", name);
     int r = pread_full(fd, head, sizeof(head), 0);

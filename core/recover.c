@@ -44,10 +44,10 @@ static bool is_mapfile_name(const char *name)
     return digits > 0 && digits < 8 && strcmp(name + digits, ".map") == 0;
 }
 
-/* Damage of one map file is its overlay's affair alone: it will be refused when it is opened. */
+/* What is wrong with one map file is its overlay's affair alone, which will be refused when it is opened. */
 static bool is_damage(int r)
 {
-    return r == -EBADMSG || r == -EOPNOTSUPP || r == -EIO || r == -ENOENT;
+    return r < 0 && !journal_may_retry(r);
 }
 
 static int add_item(struct items *l, int dir_fd, const char *dir, const char *name)
