@@ -23,6 +23,7 @@
 #include "core/lock.h"
 #include "core/util.h"
 
+#define INTERRUPT  SIGUSR2 /* ends a system call, and does nothing else */
 #define TICK_MS    10
 #define IDLE_TICKS 20 /* without a request; then the watch goes to sleep */
 
@@ -32,7 +33,8 @@ struct hand {
     unsigned number;
     pthread_t thread;
     _Atomic bool is_stuck; /* changes under the lock */
-    uint32_t seen_turn;    /* the watch's */
+    _Atomic bool is_in_next, has_ended;
+    uint32_t seen_turn; /* the watch's */
 };
 
 struct crew {
@@ -42,8 +44,8 @@ struct crew {
     pthread_cond_t wake;
     int spare, low; /* low: least of spare since the last tick */
     unsigned parked, to_wake;
-    bool is_ending;
-    _Atomic int may_park; /* how many, until the next tick */
+    _Atomic bool is_ending; /* changes under the lock */
+    _Atomic int may_park;   /* how many, until the next tick */
     _Atomic bool is_watch_asleep, is_over;
     _Atomic int result;
     sem_t kick; /* wakes the watch */
@@ -137,12 +139,15 @@ static void serve(struct hand *h)
     atomic_fetch_add_explicit(&h->turn, 1, memory_order_relaxed);
 }
 
+/* A request that is there, 0 for none. Who is in here is sent INTERRUPT at the end, again and again until he has seen it: one that comes
+ * just before next() waits is lost. */
 static int next(struct hand *h)
 {
-    int old;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &old); /* cannot fail with these values */
-    int r = h->crew->job.next(h->crew->job.arg, h->number);
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old);
+    atomic_store_explicit(&h->is_in_next, true, memory_order_relaxed);
+    int r = atomic_load_explicit(&h->crew->is_ending, memory_order_relaxed)
+                ? -ENODEV
+                : h->crew->job.next(h->crew->job.arg, h->number);
+    atomic_store_explicit(&h->is_in_next, false, memory_order_relaxed);
     return r;
 }
 
@@ -152,28 +157,33 @@ static void end_of_all(struct crew *c, int r)
     crew_end(c);
 }
 
-static void *live(void *arg)
+static void serve_all(struct hand *h)
 {
-    struct hand *h = self = arg;
     struct crew *c = h->crew;
-    int old;
-    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &old); /* cannot fail with these values */
     bool goes_on = begin(h);
     while (goes_on) {
         int r = next(h);
-        if (r < 0) {
-            end_of_all(c, r == -ENODEV ? 0 : r);
-            break;
-        }
+        if (r < 0)
+            return end_of_all(c, r == -ENODEV ? 0 : r);
         if (r == 0)
             continue;
         serve(h);
-        if (atomic_load_explicit(&h->is_stuck,
-                                 memory_order_relaxed)) /* a mark that comes later counts until the next request */
+        if (atomic_load_explicit(&h->is_stuck, memory_order_relaxed)) /* a later mark counts until the next request */
             end_stuck(h);
         if (atomic_load_explicit(&c->may_park, memory_order_relaxed) > 0)
             goes_on = park_if_spare(c);
     }
+}
+
+static void *live(void *arg)
+{
+    sigset_t set;
+    self = arg;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, INTERRUPT);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL); /* these cannot fail */
+    serve_all(self);
+    atomic_store(&self->has_ended, true);
     return NULL;
 }
 
@@ -235,11 +245,17 @@ void crew_end(struct crew *c)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-/* Signals are for the thread that stays. */
+static void do_nothing(int sig)
+{
+}
+
+/* All other signals are for the thread that stays. */
 static int start_threads(struct crew *c)
 {
+    const struct sigaction sa = {.sa_handler = do_nothing}; /* no SA_RESTART */
     sigset_t all, old;
     int r = 0;
+    (void)sigaction(INTERRUPT, &sa, NULL); /* cannot fail with these values */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &old); /* cannot fail with these values */
     for (; r == 0 && c->started < c->most; c->started += r == 0)
@@ -274,6 +290,16 @@ int crew_start(const struct crew_job *job, unsigned hot, unsigned most, struct c
     return r;
 }
 
+static void join(struct hand *h)
+{
+    while (!atomic_load(&h->has_ended)) {
+        if (atomic_load(&h->is_in_next))
+            (void)pthread_kill(h->thread, INTERRUPT); /* one that has ended is still there until it is joined */
+        sleep_ms(1);
+    }
+    (void)pthread_join(h->thread, NULL);
+}
+
 void crew_stop(struct crew *c)
 {
     {
@@ -282,9 +308,7 @@ void crew_stop(struct crew *c)
         pthread_cond_broadcast(&c->wake);
     }
     for (unsigned i = 0; i < c->started; i++)
-        (void)pthread_cancel(c->hands[i].thread); /* it may have ended, and counts as there until it is joined */
-    for (unsigned i = 0; i < c->started; i++)
-        (void)pthread_join(c->hands[i].thread, NULL);
+        join(&c->hands[i]);
     pthread_cond_destroy(&c->wake);
     lock_finish(&c->lock);
     (void)sem_destroy(&c->kick); /* nobody waits for it */

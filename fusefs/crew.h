@@ -24,8 +24,8 @@
 struct crew;
 
 struct crew_job {
-    /* Wait for a request; > 0 = there is one, 0 = none, try again, negative = the end. A cancellation point where @work has
-     * no state that could be lost. */
+    /* Wait for a request; > 0 = there is one, 0 = none, try again, negative = the end (-ENODEV the usual one). At the end of the crew
+     * a signal interrupts it; then it is 0. */
     int (*next)(void *arg, unsigned thread);
     void (*serve)(void *arg, unsigned thread); /* the request that next() got */
     void *arg;
