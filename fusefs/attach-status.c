@@ -18,9 +18,9 @@ static json_t *alarm_text(const struct view *v)
     int64_t last = atomic_load(&v->error_s);
     if (held > 0)
         return json_sprintf(
-            "the disk that overlays/%s lies on is full: %u requests of the client wait; make room there, and "
+            "the disk that overlays/%s lies on is full: %u request%s of the client wait%s; make room there, and "
             "they go on by themselves",
-            v->row.overlay_dir, held);
+            v->row.overlay_dir, held, held == 1 ? "" : "s", held == 1 ? "s" : "");
     if (last == 0 || now.tv_sec - last > ALARM_S)
         return NULL;
     return json_sprintf(

@@ -6,11 +6,15 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "core/log.h"
 #include "core/util.h"
 #include "fusefs/hold.h"
 #include "fusefs/opener.h"
+
+#define PAUSE_MS    100
+#define PATIENCE_MS 3000
 
 struct attach *attach_create(const struct attach_options *o)
 {
@@ -228,16 +232,6 @@ static void slot_drop(struct slot *s)
     free(s);
 }
 
-static void slot_open(const struct attach *a, struct slot *s)
-{
-    int r = open_client_view(a, &s->row, &s->view, &s->err);
-    if (r < 0)
-        log_error("client '%s' slot %u: %s", s->row.client, s->row.slot, s->err.msg);
-    else
-        log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image,
-                 s->row.version, overlay_mode_name(s->row.mode));
-}
-
 /* New names, a new mode. */
 static void slot_renew(const struct attach *a, struct slot *s, const struct view_row *row)
 {
@@ -295,8 +289,10 @@ static int delete_overlay(const struct attach *a, const struct garbage_row *g, s
     return overlay_delete(&place, g->overlay_id, err);
 }
 
-static void sync_garbage(const struct attach *a, const struct snapshot *s)
+/* How many overlays were deleted. */
+static size_t sync_garbage(const struct attach *a, const struct snapshot *s)
 {
+    size_t n = 0;
     for (size_t i = 0; i < s->garbage_count; i++) {
         const struct garbage_row *g = &s->garbage[i];
         struct err err;
@@ -309,7 +305,9 @@ static void sync_garbage(const struct attach *a, const struct snapshot *s)
             log_warn("dropped overlay %s: %s, retrying later", g->overlay_id, err.msg);
         else
             (void)unlinkat(a->o.overlays_fd, g->overlay_dir, AT_REMOVEDIR); /* if it is empty now */
+        n += r >= 0;
     }
+    return n;
 }
 
 /* --- rounds ------------------------------------------------------------------------------------------------------ */
@@ -331,6 +329,25 @@ static int put_names(const struct attach *a)
     return r;
 }
 
+/* The room of an overlay that was just dropped comes back a moment after its name is gone, when the kernel lets go of its file: a reset on
+ * a full disk waits for it, up to @patience_ms in all. */
+static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
+{
+    int r = open_client_view(a, &s->row, &s->view, &s->err);
+    if (r == -ENOSPC && *patience_ms > 0)
+        (void)put_names(a); /* again, and checked, at the end of the round */
+    for (; r == -ENOSPC && *patience_ms > 0; *patience_ms -= PAUSE_MS) {
+        const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
+        (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */
+        r = open_client_view(a, &s->row, &s->view, &s->err);
+    }
+    if (r < 0)
+        log_error("client '%s' slot %u: %s", s->row.client, s->row.slot, s->err.msg);
+    else
+        log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image,
+                 s->row.version, overlay_mode_name(s->row.mode));
+}
+
 int attach_sync(struct attach *a, struct err *err)
 {
     _cleanup_(snapshot_finish) struct snapshot s = {0};
@@ -342,11 +359,11 @@ int attach_sync(struct attach *a, struct err *err)
     r = sync_slots(a, &s);
     if (r == 0)
         r = sync_versions(a, &s);
-    if (r == 0 && !a->o.is_read_only)
-        sync_garbage(a, &s);
+    size_t dropped = r == 0 && !a->o.is_read_only ? sync_garbage(a, &s) : 0;
+    int patience_ms = dropped > 0 ? PATIENCE_MS : 0;
     for (struct slot *p = a->slots; p && r == 0; p = p->next)
         if (!p->view)
-            slot_open(a, p);
+            slot_open(a, p, &patience_ms);
     if (r == 0)
         r = put_names(a);
     return r < 0 ? err_sys(err, r, "cannot follow the catalog") : 0;

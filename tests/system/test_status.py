@@ -3,10 +3,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
 from support.files import MIB, make_image
+from support.iscsi import IscsiError
 
 
 @pytest.fixture
@@ -95,3 +97,32 @@ def test_down_of_a_folder_that_is_no_root_says_so(site):
         [str(site.programs.diskgate), "--root", str(site.files), "down"], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1 and "no Diskgate root" in done.stderr
+
+
+@pytest.fixture
+def small_disk(make_root, tmp_path):
+    """A root whose overlays lie on an ext4 of 96 MiB."""
+    root = make_root()
+    disk = tmp_path / "disk"
+    with open(disk, "wb") as file:
+        file.truncate(96 * MIB)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-O", "^has_journal", str(disk)], check=True, timeout=60)
+    subprocess.run(["mount", "-o", "loop", str(disk), str(root.path / "overlays")], check=True, timeout=60)
+    shutil.rmtree(root.path / "overlays" / "lost+found")
+    yield root
+    root.ok("down")
+    subprocess.run(["umount", str(root.path / "overlays")], check=True, timeout=60)
+
+
+def test_reset_on_a_full_disk_gives_the_client_its_disk_back(small_disk):
+    root = small_disk
+    with open(root.files / "base.raw", "wb") as file:
+        file.truncate(128 * MIB)
+    root.ok("image", "add", "win", root.files / "base.raw")
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win")
+    root.ok("set", "fs.full_wait_s", "1")
+    root.ok("up")
+    with pytest.raises(IscsiError):
+        root.disk("pc01").io("write -P 1 0 60M", "write -P 2 60M 60M")
+    root.ok("client", "reset", "pc01")
+    root.disk("pc01").io("read -P 0 0 4k", "write -P 3 0 4k", "flush")
