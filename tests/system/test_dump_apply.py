@@ -6,6 +6,7 @@ import os
 import random
 import stat
 import subprocess
+import time
 
 import pytest
 from support.files import KIB, MIB, make_image
@@ -211,6 +212,34 @@ def test_kept_changes_and_running_clients_need_force(site):
     assert disk.read_all()[: 64 * KIB] == b"k" * 64 * KIB
     apply(site, gone, "--force")
     assert [row["client"] for row in site.targets()] == ["pc1"]
+
+
+def wait_for(condition, limit_s=20):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
+
+
+def test_running_client_keeps_its_disk_without_force(site):
+    site.ok("up", timeout=120)
+    url = site.disk("pc1").url
+    initiator = subprocess.Popen(["qemu-io", "-f", "raw", url], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: site.target("pc1")["sessions"])
+        config = load(site)
+        gone = {**config, "clients": [client(config, "pc2")]}
+        other = json.loads(json.dumps(config))
+        client(other, "pc1")["mode"] = "kept"
+        for wanted in (gone, other):
+            done = site.run("apply", store(site, wanted))
+            assert done.returncode == 1 and "is running now" in done.stderr, done.stdout + done.stderr
+        assert load(site) == config
+        apply(site, gone, "--force")
+    finally:
+        initiator.kill()
+        initiator.wait(timeout=30)
+    assert [row["client"] for row in site.targets()] == ["pc2", "pc2"]
 
 
 # --- the strict reader ---
