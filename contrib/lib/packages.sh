@@ -14,7 +14,7 @@ packages_of() {
         libjansson-dev libblkid-dev libcmocka-dev ;;
     run) echo tgt fuse3 ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
-    test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr shellcheck ;;
+    test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck ;;
     bench) echo fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
     ci) echo git ca-certificates clang ;;
     *) echo "packages: there is no set '$1'" >&2 && return 2 ;;
