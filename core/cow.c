@@ -184,16 +184,24 @@ static int write_pieces(struct cow *c, const char *buf, uint64_t off, const stru
     return r;
 }
 
+static int note_change(const struct cow *c)
+{
+    return c->flush.change ? c->flush.change(c->flush.arg) : 0;
+}
+
 static int cow_write(struct blk *b, const void *buf, size_t len, uint64_t off)
 {
     struct cow *c = (struct cow *)b;
     uint64_t first = first_block(off), end = end_block(off, len);
     struct pieces p = cut(c, off, len);
     struct range range;
+    int r = note_change(c);
+    if (r < 0)
+        return r;
     range_take(&c->writers, &range, first, end);
     enum block_state state;
     bool all_there = livemap_run(c->map, first, end - first, &state) == end - first && state == BLOCK_PRESENT;
-    int r = all_there ? 0 : livemap_prepare(c->map, first, end - first, BLOCK_PRESENT);
+    r = all_there ? 0 : livemap_prepare(c->map, first, end - first, BLOCK_PRESENT);
     if (r == 0)
         r = all_there ? pwrite_full(c->data_fd, buf, len, off) : write_pieces(c, buf, off, &p);
     if (r == 0 && !all_there)
@@ -221,8 +229,10 @@ static int cow_zero(struct blk *b, uint64_t off, uint64_t len)
     struct cow *c = (struct cow *)b;
     struct pieces p = cut(c, off, len);
     struct range range;
+    int r = note_change(c);
+    if (r < 0)
+        return r;
     range_take(&c->writers, &range, first_block(off), end_block(off, len));
-    int r = 0;
     if (p.head)
         r = zero_part(c, first_block(off), p.head, off);
     if (r == 0 && p.body_len)

@@ -9,10 +9,12 @@
 #include "core/blk.h"
 #include "core/livemap.h"
 
-/* @flush makes durable what was written so far: 0 or a negative errno; NULL = a flush has nothing to do. */
+/* @flush makes durable what was written so far: 0 or a negative errno; NULL = a flush has nothing to do.
+ * @change is called before each write and zero, by any thread; what it fails with, the request fails with. NULL = nothing to do. */
 struct cow_flush {
     int (*flush)(void *arg);
     void *arg;
+    int (*change)(void *arg);
 };
 
 /* All of @lower, @data_fd (no smaller than @lower) and @map (of the same size) are borrowed until the end. NULL when memory is out.

@@ -10,7 +10,7 @@
  *   {"cmd":"ping"}     -> {"pid":N,"version":"...","mount":DIR}
  *   {"cmd":"sync"}     -> make the views follow the catalog, then as "status"
  *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
- *                          "state":"ready"|"failed","error"(sentence, where failed),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes",
+ *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes",
  *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
  *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N}
  *

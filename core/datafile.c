@@ -2,7 +2,7 @@
 /* Data file of an overlay, little-endian; see datafile.h.
  *
  *   0                            the disk's bytes, sparse, up to the disk's size rounded up to 4096
- *   file size - 4096             tail: "DGDATA\r\n", u32 version 1, u32 zero, 16 bytes of overlay id, u64 size of the disk, zeros
+ *   file size - 4096             tail: "DGDATA\r\n", u32 version 1, u32 flags, 16 bytes of overlay id, u64 size of the disk, zeros
  */
 #include "core/datafile.h"
 
@@ -17,6 +17,8 @@
 #include "core/util.h"
 
 #define DATA_VERSION 1U
+#define FLAG_USED    1U
+#define FLAGS_OFF    12U /* in the tail */
 
 static const char data_magic[8] = {'D', 'G', 'D', 'A', 'T', 'A', '\r', '\n'};
 
@@ -109,4 +111,29 @@ bool datafile_owner(int dirfd, const char *name, unsigned char ret_id[16])
     struct stat st;
     _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && read_tail(fd, (uint64_t)st.st_size, ret_id);
+}
+
+int datafile_mark_used(int fd, int dirfd)
+{
+    struct stat st;
+    uint32_t flags = htole32(FLAG_USED);
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    int r = pwrite_full(fd, &flags, sizeof(flags), (uint64_t)st.st_size - DATAFILE_TAIL_BYTES + FLAGS_OFF);
+    if (r < 0)
+        return r;
+    return fsync(fd) < 0 || fsync(dirfd) < 0 ? -errno : 0;
+}
+
+bool datafile_is_used(int dirfd, const char *name)
+{
+    uint32_t flags = 0;
+    struct stat st;
+    _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &st) < 0 || (uint64_t)st.st_size < DATAFILE_TAIL_BYTES)
+        return false;
+    off_t tail = st.st_size - (off_t)DATAFILE_TAIL_BYTES, data = lseek(fd, 0, SEEK_DATA);
+    if (pread_full(fd, &flags, sizeof(flags), (uint64_t)tail + FLAGS_OFF) == 0 && (le32toh(flags) & FLAG_USED))
+        return true;
+    return data >= 0 && data < tail; /* made by a release that did not mark */
 }

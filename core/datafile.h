@@ -28,4 +28,10 @@ int datafile_open(int dirfd, const char *name, const struct map_stamp *stamp, bo
 /* Whose data file is this? False where there is none or its tail does not tell. */
 bool datafile_owner(int dirfd, const char *name, unsigned char ret_id[16]);
 
+/* Note durably, before the first change of the disk counts, that there was one. 0 or a negative errno. */
+int datafile_mark_used(int fd, int dirfd);
+
+/* Was the data file @name changed since it was made: is it marked, or does it hold any block? */
+bool datafile_is_used(int dirfd, const char *name);
+
 #endif

@@ -10,6 +10,7 @@
  *   -EBADMSG     damaged data: a check sum, a magic or a bound does not hold
  *   -EOPNOTSUPP  a format, version or feature that this build does not know
  *   -ESTALE      what lies below is not what it was: changed image, overlay of another base, revoked view
+ *   -EOWNERDEAD  a volatile overlay whose map went with the machine's power while its client wrote
  *   -EROFS       write to a read-only view
  *   -ENOSPC      no room, or a write beyond the end of a disk
  *   -EIO         the device said so

@@ -30,7 +30,8 @@ struct overlay {
     _Atomic bool is_kept;
     bool is_read_only;
     _Atomic bool is_abandoned;
-    struct lock flush_lock;  /* orders flushes, protects `durable` against a change of mode */
+    _Atomic bool is_marked;  /* the data file says that it was changed */
+    struct lock flush_lock;  /* orders flushes and marks, protects `durable` against a change of mode */
     struct durable *durable; /* of kept overlays only */
 };
 
@@ -57,6 +58,20 @@ static int overlay_flush(void *arg)
     if (!o->durable) /* it became volatile while we waited */
         return 0;
     return atomic_load(&o->is_abandoned) ? -ESTALE : durable_flush(o->durable, o->map, o->data_fd);
+}
+
+/* A volatile overlay says on disk that it is in use before its first change is answered: after a power cut nothing else is left of it, and a
+ * fresh one must not take its place under a client that runs on. One sync in its life. */
+static int overlay_change(void *arg)
+{
+    struct overlay *o = arg;
+    if (atomic_load(&o->is_marked) || atomic_load(&o->is_kept))
+        return 0;
+    LOCK_SCOPE(&o->flush_lock);
+    int r = o->is_marked ? 0 : datafile_mark_used(o->data_fd, o->place.dir_fd);
+    if (r == 0)
+        atomic_store(&o->is_marked, true);
+    return r;
 }
 
 /* --- open -------------------------------------------------------------------------------------------------------- */
@@ -277,8 +292,22 @@ static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *re
         return 0;
     if (o->is_kept)
         return go_on_kept(o, stamp, found, err);
-    int r = drop_mapfile(o);
+    int r = livemap_changes(o->map) > 0 ? overlay_change(o) : 0; /* it may have been kept when it was changed */
+    if (r == 0)
+        r = drop_mapfile(o);
     return r < 0 ? err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map) : 0;
+}
+
+/* No map counts. A data file that carries this overlay's id and was changed: its map went with the machine's power. */
+static int check_lost(const struct overlay *o, const struct map_stamp *stamp, struct err *err)
+{
+    unsigned char owner[16];
+    if (!datafile_owner(o->place.dir_fd, o->names.data, owner) ||
+        memcmp(owner, stamp->overlay_id, sizeof(owner)) != 0 || !datafile_is_used(o->place.dir_fd, o->names.data))
+        return 0;
+    return err_set(err, -EOWNERDEAD,
+                   "what the client had written was lost with the server's power; its disk stays closed until the "
+                   "client's next boot, or until 'diskgate client reset'");
 }
 
 static int open_files(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
@@ -295,7 +324,9 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
     if (r == 0 && o->is_kept)
         return open_saved(o, stamp, &info, err);
     bool is_void = r == -ENOENT || r == 0; /* of a volatile overlay no map file counts */
-    return is_void ? make_fresh(o, stamp, err) : r;
+    if (is_void)
+        r = check_lost(o, stamp, err);
+    return is_void && r == 0 ? make_fresh(o, stamp, err) : r;
 }
 
 static void release(struct overlay *o)
@@ -326,7 +357,7 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
     if (r == 0 && !read_only)
         mapfile_sweep(place->dir_fd, o->names.map);
     if (r == 0) {
-        o->blk = cow_create(lower, o->data_fd, o->map, (struct cow_flush){overlay_flush, o}, read_only);
+        o->blk = cow_create(lower, o->data_fd, o->map, (struct cow_flush){overlay_flush, o, overlay_change}, read_only);
         if (!o->blk)
             r = err_sys(err, -ENOMEM, "cannot open the overlay");
     }
@@ -346,6 +377,11 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
 struct blk *overlay_blk(struct overlay *o)
 {
     return o->blk;
+}
+
+bool overlay_is_untouched(const struct overlay *o)
+{
+    return livemap_changes(o->map) == 0;
 }
 
 uint64_t overlay_bytes(const struct overlay *o)
@@ -371,7 +407,10 @@ static int become_kept_locked(struct overlay *o, struct err *err)
 
 static int become_volatile_locked(struct overlay *o, struct err *err)
 {
-    int r = drop_mapfile(o);
+    int r = livemap_changes(o->map) > 0 && !o->is_marked ? datafile_mark_used(o->data_fd, o->place.dir_fd) : 0;
+    if (r < 0)
+        return err_sys(err, r, "cannot note the end of the overlay's map '%s'", o->names.map);
+    r = drop_mapfile(o);
     if (r < 0)
         return err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map);
     atomic_store(&o->is_kept, false);

@@ -8,6 +8,7 @@
  * Which map counts when an overlay is opened:
  *   live map of this boot         taken as it is: nothing acknowledged is lost when diskgate-fs dies
  *   else the map file             kept: the state of the last flush or clean end
+ *   else a data file of this overlay that was ever changed: lost (-EOWNERDEAD); only an overlay with another id may follow
  *   else nothing                  a fresh overlay; a data file that lies there belongs to nobody and is replaced
  *
  * A volatile overlay never comes back from a map file: what it wrote since it was kept may have reached the data file in any order.
@@ -16,7 +17,9 @@
  * (2) The bits in a map file were set before the data was synced: they never say more than the data file holds.
  * (3) A live map appears under its name only when it is complete (rename); a kept overlay's goes away after a clean end.
  * (4) After a sync of the data failed once, every later flush fails too: the kernel reports a lost write once only.
- * (5) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
+ * (5) A volatile overlay's data file is durably marked as changed before its first change is answered: a power cut of the server never
+ *     leads to a fresh disk under a client that still runs.
+ * (6) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
  *
  * Threads: overlay_open(), overlay_close(), overlay_set_kept(): one at a time per place; the layer: as blk.h.
  */
@@ -46,7 +49,7 @@ struct overlay;
  *
  * @read_only: nothing is made or changed; -ENOENT where there is no overlay yet.
  * -EEXIST: the files there belong to another overlay, its id in @ret_found (UUID_LEN + 1 bytes).
- * -ESTALE: the overlay was made over something else. -EBADMSG: damaged. -ENOSPC, -EIO, ... All with a sentence. */
+ * -EOWNERDEAD: it was changed, and its map is lost. -ESTALE: the overlay was made over something else. -EBADMSG: damaged. -ENOSPC, -EIO, ... All with a sentence. */
 int overlay_open(const struct overlay_place *place, const struct map_stamp *stamp, bool is_kept, bool read_only,
                  struct blk *lower, struct overlay **ret, char *ret_found, struct err *err);
 
@@ -59,6 +62,9 @@ int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err);
 /* The overlay is garbage: its files may be deleted or replaced at any moment while handles are still open. From now on a flush is
  * -ESTALE and the close writes nothing, so that nothing of it can reach the files of the overlay that takes its place. */
 void overlay_abandon(struct overlay *o);
+
+/* True if nothing was ever written or zeroed in it. */
+bool overlay_is_untouched(const struct overlay *o);
 
 /* Bytes that the data file occupies. */
 uint64_t overlay_bytes(const struct overlay *o);

@@ -15,6 +15,7 @@ struct slot {
     struct view *view; /* NULL = failed */
     struct err err;
     bool is_wanted;
+    bool is_lost; /* what was written went with the machine's power; never attached again */
 };
 
 /* One version, opened or failed. */

@@ -45,10 +45,13 @@ static json_t *slot_status(const struct slot *s)
                          (json_int_t)atomic_load(&c->written_bytes), "reads", (json_int_t)atomic_load(&c->reads),
                          "writes", (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes),
                          "opens", (json_int_t)atomic_load(&c->opens));
+        (void)json_object_set_new(
+            more, "untouched",
+            json_boolean(!s->view->overlay || overlay_is_untouched(s->view->overlay))); /* as below */
         (void)json_object_set_new(more, "errors",
                                   json_integer((json_int_t)atomic_load(&s->view->errors))); /* likewise */
     } else {
-        more = json_pack("{ss ss}", "state", "failed", "error", s->err.msg);
+        more = json_pack("{ss ss}", "state", s->is_lost ? "lost" : "failed", "error", s->err.msg);
     }
     json_t *alarm = s->view ? alarm_text(s->view) : NULL;
     if (more && alarm)

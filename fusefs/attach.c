@@ -334,6 +334,7 @@ static int put_names(const struct attach *a)
 static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
 {
     int r = open_client_view(a, &s->row, &s->view, &s->err);
+    s->is_lost = r == -EOWNERDEAD;
     if (r == -ENOSPC && *patience_ms > 0)
         (void)put_names(a); /* again, and checked, at the end of the round */
     for (; r == -ENOSPC && *patience_ms > 0; *patience_ms -= PAUSE_MS) {
@@ -362,7 +363,7 @@ int attach_sync(struct attach *a, struct err *err)
     size_t dropped = r == 0 && !a->o.is_read_only ? sync_garbage(a, &s) : 0;
     int patience_ms = dropped > 0 ? PATIENCE_MS : 0;
     for (struct slot *p = a->slots; p && r == 0; p = p->next)
-        if (!p->view)
+        if (!p->view && !p->is_lost)
             slot_open(a, p, &patience_ms);
     if (r == 0)
         r = put_names(a);

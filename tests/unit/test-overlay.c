@@ -282,17 +282,59 @@ static void test_overlay_volatile_survives_a_clean_end_within_a_boot(void **stat
     assert_false(exists(r->place.dir_fd, "0.map"));
 }
 
-static void test_overlay_volatile_is_fresh_after_a_boot(void **state)
+static int open_code(struct rig *r, unsigned char id, enum mode mode)
+{
+    struct overlay *o = NULL;
+    struct map_stamp stamp = stamp_of(id);
+    int code = overlay_open(&r->place, &stamp, mode == KEPT, false, r->base, &o, r->found, &r->err);
+    assert_int_equal(overlay_close(o, NULL), 0);
+    return code;
+}
+
+static void test_overlay_volatile_that_was_never_changed_is_fresh_after_a_boot(void **state)
 {
     struct rig *r = *state;
-    in_dying_process(r, VOLATILE, write_a_flush_write_b);
-    age_live(r, X);
     struct overlay *o = open_ok(r, X, VOLATILE);
+    assert_true(overlay_is_untouched(o));
+    close_ok(r, o);
+    age_live(r, X);
+    o = open_ok(r, X, VOLATILE);
     assert_like_base(r, o);
     assert_int_equal(overlay_bytes(o), 0);
     put(o, 0, 'c');
     assert_true(holds(o, 0, 'c'));
+    assert_false(overlay_is_untouched(o));
     close_ok(r, o);
+}
+
+/* A client that still runs must not find a fresh disk in the place of its own. */
+static void test_overlay_volatile_that_was_changed_is_lost_after_a_boot(void **state)
+{
+    struct rig *r = *state;
+    in_dying_process(r, VOLATILE, write_a_flush_write_b);
+    age_live(r, X);
+    for (int i = 0; i < 2; i++) /* and stays so */
+        assert_int_equal(open_code(r, X, VOLATILE), -EOWNERDEAD);
+    assert_non_null(strstr(r->err.msg, "next boot"));
+    assert_int_equal(open_code(r, X, KEPT), -EOWNERDEAD);
+    assert_int_equal(overlay_delete(&r->place, id_text(X), &r->err), 0);
+    struct overlay *o = open_ok(r, Y, VOLATILE);
+    assert_like_base(r, o);
+    close_ok(r, o);
+}
+
+static void trim_only(struct rig *r, struct overlay *o)
+{
+    if (blk_zero(overlay_blk(o), 0, 8 * BLOCK_BYTES) < 0)
+        abort();
+}
+
+static void test_overlay_volatile_that_was_only_trimmed_is_lost_after_a_boot(void **state)
+{
+    struct rig *r = *state;
+    in_dying_process(r, VOLATILE, trim_only);
+    age_live(r, X);
+    assert_int_equal(open_code(r, X, VOLATILE), -EOWNERDEAD);
 }
 
 static void test_overlay_volatile_never_comes_back_from_a_map_file(void **state)
@@ -302,9 +344,9 @@ static void test_overlay_volatile_never_comes_back_from_a_map_file(void **state)
     put(o, 5000, 'a');
     close_ok(r, o);
     assert_true(exists(r->place.dir_fd, "0.map"));
-    o = open_ok(r, X, VOLATILE);
-    assert_like_base(r, o);
-    assert_false(exists(r->place.dir_fd, "0.map"));
+    assert_int_equal(open_code(r, X, VOLATILE), -EOWNERDEAD);
+    o = open_ok(r, X, KEPT);
+    assert_true(holds(o, 5000, 'a'));
     close_ok(r, o);
 }
 
@@ -327,9 +369,7 @@ static void test_overlay_that_became_volatile_keeps_its_content_until_the_boot(v
     assert_true(holds(o, 5000, 'a') && holds(o, 50000, 'b'));
     close_ok(r, o);
     age_live(r, X);
-    o = open_ok(r, X, VOLATILE);
-    assert_like_base(r, o);
-    close_ok(r, o);
+    assert_int_equal(open_code(r, X, VOLATILE), -EOWNERDEAD);
 }
 
 static void test_overlay_opened_as_kept_from_a_volatile_live_map_is_durable_at_once(void **state)
@@ -758,7 +798,9 @@ int main(void)
         TEST(test_overlay_live_map_counts_more_than_the_map_file),
         TEST(test_overlay_kept_leaves_no_live_map_after_a_clean_end),
         TEST(test_overlay_volatile_survives_a_clean_end_within_a_boot),
-        TEST(test_overlay_volatile_is_fresh_after_a_boot),
+        TEST(test_overlay_volatile_that_was_never_changed_is_fresh_after_a_boot),
+        TEST(test_overlay_volatile_that_was_changed_is_lost_after_a_boot),
+        TEST(test_overlay_volatile_that_was_only_trimmed_is_lost_after_a_boot),
         TEST(test_overlay_volatile_never_comes_back_from_a_map_file),
         TEST(test_overlay_that_became_kept_has_its_map_file_at_once),
         TEST(test_overlay_that_became_volatile_keeps_its_content_until_the_boot),
