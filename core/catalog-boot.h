@@ -23,14 +23,19 @@ struct pending_row {
     char first_at[TIME_LEN + 1], last_at[TIME_LEN + 1];
 };
 
-/* Count one request of @mac; a new row gets the smallest free number. Fills @ret. */
+/* Count one request of @mac; a new row gets the smallest free number. Where the table is full, a PC that has not asked for an hour gives
+ * way first, then one that has asked least: no flood pushes out those who wait. Fills @ret. */
 int pending_note(struct catalog *c, const char *mac, const char *address, struct pending_row *ret, struct err *err);
 int pending_get(struct catalog *c, const char *mac, struct pending_row *ret, struct err *err);
 int pending_list(struct catalog *c, struct pending_row **ret, size_t *ret_n, struct err *err); /* by number */
 int pending_remove(struct catalog *c, const char *mac, struct err *err);                      /* 0 also when it is not there */
 
-/* The first name that @tmpl gives and no client has: "PC{03}" -> PC001, PC002, ...; {n} without digits = as short as possible.
- * In one transaction with client_add(), so that PCs that ask at the same moment get different names. -EINVAL for a bad template. */
+/* 0 if @tmpl is a rule for names: one {} with nothing, "n" or a width of 1 to 9 digits in it, and a client's name around it. -EINVAL. */
+int client_template_check(const char *tmpl, struct err *err);
+
+/* The first name that @tmpl gives and no client has: "PC{03}" -> PC001, PC002, ...; {} and {n} = as short as possible. @ret holds
+ * NAME_LEN + 1 bytes. In one transaction with client_add(), so that PCs that ask at the same moment get different names. -EINVAL for a
+ * bad template. */
 int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err *err);
 
 /* One boot of a client, from its script request on. Times are Unix seconds, 0 = not reached. */
@@ -46,10 +51,14 @@ struct boot_row {
     char refused[256]; /* the sentence on the PC's screen, empty = it got its disk */
 };
 
+/* The oldest rows go when there are more than BOOT_MAX. */
 int boot_add(struct catalog *c, struct boot_row *row, struct err *err); /* fills id */
 /* Store the times, bytes and end of row @row->id. */
 int boot_update(struct catalog *c, const struct boot_row *row, struct err *err);
-/* The newest @limit boots (0 = all) of @client (NULL: of all), oldest first. */
+/* The newest @limit boots (0 = all) of @client (NULL: of all, also of PCs that were no clients), oldest first. A client that was renamed
+ * has its name of today. */
 int boot_list(struct catalog *c, const char *client, size_t limit, struct boot_row **ret, size_t *ret_n, struct err *err);
+/* The newest row of each client that got its disk in it, in no order. */
+int boot_last(struct catalog *c, struct boot_row **ret, size_t *ret_n, struct err *err);
 
 #endif

@@ -187,16 +187,16 @@ static int renew_overlay(struct catalog *c, int64_t link_id, int64_t version_id,
                   ARGS(N(link_id), T(id), N(version_id), T(now)), err);
 }
 
-static int reset_slot(struct catalog *c, const struct link_row *link, struct err *err)
+static int reset_slot(struct catalog *c, const struct link_row *link, bool with_audit, struct err *err)
 {
     struct version_row version;
-    json_t *before = slot_json(c, link->client_id, link->slot);
+    json_t *before = with_audit ? slot_json(c, link->client_id, link->slot) : NULL;
     int r = version_find(c, link->image, link->pinned, &version, err);
     if (r == 0)
         r = garbage_add(c, link->client_id, (int)link->slot, err);
     if (r == 0)
         r = renew_overlay(c, link->id, version.id, err);
-    if (r == 0)
+    if (r == 0 && with_audit)
         return audit_add(c, "client reset", slot_name(link->client, link->slot).text, before,
                          slot_json(c, link->client_id, link->slot), err);
     json_decref(before);
@@ -208,7 +208,7 @@ static int no_disk(const char *client, uint32_t slot, struct err *err)
     return err_set(err, -ENOENT, "client '%s' has no image linked to slot %u", client, slot);
 }
 
-static int reset_steps(struct catalog *c, const char *client, int slot, struct err *err)
+static int reset_steps(struct catalog *c, const char *client, int slot, bool with_audit, struct err *err)
 {
     _cleanup_free_ struct link_row *links = NULL;
     size_t n, done = 0;
@@ -216,7 +216,7 @@ static int reset_steps(struct catalog *c, const char *client, int slot, struct e
     for (size_t i = 0; r == 0 && i < n; i++) {
         if (slot >= 0 && links[i].slot != (uint32_t)slot)
             continue;
-        r = reset_slot(c, &links[i], err);
+        r = reset_slot(c, &links[i], with_audit, err);
         done++;
     }
     if (r == 0 && slot >= 0 && done == 0)
@@ -226,7 +226,12 @@ static int reset_steps(struct catalog *c, const char *client, int slot, struct e
 
 int overlay_reset(struct catalog *c, const char *client, int slot, struct err *err)
 {
-    return AS_WRITER(c, err, reset_steps(c, client, slot, err));
+    return AS_WRITER(c, err, reset_steps(c, client, slot, true, err));
+}
+
+int overlay_renew(struct catalog *c, const char *client, int slot, struct err *err)
+{
+    return AS_WRITER(c, err, reset_steps(c, client, slot, false, err));
 }
 
 /* --- links ------------------------------------------------------------------------------------------------------- */

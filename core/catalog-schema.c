@@ -10,6 +10,8 @@
  *   overlay_dir                  every folder name that was ever given out
  *   garbage                      overlays whose files may be deleted
  *   audit                        what was changed, when and by whom
+ *   pending                      unknown PCs that asked for a boot script
+ *   boot                         what became of each boot
  *
  * (1) A step that has been released never changes; a new one is added behind it and CATALOG_VERSION counts up.
  * (2) A version numbered n + 1 is a sealed layer: its parent_id says over what; NULL is a base.
@@ -229,8 +231,42 @@ static const char version_1[] =
                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "  before TEXT NOT NULL,"
                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                                        "  after TEXT NOT NULL) STRICT;";
 
+/* Booting: what happened, not what was configured; so rows do not refer to clients, who may be gone. clients.template was the name of a
+ * client before it became a rule for names. */
+/* clang-format off */
+static const char version_2[] =
+    "CREATE TABLE pending ("
+    "  mac TEXT PRIMARY KEY " IS_MAC("mac") ","
+    "  address TEXT NOT NULL " FITS("address", "45") ","
+    "  number INTEGER NOT NULL UNIQUE CHECK (number >= 1),"
+    "  requests INTEGER NOT NULL CHECK (requests >= 1),"
+    "  first_at TEXT NOT NULL " FITS("first_at", "23") ","
+    "  last_at TEXT NOT NULL " FITS("last_at", "23") ") STRICT;"
+
+    "CREATE TABLE boot ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  client_id INTEGER NOT NULL,"
+    "  client TEXT NOT NULL,"
+    "  mac TEXT NOT NULL " IS_MAC("mac") ","
+    "  address TEXT NOT NULL " FITS("address", "45") ","
+    "  image TEXT NOT NULL,"
+    "  version INTEGER NOT NULL,"
+    "  script_s INTEGER NOT NULL,"
+    "  login_s INTEGER NOT NULL,"
+    "  first_read_s INTEGER NOT NULL,"
+    "  last_read_s INTEGER NOT NULL,"
+    "  end_s INTEGER NOT NULL,"
+    "  read_bytes INTEGER NOT NULL,"
+    "  written_bytes INTEGER NOT NULL,"
+    "  refused TEXT NOT NULL " FITS("refused", "255") ") STRICT;"
+    "CREATE INDEX boot_of_client ON boot (client_id, id);"
+
+    "DELETE FROM setting WHERE key = 'clients.template' AND value NOT LIKE '%{%}%';";
+/* clang-format on */
+
 static const struct schema_step steps_of_catalog[] = {
     {1, version_1},
+    {2, version_2},
 };
 static_assert(ARRAY_SIZE(steps_of_catalog) == CATALOG_VERSION, "one step for each user_version");
 

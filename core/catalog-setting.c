@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/catalog-boot.h"
 #include "core/util.h"
 
 /* --- forms ------------------------------------------------------------------------------------------------------- */
@@ -73,6 +74,25 @@ static bool is_name_or_empty(const char *form, char *value)
     return !*value || name_check(value, "name", NULL) == 0;
 }
 
+/* "PC{03}" */
+static bool is_template(const char *form, char *value)
+{
+    return client_template_check(value, NULL) == 0;
+}
+
+static bool is_image_or_empty(const char *form, char *value)
+{
+    char name[NAME_LEN + 1];
+    uint32_t version;
+    return !*value || image_ref_parse(value, name, &version, NULL) == 0;
+}
+
+static bool is_address_or_empty(const char *form, char *value)
+{
+    struct in_addr v4;
+    return !*value || inet_pton(AF_INET, value, &v4) == 1;
+}
+
 static bool is_user(const char *form, char *value)
 {
     bool is_first_good = (value[0] >= 'a' && value[0] <= 'z') || value[0] == '_';
@@ -105,19 +125,26 @@ static const struct setting_def defs[] = {
     {"gateway.tcp_wmem", "4096 2097152 16777216",
      "net.ipv4.tcp_wmem that `up` sets: with less, a stalled client can hang the tgtd of Debian 12",
      "off, or three rising numbers of bytes as in '4096 2097152 16777216'", is_tcp_wmem},
+    {"boot.http", "on", "whether PCs get boot scripts over HTTP", "on|off", is_choice},
     {"boot.port", "8080", "HTTP port of the boot scripts", "1..65535", is_number},
     {"auth.chap", "on", "whether a client's target asks for its CHAP user and password", "on|off", is_choice},
     {"auth.acl", "off", "what a client's target is bound to besides: its initiator name, its address, or nothing",
      "name|address|off", is_choice},
     {"clients.unknown", "reject", "what a PC with an unknown MAC gets: refused, listed in `client pending`, or added",
      "reject|ask|auto", is_choice},
-    {"clients.template", "", "client whose links and mode a PC gets that is added by itself",
+    {"clients.template", "PC{03}", "how PCs are named that are added by themselves: PC{03} gives PC001, PC002, ...",
+     "a name with one number in braces, as in PC{03}", is_template},
+    {"clients.template_client", "", "client whose links, mode and group they get; it goes before the two settings below",
      "a client's name, or empty", is_name_or_empty},
+    {"clients.template_image", "", "image that they boot from", "IMG or IMG@V, or empty", is_image_or_empty},
+    {"clients.template_mode", "volatile", "what becomes of their changes at the next boot", "volatile|kept", is_choice},
     {"ram.read_bytes", "0", "RAM for the boot sets of images, 0 = none is pinned", "a size as in 512M or 8G", is_size},
     {"ram.write_bytes", "0", "RAM for what clients write to volatile overlays, 0 = straight to disk",
      "a size as in 512M or 8G", is_size},
     {"fs.full_wait_s", "50", "seconds that a client's write waits for room on a full disk before it fails", "1..86400", is_number},
     {"fs.user", "diskgate", "user that diskgate-fs runs as after the mount", "a user name as in /etc/passwd", is_user},
+    {"wake.address", "", "where wake-up packets go; empty = the broadcast address of the network of gateway.address",
+     "an IPv4 address, or empty", is_address_or_empty},
     {"tgt.threads", "2", "threads of tgtd for each disk", "1..64", is_number},
 };
 

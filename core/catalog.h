@@ -12,7 +12,7 @@
  *
  * (1) Every change runs inside one transaction that took the write lock at its beginning (BEGIN IMMEDIATE); calling a writer
  *     outside of one is an assertion failure.
- * (2) Every writer but garbage_done() leaves one audit row in the same transaction: who, when, verb, object, state before and
+ * (2) Every writer but garbage_done(), overlay_renew() and those of catalog-boot.h leaves one audit row in the same transaction: who, when, verb, object, state before and
  *     after as JSON. Passwords are never part of it.
  * (3) catalog_open() checks the application id, user_version, the quick integrity check and the foreign keys.
  *     A newer user_version is refused, an older one is migrated (read-write mode only) in one transaction.
@@ -39,7 +39,7 @@
 #include "core/err.h"
 #include "core/names.h"
 
-#define CATALOG_VERSION 1 /* user_version of the newest schema */
+#define CATALOG_VERSION 2 /* user_version of the newest schema */
 
 #define COMMENT_LEN 255 /* bytes of UTF-8 without the ending zero */
 #define TIME_LEN    23  /* "2026-01-31T12:00:00Z" and a reserve */
@@ -190,6 +190,8 @@ int link_remove(struct catalog *c, const char *client, uint32_t slot, struct err
 /* Drop the overlay of one slot (@slot < 0: of all slots) of @client: a new overlay id over the link's version takes its
  * place; the old one becomes garbage and its files go when diskgate-fs next attaches the view. */
 int overlay_reset(struct catalog *c, const char *client, int slot, struct err *err);
+/* The same at a client's boot: a writer without audit row, for it happens at every boot and nobody changed anything. */
+int overlay_renew(struct catalog *c, const char *client, int slot, struct err *err);
 
 #define OVERLAY_DIR_LEN 79 /* the client's name and, where that folder was ever used before, a suffix: "pc1", "pc1.2" */
 
