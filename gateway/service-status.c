@@ -289,9 +289,18 @@ static void image_problems(json_t *list, const struct snapshot *n, struct catalo
 static void space_problem(json_t *list, const struct snapshot *n)
 {
     struct statvfs st;
-    char folder[PATH_MAX], why[PATH_MAX + 128], left[32];
+    char folder[PATH_MAX], why[PATH_MAX + 256], left[32];
     if (root_path(n->site.root, "overlays", folder, NULL) < 0 || statvfs(folder, &st) < 0)
         return; /* other problems tell why */
+    if (st.f_flag & ST_RDONLY) {
+        (void)snprintf(
+            why, sizeof(why),
+            "the disk of '%s' is read-only now (the kernel does that after an error of the disk), so no client can "
+            "write; see 'dmesg', mend it and mount it again",
+            folder); /* fits */
+        add_problem(list, "overlays", why);
+        return;
+    }
     uint64_t free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
     if (free_bytes >= SPACE_LOW_BYTES || st.f_bavail >= st.f_blocks / SPACE_LOW_PART)
         return;
