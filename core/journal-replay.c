@@ -30,9 +30,14 @@ static int replay_commit(const unsigned char *buf, const struct commit_head *h, 
         _cleanup_free_ struct map_run *runs = NULL;
         size_t n = 0;
         int64_t used = entry_decode(buf + pos, h->bytes - pos, id, &runs, &n);
+        if (used == -ENOMEM)
+            return err_sys(err, -ENOMEM, "cannot read the journal");
         if (used < 0)
-            return err_set(err, (int)used, "entry %u of commit %llu in the journal is damaged", i,
-                           (unsigned long long)h->number);
+            return err_set(
+                err, -EBADMSG,
+                "entry %u of commit %llu in the journal is damaged; put a good copy of the file back, or move "
+                "it away to give up what kept overlays flushed last",
+                i, (unsigned long long)h->number);
         int r = apply(arg, id, h->number, runs, n, err);
         if (r < 0)
             return r;
@@ -89,7 +94,7 @@ static int read_area(int fd, uint64_t off, uint64_t bytes, unsigned index, struc
     r = area_head_decode(a->buf, &a->head);
     if (r == -EOPNOTSUPP)
         return err_set(err, r, "the journal was made by a newer version of Diskgate");
-    a->is_good = r == 0 && a->head.index == index;
+    a->is_good = r == 0 && a->head.index == index && a->head.area_bytes == bytes;
     struct commit_head h;
     a->is_void = is_zero(a->buf, JOURNAL_BLOCK) && commit_open(a->buf + JOURNAL_BLOCK, bytes - JOURNAL_BLOCK, &h) < 0;
     return 0;

@@ -195,32 +195,36 @@ static int check_header(const struct live_header *h, struct err *err)
     return 0;
 }
 
-/* Take note of leaf @n, which the directory names. False when it cannot be: out of bounds, or named before. */
-static bool claim_leaf(const struct livemap *m, uint32_t n, unsigned char *seen)
+/* Take note of leaf @n, which the directory names, and count it. False when it cannot be: out of bounds, or named before. */
+static bool claim_leaf(const struct livemap *m, uint32_t n, unsigned char *seen, uint32_t *named)
 {
     if (n == LEAF_NONE)
         return true;
     if (n > m->leaf_max || n > atomic_load(&m->head->leaf_count) || seen[n / 8] >> (n % 8) & 1)
         return false;
     seen[n / 8] |= (unsigned char)(1U << (n % 8));
+    ++*named;
     return true;
 }
 
-/* Check the directory; *ret_count is the greatest leaf that it names. */
-static int check_directory(const struct livemap *m, uint32_t *ret_count, struct err *err)
+/* Check the directory; *ret_count is the greatest leaf that it names. Who writes needs that there are no gaps: leaves are numbered in the
+ * order of their making. Who only reads may look while another is making some. */
+static int check_directory(const struct livemap *m, bool read_only, uint32_t *ret_count, struct err *err)
 {
     _cleanup_free_ unsigned char *seen = calloc(1, m->leaf_max / 8 + 1);
     if (!seen)
         return err_sys(err, -ENOMEM, "cannot open the live map");
-    uint32_t count = 0;
+    uint32_t count = 0, named = 0;
     for (uint64_t i = 0; i < m->dir_count; i++) {
         uint32_t p = atomic_load(&m->dir[i].leaf[PLANE_PRESENT]), z = atomic_load(&m->dir[i].leaf[PLANE_ZERO]);
         if (z == LEAF_ALL)
             z = LEAF_NONE;
-        if (!claim_leaf(m, p, seen) || !claim_leaf(m, z, seen))
+        if (!claim_leaf(m, p, seen, &named) || !claim_leaf(m, z, seen, &named))
             return err_set(err, -EBADMSG, "entry %llu of the live map's directory is damaged", (unsigned long long)i);
         count = MAX(count, MAX(p, z));
     }
+    if (named != count && !read_only)
+        return err_set(err, -EBADMSG, "the directory of the live map lacks entries");
     *ret_count = count;
     return 0;
 }
@@ -254,7 +258,7 @@ int livemap_open(int fd, bool read_only, struct livemap **ret, struct err *err)
     if (r < 0)
         return r;
     uint32_t count = 0;
-    r = check_directory(m, &count, err);
+    r = check_directory(m, read_only, &count, err);
     if (r == 0 && !read_only)
         r = take_over(m, count, err);
     if (r < 0) {

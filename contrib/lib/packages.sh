@@ -6,7 +6,7 @@
 #   packages_install build proof      install what is missing of these sets
 #
 # Sets: build (compile), run (the programs' own needs), proof (quickstart: a real initiator, the sample image),
-# test (contrib/check), bench (tests/bench), ci (.ci/run).
+# test (contrib/check), fuzz (tests/fuzz/run), bench (tests/bench), ci (.ci/run).
 
 packages_of() {
     case $1 in
@@ -14,9 +14,11 @@ packages_of() {
         libjansson-dev libblkid-dev libcmocka-dev ;;
     run) echo tgt fuse3 ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
-    test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck ;;
+    test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck \
+        nbdkit libnbd-bin xfsprogs ;;
     bench) echo fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
-    ci) echo git ca-certificates clang ;;
+    fuzz) echo clang libclang-rt-14-dev ;;
+    ci) echo git ca-certificates clang libclang-rt-14-dev ;;
     *) echo "packages: there is no set '$1'" >&2 && return 2 ;;
     esac
 }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Fuzzing of what an image file is: any bytes give an answer or a sentence, and what is accepted lies within the file.
- *
- * With clang: meson test -C BUILD --suite fuzz, or for hours: BUILD/tests/fuzz/fuzz-vhd CORPUS
  */
 #include <stddef.h>
 #include <stdint.h>
