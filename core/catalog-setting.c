@@ -93,6 +93,79 @@ static bool is_address_or_empty(const char *form, char *value)
     return !*value || inet_pton(AF_INET, value, &v4) == 1;
 }
 
+/* One IPv4 address that a machine can have. */
+static bool is_host_v4(const char *value)
+{
+    struct in_addr v4;
+    char copy[SETTING_LEN + 1];
+    (void)snprintf(copy, sizeof(copy), "%s", value); /* fits */
+    return inet_pton(AF_INET, value, &v4) == 1 && is_address("", copy);
+}
+
+static bool is_host_v4_or_empty(const char *form, char *value)
+{
+    return !*value || is_host_v4(value);
+}
+
+/* "A B C" or "A,B,C" -> "A,B,C" */
+static bool is_address_list(const char *form, char *value)
+{
+    char list[SETTING_LEN + 1] = "";
+    char *save = NULL;
+    for (char *word = strtok_r(value, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
+        if (!is_host_v4(word) || strlen(list) + strlen(word) + 2 > sizeof(list))
+            return false;
+        if (*list)
+            strcat(list, ",");
+        strcat(list, word);
+    }
+    strcpy(value, list);
+    return true;
+}
+
+/* "FIRST-LAST" */
+static bool is_range_or_empty(const char *form, char *value)
+{
+    char first[16], last[16], rest;
+    struct in_addr a, b;
+    if (!*value)
+        return true;
+    if (sscanf(value, " %15[0-9.] - %15[0-9.] %c", first, last, &rest) != 2 || !is_host_v4(first) || !is_host_v4(last))
+        return false;
+    if (inet_pton(AF_INET, first, &a) != 1 || inet_pton(AF_INET, last, &b) != 1 || ntohl(a.s_addr) > ntohl(b.s_addr))
+        return false;
+    (void)snprintf(value, SETTING_LEN + 1, "%s-%s", first, last); /* fits */
+    return true;
+}
+
+/* "12h", "30m", "7d" or seconds; dnsmasq takes no less than two minutes. */
+static bool is_lease(const char *form, char *value)
+{
+    static const char units[] = "smhd";
+    static const uint64_t seconds[] = {1, 60, 3600, 86400};
+    size_t len = strspn(value, "0123456789");
+    const char *unit = value[len] ? strchr(units, value[len]) : units;
+    if (len == 0 || len > 6 || !unit || (value[len] && value[len + 1]))
+        return false;
+    uint64_t n = strtoull(value, NULL, 10) * seconds[unit - units];
+    return n >= 120 && n <= 366 * seconds[3];
+}
+
+/* As the kernel takes it. */
+static bool is_interface_or_empty(const char *form, char *value)
+{
+    static const char chars[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    return strlen(value) <= 15 && value[strspn(value, chars)] == 0 && value[0] != '-' && value[0] != '.';
+}
+
+static bool is_folder(const char *form, char *value)
+{
+    for (const char *p = value; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return false;
+    return value[0] == '/';
+}
+
 static bool is_user(const char *form, char *value)
 {
     bool is_first_good = (value[0] >= 'a' && value[0] <= 'z') || value[0] == '_';
@@ -127,6 +200,27 @@ static const struct setting_def defs[] = {
      "off, or three rising numbers of bytes as in '4096 2097152 16777216'", is_tcp_wmem},
     {"boot.http", "on", "whether PCs get boot scripts over HTTP", "on|off", is_choice},
     {"boot.port", "8080", "HTTP port of the boot scripts", "1..65535", is_number},
+    {"boot.dhcp", "off",
+     "what `up` runs for DHCP and TFTP: nothing; TFTP alone; proxyDHCP beside the site's DHCP server; a full DHCP "
+     "server",
+     "off|tftp|proxy|full", is_choice},
+    {"boot.interface", "", "network interface that this is offered on; empty = the one that has gateway.address",
+     "an interface's name, or empty", is_interface_or_empty},
+    {"boot.dhcp_range", "",
+     "addresses that boot.dhcp full hands out; empty = only to clients with an address of their own",
+     "FIRST-LAST as in 10.0.0.100-10.0.0.199, or empty", is_range_or_empty},
+    {"boot.dhcp_router", "", "router that clients are told; empty = none", "an IPv4 address, or empty",
+     is_host_v4_or_empty},
+    {"boot.dhcp_dns", "", "name servers that clients are told; empty = none", "IPv4 addresses with commas, or empty",
+     is_address_list},
+    {"boot.dhcp_lease", "12h", "how long a client may keep its address without asking again",
+     "a number with s, m, h or d, 2m..366d", is_lease},
+    {"boot.ra", "on", "whether boot.dhcp full answers iPXE's search for an IPv6 router: 13 s less for each boot",
+     "on|off", is_choice},
+    {"boot.efi_file", "snponly.efi", "iPXE for UEFI: with the firmware's network driver, or with its own ones",
+     "snponly.efi|ipxe.efi", is_choice},
+    {"boot.ipxe_folder", "/usr/lib/ipxe", "where undionly.kpxe, ipxe.efi and snponly.efi come from", "a path from / on",
+     is_folder},
     {"auth.chap", "on", "whether a client's target asks for its CHAP user and password", "on|off", is_choice},
     {"auth.acl", "off", "what a client's target is bound to besides: its initiator name, its address, or nothing",
      "name|address|off", is_choice},
@@ -134,14 +228,16 @@ static const struct setting_def defs[] = {
      "reject|ask|auto", is_choice},
     {"clients.template", "PC{03}", "how PCs are named that are added by themselves: PC{03} gives PC001, PC002, ...",
      "a name with one number in braces, as in PC{03}", is_template},
-    {"clients.template_client", "", "client whose links, mode and group they get; it goes before the two settings below",
-     "a client's name, or empty", is_name_or_empty},
+    {"clients.template_client", "",
+     "client whose links, mode and group they get; it goes before the two settings below", "a client's name, or empty",
+     is_name_or_empty},
     {"clients.template_image", "", "image that they boot from", "IMG or IMG@V, or empty", is_image_or_empty},
     {"clients.template_mode", "volatile", "what becomes of their changes at the next boot", "volatile|kept", is_choice},
     {"ram.read_bytes", "0", "RAM for the boot sets of images, 0 = none is pinned", "a size as in 512M or 8G", is_size},
     {"ram.write_bytes", "0", "RAM for what clients write to volatile overlays, 0 = straight to disk",
      "a size as in 512M or 8G", is_size},
-    {"fs.full_wait_s", "50", "seconds that a client's write waits for room on a full disk before it fails", "1..86400", is_number},
+    {"fs.full_wait_s", "50", "seconds that a client's write waits for room on a full disk before it fails", "1..86400",
+     is_number},
     {"fs.user", "diskgate", "user that diskgate-fs runs as after the mount", "a user name as in /etc/passwd", is_user},
     {"wake.address", "", "where wake-up packets go; empty = the broadcast address of the network of gateway.address",
      "an IPv4 address, or empty", is_address_or_empty},
