@@ -21,6 +21,9 @@
 
 #define PENDING_SELECT "SELECT mac, address, number, requests, first_at, last_at FROM pending"
 
+/* A PC that was added as a client in another way waits no longer. */
+#define IS_UNKNOWN "mac NOT IN (SELECT mac FROM client)"
+
 static void fill_pending(sqlite3_stmt *st, void *row)
 {
     struct pending_row *p = row;
@@ -45,19 +48,21 @@ int pending_get(struct catalog *c, const char *mac, struct pending_row *ret, str
 
 int pending_list(struct catalog *c, struct pending_row **ret, size_t *ret_n, struct err *err)
 {
-    return db_list(c, PENDING_SELECT " ORDER BY number", ARGS(), fill_pending, sizeof(struct pending_row), (void **)ret,
-                   ret_n, err);
+    return db_list(c, PENDING_SELECT " WHERE " IS_UNKNOWN " ORDER BY number", ARGS(), fill_pending,
+                   sizeof(struct pending_row), (void **)ret, ret_n, err);
 }
 
 static int make_room(struct catalog *c, struct err *err)
 {
     char limit[TIME_LEN + 1];
     time_text(limit, sizeof(limit), (int64_t)time(NULL) - FORGOTTEN_S);
-    return db_run(c,
-                  "DELETE FROM pending WHERE mac IN (SELECT mac FROM pending"
-                  " ORDER BY last_at < ?1 DESC, requests, last_at"
-                  " LIMIT max(0, (SELECT count(*) FROM pending) - ?2))",
-                  ARGS(T(limit), N(PENDING_MAX - 1)), err);
+    int r = db_run(c, "DELETE FROM pending WHERE NOT " IS_UNKNOWN, ARGS(), err);
+    return r < 0 ? r
+                 : db_run(c,
+                          "DELETE FROM pending WHERE mac IN (SELECT mac FROM pending"
+                          " ORDER BY last_at < ?1 DESC, requests, last_at"
+                          " LIMIT max(0, (SELECT count(*) FROM pending) - ?2))",
+                          ARGS(T(limit), N(PENDING_MAX - 1)), err);
 }
 
 static int note_new(struct catalog *c, const char *mac, const char *address, const char *now, struct err *err)
@@ -222,6 +227,11 @@ static int add_steps(struct catalog *c, const struct boot_row *b, int64_t *ret_i
                    err);
     if (r == 0)
         r = db_number(c, "SELECT max(id) FROM boot", ARGS(), ret_id, err);
+    if (r == 0) /* a PC that asks anew has ended what it did before */
+        r = db_run(c,
+                   "UPDATE boot SET end_s = max(script_s, login_s, last_read_s) WHERE client_id = ? AND client_id > 0"
+                   " AND end_s = 0 AND id <> ?",
+                   ARGS(N(b->client_id), N(*ret_id)), err);
     if (r == 0) /* ids have no gaps but those that this leaves */
         r = db_run(c, "DELETE FROM boot WHERE id <= ?", ARGS(N(*ret_id - BOOT_MAX)), err);
     return r;

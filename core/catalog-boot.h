@@ -51,7 +51,7 @@ struct boot_row {
     char refused[256]; /* the sentence on the PC's screen, empty = it got its disk */
 };
 
-/* The oldest rows go when there are more than BOOT_MAX. */
+/* Ends the client's former boot, should that still be open. The oldest rows go when there are more than BOOT_MAX. */
 int boot_add(struct catalog *c, struct boot_row *row, struct err *err); /* fills id */
 /* Store the times, bytes and end of row @row->id. */
 int boot_update(struct catalog *c, const struct boot_row *row, struct err *err);

@@ -2,7 +2,7 @@
 /* Booting: what a PC that asks for its boot script gets, and what that request means.
  *
  *   GET /boot/52:54:00:12:34:56   the boot event: an iPXE script, always with status 200, so that the PC's screen shows the sentence
- *   GET /status                   {"root","version"} for a look whether it runs
+ *   GET /status                   {"program","version","tag","pid"} for a look whether it runs and whose it is
  *
  * The boot event of a client without a live session begins a new boot: its volatile overlays are dropped and the link's current version is
  * taken, kept ones stay; targets are reconciled; the script carries initiator name, target, LUN and CHAP secret.
@@ -20,25 +20,31 @@
 /* --- scripts (boot-script.c): pure, no catalog ------------------------------------------------------------------- */
 
 struct boot_target {
-    const char *client, *portal_address, *iqn, *initiator, *chap_user, *chap_password; /* chap_user NULL: without CHAP */
+    const char *client, *mac, *portal_address, *iqn, *initiator, *chap_user, *chap_password; /* chap_user NULL: without CHAP */
     unsigned portal_port, lun;
 };
 
 /* Each writes a whole iPXE script, "#!ipxe\n...", into a malloc()ed *ret. Text that goes into a script is cut down to what cannot end a line or
  * begin a command. 0 or -ENOMEM. */
 int boot_script_disk(const struct boot_target *t, char **ret);
-int boot_script_refuse(const char *sentence, unsigned retry_s, char **ret); /* shows it; retry_s > 0: asks again after that time */
+/* Shows the sentence, a line for each of its lines; @retry_s > 0: asks again after that time, for @mac (NULL: for the card that iPXE used
+ * last). */
+int boot_script_refuse(const char *sentence, const char *mac, unsigned retry_s, char **ret);
 
 /* --- the event (boot-event.c) ------------------------------------------------------------------------------------ */
 
-/* Answer the request of a PC with @mac_text, as it came (hostile), from @address. Always gives a script. */
+/* Answer the request of a PC with @mac_text, as it came (hostile), from @address. Gives a script whatever happens; an error (-ENOMEM) only
+ * when there is no memory for one. @err has the sentence for the log where the script is a refusal, "" otherwise. */
 int boot_event(const char *root, const char *mac_text, const char *address, char **ret_script, struct err *err);
 
 /* --- phases (boot-watch.c) --------------------------------------------------------------------------------------- */
 
 /* Look at sessions and counters of the views and bring the boots' rows up to date: login, first read, last read, bytes, end.
- * Called about once a second by diskgated. */
-int boot_watch(const char *root, struct err *err);
+ * Called about once a second by diskgated, which keeps what was seen the last time in @w. */
+struct boot_watch;
+struct boot_watch *boot_watch_create(const char *root); /* NULL without memory */
+void boot_watch_destroy(struct boot_watch *w);
+int boot_watch_look(struct boot_watch *w, struct err *err);
 
 /* --- files for dnsmasq (boot-render.c) and lines for other servers (boot-options.c) ------------------------------- */
 

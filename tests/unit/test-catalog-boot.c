@@ -218,6 +218,23 @@ static void test_boots_are_kept_and_brought_up_to_date(void **state)
     assert_memory_equal(&rows[0], &b, sizeof(b));
 }
 
+static void test_a_new_boot_ends_the_former_one(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_free_ struct boot_row *rows = NULL;
+    size_t n = 0;
+    OK(f, add_client(f->c, "pc1", "525400000001", &f->err));
+    OK(f, add_client(f->c, "pc2", "525400000002", &f->err));
+    (void)add_boot(f, "pc2", "");
+    (void)add_boot(f, "pc1", "");
+    (void)add_boot(f, "pc1", "");
+    OK(f, boot_list(f->c, NULL, 0, &rows, &n, &f->err));
+    assert_int_equal(n, 3);
+    assert_int_equal(rows[0].end_s, 0);
+    assert_int_equal(rows[1].end_s, 1000);
+    assert_int_equal(rows[2].end_s, 0);
+}
+
 static void test_boots_follow_a_rename_and_outlive_the_client(void **state)
 {
     struct fixture *f = *state;
@@ -293,6 +310,7 @@ int main(void)
         WITH_WRITER(test_name_rules_outgrow_their_width),
         WITH_WRITER(test_name_rules_that_are_none),
         WITH_WRITER(test_boots_are_kept_and_brought_up_to_date),
+        WITH_WRITER(test_a_new_boot_ends_the_former_one),
         WITH_WRITER(test_boots_follow_a_rename_and_outlive_the_client),
         WITH_WRITER(test_last_boot_is_the_newest_that_was_not_refused),
         WITH_WRITER(test_boots_are_bounded),
