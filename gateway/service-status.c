@@ -14,6 +14,7 @@
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/service-parts.h"
 #include "gateway/shard.h"
@@ -24,7 +25,8 @@
 #include "gateway/tgtadm.h"
 #include "gateway/version-file.h"
 
-#define ANSWER_MS 3000
+#define ANSWER_MS    3000
+#define DNSMASQ_DOWN "dnsmasq does not run; start it with 'diskgate up'"
 
 struct snapshot {
     struct site site;
@@ -37,6 +39,8 @@ struct snapshot {
     int shard_errors[SHARDS_MAX];
     struct err *shard_problems; /* SHARDS_MAX entries */
     struct tgt_state states[SHARDS_MAX];
+    pid_t dnsmasq_pid;
+    bool is_dnsmasq_wanted;
     struct want want; /* before any view was taken out */
 };
 
@@ -91,7 +95,9 @@ static int snapshot_take(struct snapshot *n, const char *root, struct catalog *c
     if (n->is_up) {
         look_at_fs(n);
         look_at_shards(n);
+        n->dnsmasq_pid = dnsmasq_find(&n->site);
     }
+    n->is_dnsmasq_wanted = dnsmasq_is_wanted(c);
     return 0;
 }
 
@@ -235,6 +241,8 @@ static json_t *part_list(const struct snapshot *n)
         if (k < n->site.shards || n->pids[k])
             add_part(parts, name, n->shard_errors[k], n->pids[k], n->shard_problems[k].msg, n->is_up);
     }
+    if (n->is_dnsmasq_wanted || n->dnsmasq_pid)
+        add_part(parts, "dnsmasq", n->dnsmasq_pid ? 0 : -ENOENT, n->dnsmasq_pid, DNSMASQ_DOWN, n->is_up);
     return parts;
 }
 
@@ -319,6 +327,8 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         return list;
     if (n->fs_error)
         add_problem(list, "diskgate-fs", n->fs_problem.msg);
+    if (n->is_dnsmasq_wanted && !n->dnsmasq_pid)
+        add_problem(list, "dnsmasq", DNSMASQ_DOWN);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
         char name[16];
         (void)snprintf(name, sizeof(name), "tgtd %u", k);

@@ -15,6 +15,7 @@
 
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/mount.h"
 #include "gateway/portal.h"
@@ -68,21 +69,32 @@ static int check_portals(const struct site *s, const struct parts *p, struct err
     return r;
 }
 
+/* tgt_sync(); a diskgate-fs that lost its privileged half (-EPIPE) is replaced first, as one that died is. */
+static int follow_catalog(const struct site *s, struct catalog *c, struct parts *p, bool is_strict, json_t *report,
+                          struct err *err)
+{
+    int r = tgt_sync(s, c, p->pids, is_strict, report, err);
+    if (r != -EPIPE || p->fs_was_started)
+        return r;
+    r = fsproc_replace(s, report, err);
+    return r ? r : tgt_sync(s, c, p->pids, is_strict, report, err);
+}
+
 static int bring_up(const struct site *s, struct catalog *c, json_t *report, struct err *err)
 {
     struct parts parts;
     wmem_raise(s, report);
     int r = parts_ensure(s, true, &parts, report, err);
-    r = r ? r : tgt_sync(s, c, parts.pids, true, report, err);
-    if (r == -EPIPE && !parts.fs_was_started) {
-        r = fsproc_replace(s, report, err);
-        r = r ? r : tgt_sync(s, c, parts.pids, true, report, err);
-    }
+    r = r ? r : follow_catalog(s, c, &parts, true, report, err);
     r = r ? r : check_portals(s, &parts, err);
+    bool had_dnsmasq = dnsmasq_find(s) > 0;
+    r = r ? r : dnsmasq_ensure(s, c, report, err);
     if (r == 0)
         parts_drain(s, &parts, report);
     else
         parts_undo(s, &parts);
+    if (r < 0 && !had_dnsmasq)
+        (void)dnsmasq_stop(s, NULL, NULL); /* the failure that is reported came before */
     return r;
 }
 
@@ -122,9 +134,13 @@ int service_sync(const char *root, struct catalog *c, json_t **ret_report, struc
     struct parts parts;
     r = site_read(&s, c, err);
     r = r ? r : parts_ensure(&s, false, &parts, report, err);
-    r = r ? r : tgt_sync(&s, c, parts.pids, false, report, err);
-    if (r == 0)
+    r = r ? r : follow_catalog(&s, c, &parts, false, report, err);
+    if (r == 0) {
+        struct err why;
         parts_drain(&s, &parts, report);
+        if (dnsmasq_ensure(&s, c, report, &why) < 0)
+            report_problem(report, "dnsmasq", "%s", why.msg);
+    }
     return finish_report(r, &report, ret_report, err);
 }
 
@@ -142,7 +158,7 @@ bool service_is_up(const char *root)
     int pid;
     if (site_open(&s, root, false, NULL) < 0)
         return false;
-    return fsproc_runs(&s, &pid) || shard_find(&s, pids) > 0 || has_mount(&s);
+    return fsproc_runs(&s, &pid) || shard_find(&s, pids) > 0 || has_mount(&s) || dnsmasq_find(&s) > 0;
 }
 
 /* First round asks, second round kills what a dead mount had held. */
@@ -168,13 +184,16 @@ static int stop_shards(const struct site *s, bool is_hung, json_t *report, size_
 static int bring_down(const struct site *s, json_t *report, struct err *err)
 {
     size_t sessions = 0;
-    struct err first;
+    struct err first, of_dnsmasq;
+    int r0 = dnsmasq_stop(s, report, &of_dnsmasq);
     int r1 = stop_shards(s, false, report, &sessions, &first);
     int r = fsproc_stop(s, report, err);
     if (r1 < 0) /* a request of it may have hung in the mount that is gone now */
         r1 = stop_shards(s, true, report, &sessions, &first);
     if (r == 0 && r1 < 0)
         r = err_set(err, r1, "%s", first.msg);
+    if (r == 0 && r0 < 0)
+        r = err_set(err, r0, "%s", of_dnsmasq.msg);
     if (sessions > 0)
         report_change(report, "%zu live session%s ended", sessions, sessions == 1 ? "" : "s");
     wmem_restore(s);
