@@ -266,7 +266,7 @@ static int ask(int sock, const struct request *q, struct answer *a, int *ret_fd,
         return err_set(
             err, -EPIPE,
             "the privileged half of diskgate-fs is gone, so nothing can be attached or changed; running clients go on; "
-            "'diskgate down' and 'diskgate up' mend it");
+            "'diskgate up' mends it");
     if (a->result < 0 && err)
         *err = a->err;
     return a->result < 0 ? a->result : 0;

@@ -310,7 +310,7 @@ static int sync_fs(struct sync *y, json_t **ret_status, struct err *err)
     int r = fsproc_call(y->site, "sync", FS_SYNC_MS, ret_status, &why);
     if (r == 0)
         return 0;
-    if (y->is_strict || fsproc_call(y->site, "status", PROBE_MS, ret_status, NULL) < 0)
+    if (y->is_strict || r == -EPIPE || fsproc_call(y->site, "status", PROBE_MS, ret_status, NULL) < 0)
         return err_set(err, r, "diskgate-fs cannot follow the catalog: %s", why.msg);
     report_problem(y->report, "diskgate-fs", "%s", why.msg);
     return 0;

@@ -20,8 +20,8 @@
 #include "gateway/tgt-show.h"
 
 /* @pids of the shards that answer, 0 for the others; their clients become problems in the report. 0 also with problems.
- * When diskgate-fs cannot follow the catalog: with @is_strict its error (-EPIPE: its half that attaches is gone, only a new one helps),
- * without, a problem, and the views that it has are served on. */
+ * When diskgate-fs cannot follow the catalog: -EPIPE if its half that attaches is gone and only a new one helps; else with @is_strict
+ * its error, and without, a problem, and the views that it has are served on. */
 int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MAX], bool is_strict, json_t *report,
              struct err *err);
 

@@ -105,6 +105,22 @@ def test_no_acknowledged_write_is_lost_when_the_file_system_is_killed(site, mode
     assert file_hash(site.files / "base.raw") == untouched
 
 
+@VICTIMS
+def test_target_sync_mends_a_killed_file_system_under_an_open_view(site, victim):
+    add_client(site, "volatile")
+    writer = ViewWriter(site.view("pc01"), 5)
+    site.disk("pc02").write(b"x" * 4096, 4096)
+    kill_file_system(site, victim)
+    writer.start()
+    site.ok("target", "sync")
+    writer.must_stop = True
+    writer.join(60)
+    assert not writer.is_alive(), "a write hangs after 'target sync'"
+    site.ok("client", "add", "pc03", "--mac", "52:54:00:00:00:03", "--image", "win")
+    assert site.disk("pc03").hash() == file_hash(site.files / "base.raw")
+    assert site.disk("pc02").read_all()[4096:8192] == b"x" * 4096
+
+
 @MODES
 def test_killed_file_system_leaves_the_written_disk_exactly_as_it_was(site, mode):
     add_client(site, mode)
