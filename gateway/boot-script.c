@@ -5,7 +5,7 @@
  * sentences are cut down to characters that mean nothing to it:
  *
  *   (1) A value is one word: letters, digits and . _ - : / @ =   Anything else is left out.
- *   (2) A sentence has these, blanks and , ( ) ! ? + too; quotes are left out, other bytes become "?". Each of its lines is one echo
+ *   (2) A sentence has these, blanks and , ( ) ! ? + too; quotes are left out, a semicolon is a comma, other bytes become "?". Each of its lines is one echo
  *       behind a word of ours, so that no "-" of a sentence begins an option.
  *
  * A script never ends by itself: when the disk cannot be booted, or after a refusal, the PC asks again. It asks with the MAC in its
@@ -39,7 +39,7 @@ static char sentence_char(char c)
 {
     if (is_plain(c) || strchr("._-:/@= ,()!?+", c))
         return c;
-    return c == '\t' ? ' ' : '?';
+    return c == '\t' ? ' ' : c == ';' ? ',' : '?';
 }
 
 /* One echo for each line of @sentence. */

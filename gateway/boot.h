@@ -40,11 +40,11 @@ int boot_event(const char *root, const char *mac_text, const char *address, char
 /* --- phases (boot-watch.c) --------------------------------------------------------------------------------------- */
 
 /* Look at sessions and counters of the views and bring the boots' rows up to date: login, first read, last read, bytes, end.
- * Called about once a second by diskgated, which keeps what was seen the last time in @w. */
+ * Called about once a second by diskgated; @w keeps what was seen the last time. */
 struct boot_watch;
 struct boot_watch *boot_watch_create(const char *root); /* NULL without memory */
 void boot_watch_destroy(struct boot_watch *w);
-int boot_watch_look(struct boot_watch *w, struct err *err);
+int boot_watch_look(struct boot_watch *w, struct catalog *c, struct err *err);
 
 /* --- files for dnsmasq (boot-render.c) and lines for other servers (boot-options.c) ------------------------------- */
 
