@@ -36,6 +36,7 @@
 #define BLOCKS   48ULL
 #define DISK     (BLOCKS * BLOCK_BYTES + 3 * SECTOR_BYTES) /* the last block is short */
 #define SECTORS  (DISK / SECTOR_BYTES)
+#define SLEEPER  1              /* rests for so long that areas of the journal which hold its commits are used again */
 #define SWINGER  (OVERLAYS - 1) /* is volatile from time to time */
 
 static const char *const overlays_dirs[] = {
@@ -177,7 +178,8 @@ static int site_close(struct site *s)
 struct counters {
     _Atomic uint64_t version[OVERLAYS];
     _Atomic uint64_t flush;
-    _Atomic bool is_kept; /* the swinger */
+    _Atomic unsigned busy; /* threads of overlays that never sleep */
+    _Atomic bool is_kept;  /* the swinger */
 };
 
 struct worker {
@@ -246,13 +248,61 @@ static void one_op(struct worker *w)
         do_write(w, first, n, dice < 55);
 }
 
+static void sleep_long(const struct worker *w)
+{
+    uint64_t until = atomic_load(&w->counters->flush) + 200;
+    while (atomic_load(&w->counters->busy) > 0 && atomic_load(&w->counters->flush) < until)
+        usleep(1000);
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
-    for (unsigned i = 0; i < w->ops; i++)
+    for (unsigned i = 0; i < w->ops; i++) {
+        if (w->overlay == SLEEPER && i % 20 == 19)
+            sleep_long(w);
         one_op(w);
+    }
+    if (w->overlay != SLEEPER)
+        atomic_fetch_sub(&w->counters->busy, 1);
     if (w->kills)
         rec_die();
+    return NULL;
+}
+
+/* A member that fills the journal, so that its areas change often. Its overlay has no files: a recovery takes it for one that was
+ * dropped. */
+struct filler {
+    struct journal_member member;
+    struct site *site;
+    struct counters *counters;
+    _Atomic uint64_t noted;
+    struct map_run runs[JOURNAL_RUNS_MAX / 2];
+};
+
+static int save_nothing(void *arg, uint64_t *ret_number)
+{
+    struct filler *f = arg;
+    *ret_number = atomic_load(&f->noted);
+    return 0;
+}
+
+static void *fill(void *arg)
+{
+    struct filler *f = arg;
+    for (size_t i = 0; i < ARRAY_SIZE(f->runs); i++)
+        f->runs[i] = (struct map_run){.blk = 2 * i, .n = 1, .state = BLOCK_PRESENT};
+    for (uint64_t next = 0; atomic_load(&f->counters->busy) > 0; usleep(500)) {
+        if (atomic_load(&f->counters->flush) < next)
+            continue;
+        for (unsigned i = 0; i < 10; i++) { /* more than both areas hold */
+            uint64_t number;
+            int r = journal_commit(f->site->journal, &f->member, f->runs, ARRAY_SIZE(f->runs), &number);
+            CHECK(r == 0, "a commit failed: %s", strerror(-r));
+            atomic_store(&f->noted, number);
+        }
+        next = atomic_load(&f->counters->flush) + 150;
+    }
     return NULL;
 }
 
@@ -261,14 +311,25 @@ static void life(const char *root, struct counters *c, unsigned ops, uint64_t se
 {
     struct site s;
     struct worker w[OVERLAYS * STRIPES];
-    pthread_t t[OVERLAYS * STRIPES];
+    pthread_t t[OVERLAYS * STRIPES], filling;
+    _cleanup_free_ struct filler *f = calloc(1, sizeof(*f));
+    CHECK(f, "out of memory");
     CHECK(site_open(&s, root, c->is_kept) == 0, "%s", s.err.msg);
+    atomic_store(&c->busy, (OVERLAYS - 1) * STRIPES);
     for (unsigned i = 0; i < ARRAY_SIZE(w); i++) {
         w[i] = (struct worker){&s, c, i / STRIPES, i % STRIPES, ops, is_killed && i == 0, {seed + i}};
         CHECK(pthread_create(&t[i], NULL, work, &w[i]) == 0, "cannot make a thread");
     }
+    f->site = &s;
+    f->counters = c;
+    f->member = (struct journal_member){.id = {0xff}, .checkpoint = save_nothing, .arg = f};
+    journal_join(s.journal, &f->member);
+    CHECK(pthread_create(&filling, NULL, fill, f) == 0, "cannot make a thread");
     for (unsigned i = 0; i < ARRAY_SIZE(w); i++)
         pthread_join(t[i], NULL);
+    pthread_join(filling, NULL);
+    journal_saved(s.journal, &f->member, UINT64_MAX);
+    journal_leave(s.journal, &f->member);
     CHECK(site_close(&s) == 0, "%s", s.err.msg);
 }
 
