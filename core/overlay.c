@@ -79,7 +79,14 @@ static int overlay_change(void *arg)
 static int refuse_owner(const unsigned char id[16], const char *what, char *ret_found, struct err *err)
 {
     uuid_encode(id, ret_found);
-    return err_set(err, -EEXIST, "%s belongs to another overlay (%s)", what, ret_found);
+    return err_set(err, -EEXIST, "'%s' belongs to another overlay (%s)", what, ret_found);
+}
+
+static int refuse_live(const unsigned char id[16], const char *name, char *ret_found, struct err *err)
+{
+    char path[sizeof("run/live/") + UUID_LEN + 8];
+    (void)snprintf(path, sizeof(path), "run/live/%s", name); /* fits */
+    return refuse_owner(id, path, ret_found, err);
 }
 
 static int check_base(const struct map_stamp *found, const struct map_stamp *want, struct err *err)
@@ -115,16 +122,16 @@ static int open_live(struct overlay *o, const struct map_stamp *stamp, char *ret
     _cleanup_close_ int fd =
         openat(o->place.live_fd, o->names.live, (o->is_read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
-        return errno == ENOENT ? -ENOENT : err_sys(err, -errno, "cannot open live map '%s'", o->names.live);
+        return errno == ENOENT ? -ENOENT : err_sys(err, -errno, "cannot open live map 'run/live/%s'", o->names.live);
     int r = livemap_open(fd, o->is_read_only, &o->map, err);
     if (r == -ESTALE)
         return -ENOENT;
     if (r < 0)
-        return add_way_out(err_prefix(err, r, "'%s'", o->names.live), err);
+        return add_way_out(err_prefix(err, r, "'run/live/%s'", o->names.live), err);
     (void)take_fd(&fd);
     const struct map_stamp *found = livemap_stamp(o->map);
     if (memcmp(found->overlay_id, stamp->overlay_id, sizeof(found->overlay_id)) != 0)
-        return refuse_owner(found->overlay_id, o->names.live, ret_found, err);
+        return refuse_live(found->overlay_id, o->names.live, ret_found, err);
     return check_base(found, stamp, err);
 }
 
@@ -194,7 +201,7 @@ static int open_empty_data(const struct overlay *o, const struct map_stamp *stam
 static int load_live(const struct overlay *o, struct mapfile_info *ret, struct err *err)
 {
     int r = mapfile_load(o->place.dir_fd, o->names.map, o->map, ret, err);
-    return r == -EBADMSG ? add_way_out(r, err) : r;
+    return r == -EBADMSG || r == -EOPNOTSUPP ? add_way_out(r, err) : r;
 }
 
 /* From the map file: the state of the last flush; what the journal had was brought into it before. */
@@ -269,6 +276,8 @@ static int go_on_kept(struct overlay *o, const struct map_stamp *stamp, int foun
         found = durable_load(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
     if (found == 0)
         return 0;
+    if (found == -EOPNOTSUPP)
+        return add_way_out(found, err);
     if (found != -ENOENT && found != -EBADMSG)
         return found;
     int r = make_durable(o, stamp, err);
@@ -298,13 +307,23 @@ static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *re
     return r < 0 ? err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map) : 0;
 }
 
-/* No map counts. A data file that carries this overlay's id and was changed: its map went with the machine's power. */
-static int check_lost(const struct overlay *o, const struct map_stamp *stamp, struct err *err)
+/* No map counts. A data file of this overlay that was changed: its map went with the machine's power. One of another overlay is not
+ * ours to replace, invariant (6); a read-only look at a root finds those that were dropped and not deleted yet. */
+static int check_lost(const struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
 {
     unsigned char owner[16];
-    if (!datafile_owner(o->place.dir_fd, o->names.data, owner) ||
-        memcmp(owner, stamp->overlay_id, sizeof(owner)) != 0 || !datafile_is_used(o->place.dir_fd, o->names.data))
+    if (!datafile_owner(o->place.dir_fd, o->names.data, owner))
         return 0;
+    if (memcmp(owner, stamp->overlay_id, sizeof(owner)) != 0)
+        return o->is_read_only ? 0 : refuse_owner(owner, o->names.data, ret_found, err);
+    if (!datafile_is_used(o->place.dir_fd, o->names.data))
+        return 0;
+    if (o->is_kept) /* damage, and no affair of the next boot: what was flushed may come back from a backup */
+        return add_way_out(err_set(err, -EBADMSG,
+                                   "the overlay's map '%s' is missing (or the disk was volatile still when the "
+                                   "server's power went)",
+                                   o->names.map),
+                           err);
     return err_set(err, -EOWNERDEAD,
                    "what the client had written was lost with the server's power; its disk stays closed until the "
                    "client's next boot, or until 'diskgate client reset'");
@@ -319,13 +338,13 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
         return r;
     struct mapfile_info info;
     r = look_at_mapfile(o, stamp, &info, ret_found, err);
-    if (r == -EBADMSG)
+    if (r == -EBADMSG || r == -EOPNOTSUPP)
         return add_way_out(r, err);
     if (r == 0 && o->is_kept)
         return open_saved(o, stamp, &info, err);
     bool is_void = r == -ENOENT || r == 0; /* of a volatile overlay no map file counts */
     if (is_void)
-        r = check_lost(o, stamp, err);
+        r = check_lost(o, stamp, ret_found, err);
     return is_void && r == 0 ? make_fresh(o, stamp, err) : r;
 }
 

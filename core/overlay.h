@@ -9,7 +9,7 @@
  *   live map of this boot         taken as it is: nothing acknowledged is lost when diskgate-fs dies
  *   else the map file             kept: the state of the last flush or clean end
  *   else a data file of this overlay that was ever changed: lost (-EOWNERDEAD); only an overlay with another id may follow
- *   else nothing                  a fresh overlay; a data file that lies there belongs to nobody and is replaced
+ *   else nothing                  a fresh overlay; a data file that lies there is replaced if nothing was written into it
  *
  * A volatile overlay never comes back from a map file: what it wrote since it was kept may have reached the data file in any order.
  *

@@ -193,12 +193,14 @@ static int open_overlay(const struct attach *a, const struct view_row *row, stru
     (void)snprintf(stamp.base_identity, sizeof(stamp.base_identity), "%s",
                    base->row.identity); /* as long as the column */
     int r = overlay_open(&place, &stamp, row->mode != OVERLAY_VOLATILE, a->o.is_read_only, base->blk, ret, found, err);
-    if (r == -EEXIST)
-        return err_set(
-            err, -ESTALE,
-            "the files 'overlays/%s/%u.*' belong to another overlay (%s); move them away, or put the right ones back",
-            row->overlay_dir, row->slot, found);
-    return r == -EBADMSG ? err_prefix(err, r, "overlays/%s/%u", row->overlay_dir, row->slot) : r;
+    if (r == -EEXIST) {
+        struct err what = *err;
+        return err_set(err, -ESTALE,
+                       "overlays/%s/%u: %.400s; put the right files back, or move them away and drop the "
+                       "overlay with 'diskgate client reset'",
+                       row->overlay_dir, row->slot, what.msg);
+    }
+    return r == -EBADMSG || r == -EOPNOTSUPP ? err_prefix(err, r, "overlays/%s/%u", row->overlay_dir, row->slot) : r;
 }
 
 static int open_client_view(const struct attach *a, const struct view_row *row, struct view **ret, struct err *err)

@@ -23,39 +23,10 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "fusefs/opener.h"
+#include "fusefs/own.h"
 #include "fusefs/worker.h"
 
 /* --- before the fork --------------------------------------------------------------------------------------------- */
-
-/* ROOT/overlays and ROOT/run/live belong to the user that serves, files and all. */
-static int own_folder(int fd, const struct options *o, int depth, struct err *err)
-{
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return err_sys(err, -errno, "cannot read the overlays' folder");
-    if (st.st_uid != o->uid && fchown(fd, o->uid, o->gid) < 0)
-        return err_sys(err, -errno, "cannot give the overlays to user '%s'", o->user);
-    int dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    _cleanup_closedir_ DIR *d = dup_fd < 0 ? NULL : fdopendir(dup_fd);
-    if (!d)
-        return err_sys(err, -errno, "cannot list the overlays' folder");
-    for (const struct dirent *e; (e = readdir(d));) {
-        if (e->d_name[0] == '.' && (e->d_name[1] == 0 || strcmp(e->d_name, "..") == 0))
-            continue;
-        if (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return err_sys(err, -errno, "cannot read '%s'", e->d_name);
-        if (S_ISREG(st.st_mode) && st.st_uid != o->uid &&
-            fchownat(fd, e->d_name, o->uid, o->gid, AT_SYMLINK_NOFOLLOW) < 0)
-            return err_sys(err, -errno, "cannot give '%s' to user '%s'", e->d_name, o->user);
-        if (!S_ISDIR(st.st_mode) || depth == 0)
-            continue;
-        _cleanup_close_ int sub = openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        int r = sub < 0 ? err_sys(err, -errno, "cannot open '%s'", e->d_name) : own_folder(sub, o, depth - 1, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
 
 static int make_folder(const char *root, const char *name, unsigned mode, struct err *err)
 {
@@ -176,7 +147,7 @@ static int opener_run(const struct options *o, const struct worker_files *f, int
     (void)sigaction(SIGINT, &sa, NULL);
     (void)sigaction(SIGHUP, &sa, NULL);
     (void)prctl(PR_SET_NAME, "diskgate-fs-op", 0, 0, 0); /* cosmetic */
-    int r = opener_serve(sock, o->root);
+    int r = opener_serve(sock, o, f->overlays_fd, f->live_fd);
     if (r < 0)
         log_error("the socket to the worker failed: %s", strerror(-r));
     int status = 0;

@@ -11,8 +11,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "fusefs/own.h"
 
 enum op { OP_SNAPSHOT, OP_OPEN_VERSION, OP_GARBAGE_DONE };
 
@@ -225,9 +227,18 @@ static int answer_garbage_done(int sock, const char *root, struct garbage_row *r
     return send_answer(sock, &a, -1);
 }
 
-/* One connection stays open: what SQLite keeps beside the catalog exists then, so that it can be read on a full disk. */
-int opener_serve(int sock, const char *root)
+/* What a look at the catalog will open must belong to who opens it. */
+static void own_folders(const struct options *o, int overlays_fd, int live_fd)
 {
+    struct err err;
+    if (!o->is_read_only && (own_folder(overlays_fd, o, 1, &err) < 0 || own_folder(live_fd, o, 0, &err) < 0))
+        log_warn("%s, ignoring", err.msg);
+}
+
+/* One connection stays open: what SQLite keeps beside the catalog exists then, so that it can be read on a full disk. */
+int opener_serve(int sock, const struct options *o, int overlays_fd, int live_fd)
+{
+    const char *root = o->root;
     _cleanup_(catalog_closep) struct catalog *idle = NULL;
     if (catalog_open(root, CATALOG_READ, &idle, NULL) < 0)
         idle = NULL; /* each request opens it again and says what is wrong */
@@ -238,6 +249,7 @@ int opener_serve(int sock, const char *root)
             return r == -ECONNRESET ? 0 : r;
         switch (q.op) {
         case OP_SNAPSHOT:
+            own_folders(o, overlays_fd, live_fd);
             r = answer_snapshot(sock, root);
             break;
         case OP_OPEN_VERSION:

@@ -16,6 +16,7 @@
 
 #include "core/catalog.h"
 #include "core/image.h"
+#include "fusefs/options.h"
 
 /* The catalog as one look at it showed; lists are malloc()ed. */
 struct snapshot {
@@ -29,8 +30,9 @@ struct snapshot {
 
 void snapshot_finish(struct snapshot *s);
 
-/* Answer requests on @sock until the other side is gone. 0, or a negative errno when the socket fails. */
-int opener_serve(int sock, const char *root);
+/* Answer requests on @sock until the other side is gone. 0, or a negative errno when the socket fails. Each snapshot gives what root put
+ * into ROOT/overlays (@overlays_fd) and ROOT/run/live (@live_fd) meanwhile, such as a file from a backup, to the user that serves. */
+int opener_serve(int sock, const struct options *o, int overlays_fd, int live_fd);
 
 /* --- the worker's calls; @sock is its end of the pair ------------------------------------------------------------ */
 
