@@ -5,6 +5,8 @@
  *   missing   no file at its path
  *   changed   something differs; or only the time does, and no full hash can tell that the content does not
  *
+ * What will make a boot slow or fail (core/bootcheck.h) is told besides: hints, and damage with exit status 3.
+ *
  * With --accept a changed content becomes the image's content. Volatile and empty overlays over it begin anew; kept ones that hold
  * data lie on something that is gone, so that takes --force.
  */
@@ -16,12 +18,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/bootcheck.h"
 #include "core/catalog.h"
 #include "core/ctl.h"
 #include "core/part.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"
+#include "gateway/image-mend.h"
 #include "gateway/inventory.h"
 #include "gateway/progress.h"
 #include "gateway/version-file.h"
@@ -35,6 +39,8 @@ struct finding {
     bool is_acceptable;   /* changed, and the row below can become the image's content */
     struct version_row v; /* as the file is now */
     json_t *parts;
+    bool is_boot; /* set by the caller: PCs boot from it */
+    struct bootcheck boot;
 };
 
 static int finding_set(struct finding *f, const char *state, const char *fmt, ...)
@@ -149,9 +155,11 @@ static int judge(struct cmd *cmd, const struct version_row *v, struct finding *f
         return finding_set(f, "changed", "the file has %llu bytes now and had %llu",
                            (unsigned long long)info.file_bytes, (unsigned long long)v->file_bytes);
     r = judge_content(cmd, fd, &info, v, f, err);
-    if (r == 0)
-        f->parts = parts_json(fd, &info, table, NULL);
-    return r;
+    if (r < 0)
+        return r;
+    void *arg[2] = {&fd, &info};
+    f->parts = parts_json(fd, &info, table, NULL);
+    return bootcheck(read_fd, arg, info.size_bytes, f->is_boot, &f->boot, err);
 }
 
 /* --- check ------------------------------------------------------------------------------------------------------- */
@@ -159,7 +167,8 @@ static int judge(struct cmd *cmd, const struct version_row *v, struct finding *f
 static const struct column check_columns[] = {{"image", "IMAGE", COL_TEXT},   {"version", "VERSION", COL_NUMBER},
                                               {"state", "STATE", COL_TEXT},   {"path", "PATH", COL_TEXT},
                                               {"full_hash", NULL, COL_TEXT},  {"problem", "PROBLEM", COL_TEXT},
-                                              {"partitions", NULL, COL_JSON}, {0}};
+                                              {"partitions", NULL, COL_JSON}, {"hints", NULL, COL_JSON},
+                                              {"damage", NULL, COL_JSON},     {0}};
 
 static const struct column part_columns[] = {{"partition", "PARTITION", COL_NUMBER},
                                              {"offset_bytes", "OFFSET", COL_SIZE},
@@ -241,12 +250,31 @@ static int record(struct cmd *cmd, const struct version_row *old, struct finding
                        old->number, old->image);
 }
 
+/* Sentences of one kind. */
+static json_t *boot_json(const struct bootcheck *b, bool is_damage)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < b->n; i++)
+        if (b->findings[i].is_damage == is_damage)
+            (void)json_array_append_new(list, out_string(b->findings[i].sentence)); /* a list too short is all */
+    return list;
+}
+
+static bool is_damaged(const struct bootcheck *b)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (b->findings[i].is_damage)
+            return true;
+    return false;
+}
+
 static json_t *finding_json(const struct version_row *v, const struct finding *f, const char *path)
 {
-    return json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:O?}", "image", v->image, "version", (json_int_t)v->number,
-                     "state", f->state, "path", out_string(path), "full_hash",
+    return json_pack("{s:s, s:I, s:s, s:o, s:o, s:o, s:O?, s:o, s:o}", "image", v->image, "version",
+                     (json_int_t)v->number, "state", f->state, "path", out_string(path), "full_hash",
                      f->v.full_hash[0] ? json_string(f->v.full_hash) : json_null(), "problem",
-                     f->sentence[0] ? out_string(f->sentence) : json_null(), "partitions", f->parts);
+                     f->sentence[0] ? out_string(f->sentence) : json_null(), "partitions", f->parts, "hints",
+                     boot_json(&f->boot, false), "damage", boot_json(&f->boot, true));
 }
 
 /* The way out, once, on stderr. */
@@ -268,10 +296,11 @@ static void advise(struct cmd *cmd, const struct version_row *v, const struct fi
 }
 
 /* Check one version; appends its row. Returns an exit status or a negative errno. */
-static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list, json_t **ret_parts, struct err *err)
+static int check_one(struct cmd *cmd, const struct version_row *v, bool is_boot, json_t *list, json_t **ret_parts,
+                     struct err *err)
 {
     char path[PATH_MAX];
-    struct finding f = {0};
+    struct finding f = {.is_boot = is_boot};
     int r = judge(cmd, v, &f, err), status = EXIT_DONE;
     if (r < 0)
         return r;
@@ -282,7 +311,7 @@ static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list,
         status = r;
     if (is_accepting && r >= 0 && !cmd->is_dry_run)
         (void)finding_set(&f, "ok", "%s", "");
-    if (strcmp(f.state, "ok") != 0)
+    if (strcmp(f.state, "ok") != 0 || is_damaged(&f.boot))
         status = EXIT_DIFFERS;
     if (r >= 0)
         advise(cmd, v, &f);
@@ -293,6 +322,15 @@ static int check_one(struct cmd *cmd, const struct version_row *v, json_t *list,
     return r < 0 ? r : status;
 }
 
+static void print_sentences(struct cmd *cmd, json_t *row, const char *key)
+{
+    json_t *list = json_object_get(row, key);
+    for (size_t i = 0; !cmd->is_json && i < json_array_size(list); i++)
+        out_line(&cmd->out, "%s: version %lld: %s", strcmp(key, "hints") == 0 ? "hint" : key,
+                 (long long)json_integer_value(json_object_get(row, "version")),
+                 json_string_value(json_array_get(list, i)));
+}
+
 static void print_check(struct cmd *cmd, json_t *list, json_t *parts)
 {
     out_table(&cmd->out, "checks", check_columns, list, "no versions");
@@ -300,26 +338,53 @@ static void print_check(struct cmd *cmd, json_t *list, json_t *parts)
         out_line(&cmd->out, "%s", "");
         out_table(&cmd->out, "partitions", part_columns, parts, NULL);
     }
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        print_sentences(cmd, json_array_get(list, i), "damage");
+        print_sentences(cmd, json_array_get(list, i), "hints");
+    }
+}
+
+static int mend_all(struct cmd *cmd, struct version_row *rows, size_t n, struct err *err)
+{
+    int status = EXIT_DONE;
+    for (size_t k = 0; k < n; k++) {
+        int r = rows[k].parent_id == 0 ? image_mend_chs(cmd, &rows[k], err) : EXIT_DONE;
+        if (r < 0)
+            return r;
+        status = MAX(status, r);
+    }
+    return status;
+}
+
+/* The versions of the image that is asked for, its catalog closed again: reading may take long, and nobody should wait for us. */
+static int read_rows(struct cmd *cmd, struct image_row *i, struct version_row **ret, size_t *ret_n, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    free(take_ptr(*ret));
+    int r = read_open(cmd, &c, err);
+    r = r ? r : image_get(c, cmd_arg(cmd, 0), i, err);
+    return r ? r : version_list(c, i->name, ret, ret_n, err);
 }
 
 static int run_check(struct cmd *cmd, struct err *err)
 {
-    _cleanup_(catalog_closep) struct catalog *c = NULL;
     _cleanup_free_ struct version_row *rows = NULL;
     _cleanup_json_ json_t *list = json_array(), *parts = NULL;
     struct image_row i;
     size_t n = 0;
     int status = EXIT_DONE;
-    if (cmd_has(cmd, "accept") && cmd_has(cmd, "quick"))
-        return err_set(err, VERB_USAGE, "--accept reads the whole file and cannot go with --quick");
-    int r = read_open(cmd, &c, err);
-    if (r == 0)
-        r = image_get(c, cmd_arg(cmd, 0), &i, err);
-    if (r == 0)
-        r = version_list(c, i.name, &rows, &n, err);
-    catalog_close(take_ptr(c)); /* reading may take long; nobody should wait for us */
+    if (cmd_has(cmd, "accept") && (cmd_has(cmd, "quick") || cmd_has(cmd, "mend-chs")))
+        return err_set(err, VERB_USAGE,
+                       "--accept reads the whole file as it is and goes with neither --quick nor "
+                       "--mend-chs");
+    int r = read_rows(cmd, &i, &rows, &n, err);
+    if (r == 0 && cmd_has(cmd, "mend-chs")) {
+        r = mend_all(cmd, rows, n, err);
+        status = MAX(status, r);
+        r = r < 0 ? r : read_rows(cmd, &i, &rows, &n, err);
+    }
     for (size_t k = 0; r >= 0 && k < n; k++) {
-        r = check_one(cmd, &rows[k], list, &parts, err);
+        r = check_one(cmd, &rows[k], !i.is_data, list, &parts, err);
         status = MAX(status, r);
     }
     if (r < 0)
@@ -331,11 +396,14 @@ static int run_check(struct cmd *cmd, struct err *err)
 static const struct option_def check_options[] = {
     {"quick", 0, NULL, "do not read the whole file"},
     {"accept", 0, NULL, "take changed content as the image's content from now on"},
+    {"mend-chs", 0, NULL, "mend a protective MBR that makes BIOS loaders slow; only in a copy that is not in use"},
     {"force", 0, NULL, "with --accept: also where kept overlays become unusable by it"},
     {0}};
 
 const struct verb cmd_image_check_verbs[] = {
     {"image", "check", "NAME", "Read an image's files and compare them with what was recorded",
-     "Exit status 3 when a file is missing or differs.", check_options, run_check, VERB_DRY_RUN},
+     "Says besides what will make a boot slow or fail. Exit status 3 when a file is missing, differs or has damaged "
+     "tables.",
+     check_options, run_check, VERB_DRY_RUN},
     {0},
 };
