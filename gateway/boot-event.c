@@ -39,6 +39,8 @@ struct event {
     struct catalog *c;
     char mac[MAC_LEN + 1];
     struct client_row client;
+    bool
+        is_renewed; /* an overlay was exchanged: another boot than the one before, whether that was seen to log in or not */
     unsigned retry_s; /* after a refusal */
     struct err why;   /* the refusal, "" = none */
 };
@@ -214,7 +216,6 @@ static bool is_fresh(const struct view_row *v, const json_t *status)
     return v->version == v->current && json_is_true(json_object_get(row, "untouched"));
 }
 
-/* 1 when an overlay was exchanged, 0 when none had to be. */
 static int renew(struct event *e)
 {
     _cleanup_free_ struct view_row *views = NULL;
@@ -238,7 +239,8 @@ static int renew(struct event *e)
         catalog_rollback(e->c);
     else
         r = catalog_commit(e->c, &e->why);
-    return r < 0 ? r : 1;
+    e->is_renewed = r == 0;
+    return r;
 }
 
 /* The row of the client's boot disk in service_targets(), borrowed from *@ret_list. */
@@ -287,9 +289,9 @@ static int follow(struct event *e)
 static int prepare(struct event *e, json_t **list, const json_t **ret)
 {
     int r = check_sessions(e);
-    int renewed = r < 0 ? r : renew(e);
-    r = renewed < 0 ? renewed : find_target(e, list, ret);
-    if (r < 0 || (renewed == 0 && is_open(*ret)))
+    r = r ? r : renew(e);
+    r = r ? r : find_target(e, list, ret);
+    if (r < 0 || (!e->is_renewed && is_open(*ret)))
         return r;
     r = follow(e);
     r = r ? r : find_target(e, list, ret);
@@ -307,7 +309,7 @@ static bool is_same_boot(struct event *e, const struct boot_row *now, struct boo
 {
     _cleanup_free_ struct boot_row *rows = NULL;
     size_t n = 0;
-    if (boot_list(e->c, e->client.name, 1, &rows, &n, NULL) < 0 || n == 0)
+    if (e->is_renewed || boot_list(e->c, e->client.name, 1, &rows, &n, NULL) < 0 || n == 0)
         return false;
     *ret = rows[0];
     return ret->login_s == 0 && ret->end_s == 0 && now->script_s - ret->script_s < SAME_BOOT_S &&

@@ -169,6 +169,15 @@ static void status_problems(struct cmd *cmd, json_t *problems)
     }
 }
 
+static void status_notices(struct cmd *cmd, json_t *notices)
+{
+    json_t *row;
+    size_t i;
+    json_array_foreach(notices, i, row)
+        out_line(&cmd->out, "%s%s: %s", i == 0 ? "\n" : "", json_string_value(json_object_get(row, "what")) ?: "?",
+                 json_string_value(json_object_get(row, "notice")) ?: "?");
+}
+
 #define SETTLE_MS    15000
 #define SETTLE_TRIES 3
 
@@ -215,6 +224,7 @@ static int run_status(struct cmd *cmd, struct err *err)
         out_table(&cmd->out, "parts", part_columns, json_object_get(s, "parts"), "no parts");
     }
     status_problems(cmd, problems);
+    status_notices(cmd, json_object_get(s, "notices"));
     json_object_foreach(s, key, value)
         out_set(&cmd->out, key, json_incref(value)); /* all that the running half tells, under its own keys */
     return strcmp(state, "degraded") == 0 || (strcmp(state, "up") == 0 && json_array_size(problems)) ? EXIT_DIFFERS

@@ -28,6 +28,7 @@
 #define LOG_NAME  "diskgated.log"
 #define START_MS  15000
 #define ANSWER_MS 3000
+#define FOLLOW_MS 2500
 #define END_MS    6000
 #define KILL_MS   5000
 
@@ -239,12 +240,26 @@ static int end(const struct site *s, struct err *err)
     return 0;
 }
 
+/* It follows a change of its settings within a second. */
+static int check_patiently(const struct site *s, struct catalog *c, struct err *err)
+{
+    int64_t end = proc_now_ms() + FOLLOW_MS;
+    for (;;) {
+        int r = daemon_check(s, c, ANSWER_MS, err);
+        if (r == 0 || r == -ENOENT || proc_now_ms() >= end)
+            return r;
+        proc_sleep_ms(50);
+    }
+}
+
 int daemon_ensure(const struct site *s, struct catalog *c, bool *ret_started, json_t *report, struct err *err)
 {
     int pid;
     *ret_started = false;
     bool was_running = daemon_runs(s, &pid);
-    int r = was_running ? daemon_check(s, c, ANSWER_MS, err) : -ENOENT;
+    if (was_running && pid == getpid()) /* it looks after itself */
+        return 0;
+    int r = was_running ? check_patiently(s, c, err) : -ENOENT;
     if (r == 0)
         return 0;
     r = was_running ? end(s, err) : 0;

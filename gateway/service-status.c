@@ -14,6 +14,7 @@
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/daemon.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/service-parts.h"
@@ -39,6 +40,8 @@ struct snapshot {
     int shard_errors[SHARDS_MAX];
     struct err *shard_problems; /* SHARDS_MAX entries */
     struct tgt_state states[SHARDS_MAX];
+    int daemon_pid, daemon_error;
+    struct err daemon_problem; /* if daemon_error */
     pid_t dnsmasq_pid;
     bool is_dnsmasq_wanted;
     struct want want; /* before any view was taken out */
@@ -96,6 +99,8 @@ static int snapshot_take(struct snapshot *n, const char *root, struct catalog *c
         look_at_fs(n);
         look_at_shards(n);
         n->dnsmasq_pid = dnsmasq_find(&n->site);
+        n->daemon_error = daemon_check(&n->site, c, ANSWER_MS, &n->daemon_problem);
+        (void)daemon_runs(&n->site, &n->daemon_pid);
     }
     n->is_dnsmasq_wanted = dnsmasq_is_wanted(c);
     return 0;
@@ -241,6 +246,7 @@ static json_t *part_list(const struct snapshot *n)
         if (k < n->site.shards || n->pids[k])
             add_part(parts, name, n->shard_errors[k], n->pids[k], n->shard_problems[k].msg, n->is_up);
     }
+    add_part(parts, "diskgated", n->daemon_error, n->daemon_pid, n->daemon_problem.msg, n->is_up);
     if (n->is_dnsmasq_wanted || n->dnsmasq_pid)
         add_part(parts, "dnsmasq", n->dnsmasq_pid ? 0 : -ENOENT, n->dnsmasq_pid, DNSMASQ_DOWN, n->is_up);
     return parts;
@@ -319,6 +325,31 @@ static void space_problem(json_t *list, const struct snapshot *n)
     add_problem(list, "overlays", why);
 }
 
+/* Is a disk of the client lost, and so all of them closed until its next boot? */
+static bool client_waits(const struct snapshot *n, int64_t client_id)
+{
+    for (size_t i = 0; i < n->want.n_views; i++)
+        if (n->want.views[i].client_id == client_id && want_is_lost(n->fs, n->want.views[i].overlay_id))
+            return true;
+    return false;
+}
+
+/* What is as it must be, and worth knowing. */
+static json_t *notice_list(const struct snapshot *n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n->want.n_views && n->is_up; i++) {
+        const struct view_row *v = &n->want.views[i];
+        char what[NAME_LEN + 32];
+        (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
+        if (want_is_lost(n->fs, v->overlay_id))
+            (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "notice",
+                                                        "waits for its next boot: what it had written was lost with the "
+                                                        "server's power ('diskgate client reset' opens it at once)"));
+    }
+    return list;
+}
+
 /* Sentences about parts that do not work, disks that are not open, and images that are in danger. */
 static json_t *problem_list(const struct snapshot *n, struct catalog *c)
 {
@@ -327,6 +358,8 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         return list;
     if (n->fs_error)
         add_problem(list, "diskgate-fs", n->fs_problem.msg);
+    if (n->daemon_error)
+        add_problem(list, "diskgated", n->daemon_problem.msg);
     if (n->is_dnsmasq_wanted && !n->dnsmasq_pid)
         add_problem(list, "dnsmasq", DNSMASQ_DOWN);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
@@ -346,6 +379,8 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         unsigned k = e ? e->shard : 0;
         const struct tgt_target *t = e ? find_target(n, e, &k) : NULL;
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
+        if (client_waits(n, v->client_id))
+            continue;
         if (e && !(n->shard_errors[k] && !t))
             lun_problem(n, e, v, t, why, sizeof(why));
         const char *alarm = json_string_value(json_object_get(want_find_view(n->fs, v->overlay_id), "alarm"));
@@ -394,6 +429,8 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
                                (json_int_t)online_count(&n), "problems", problems, "overlay_free_bytes",
                                has_space ? json_integer((json_int_t)(fs.f_bavail * fs.f_frsize)) : json_null(),
                                "overlay_bytes", overlay_bytes(n.fs));
+    if (status)
+        (void)json_object_set_new(status, "notices", notice_list(&n)); /* without memory there are none */
     *ret = status;
     return status ? 0 : err_sys(err, -ENOMEM, "cannot tell the state");
 }

@@ -15,6 +15,7 @@
 
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/daemon.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/mount.h"
@@ -87,14 +88,18 @@ static int bring_up(const struct site *s, struct catalog *c, json_t *report, str
     int r = parts_ensure(s, true, &parts, report, err);
     r = r ? r : follow_catalog(s, c, &parts, true, report, err);
     r = r ? r : check_portals(s, &parts, err);
-    bool had_dnsmasq = dnsmasq_find(s) > 0;
+    bool had_dnsmasq = dnsmasq_find(s) > 0, daemon_was_started = false;
+    r = r ? r : daemon_ensure(s, c, &daemon_was_started, report, err);
     r = r ? r : dnsmasq_ensure(s, c, report, err);
     if (r == 0)
         parts_drain(s, &parts, report);
     else
         parts_undo(s, &parts);
+    /* The failure that is reported came before. */
     if (r < 0 && !had_dnsmasq)
-        (void)dnsmasq_stop(s, NULL, NULL); /* the failure that is reported came before */
+        (void)dnsmasq_stop(s, NULL, NULL);
+    if (r < 0 && daemon_was_started)
+        (void)daemon_stop(s, NULL, NULL);
     return r;
 }
 
@@ -137,7 +142,10 @@ int service_sync(const char *root, struct catalog *c, json_t **ret_report, struc
     r = r ? r : follow_catalog(&s, c, &parts, false, report, err);
     if (r == 0) {
         struct err why;
+        bool unused;
         parts_drain(&s, &parts, report);
+        if (daemon_ensure(&s, c, &unused, report, &why) < 0)
+            report_problem(report, "diskgated", "%s", why.msg);
         if (dnsmasq_ensure(&s, c, report, &why) < 0)
             report_problem(report, "dnsmasq", "%s", why.msg);
     }
@@ -158,7 +166,8 @@ bool service_is_up(const char *root)
     int pid;
     if (site_open(&s, root, false, NULL) < 0)
         return false;
-    return fsproc_runs(&s, &pid) || shard_find(&s, pids) > 0 || has_mount(&s) || dnsmasq_find(&s) > 0;
+    return fsproc_runs(&s, &pid) || shard_find(&s, pids) > 0 || has_mount(&s) || dnsmasq_find(&s) > 0 ||
+           daemon_runs(&s, &pid);
 }
 
 /* First round asks, second round kills what a dead mount had held. */
@@ -184,7 +193,8 @@ static int stop_shards(const struct site *s, bool is_hung, json_t *report, size_
 static int bring_down(const struct site *s, json_t *report, struct err *err)
 {
     size_t sessions = 0;
-    struct err first, of_dnsmasq;
+    struct err first, of_dnsmasq, of_daemon;
+    int r2 = daemon_stop(s, report, &of_daemon); /* it would repair what is stopped below */
     int r0 = dnsmasq_stop(s, report, &of_dnsmasq);
     int r1 = stop_shards(s, false, report, &sessions, &first);
     int r = fsproc_stop(s, report, err);
@@ -194,6 +204,8 @@ static int bring_down(const struct site *s, json_t *report, struct err *err)
         r = err_set(err, r1, "%s", first.msg);
     if (r == 0 && r0 < 0)
         r = err_set(err, r0, "%s", of_dnsmasq.msg);
+    if (r == 0 && r2 < 0)
+        r = err_set(err, r2, "%s", of_daemon.msg);
     if (sessions > 0)
         report_change(report, "%zu live session%s ended", sessions, sessions == 1 ? "" : "s");
     wmem_restore(s);

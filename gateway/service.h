@@ -43,7 +43,7 @@ int service_sessions(const char *root, struct catalog *c, const char *client, js
 int service_targets(const char *root, struct catalog *c, bool with_secrets, json_t **ret, struct err *err);
 
 /* What `status` prints: {"root","state":"up"|"down"|"degraded","parts":[{"part":"diskgate-fs"|"tgtd 0"..,"state","pid","detail"}],
- *  "clients":N,"clients_online":N,"problems":[...],"overlay_free_bytes","overlay_bytes", ...}. */
+ *  "clients":N,"clients_online":N,"problems":[...],"notices":[{"what","notice"}] (no problem, worth knowing),"overlay_free_bytes","overlay_bytes", ...}. */
 int service_status(const char *root, struct catalog *c, json_t **ret, struct err *err);
 
 #endif

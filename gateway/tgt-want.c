@@ -104,6 +104,12 @@ const json_t *want_find_view(const json_t *status, const char *id)
     return NULL;
 }
 
+bool want_is_lost(const json_t *status, const char *id)
+{
+    const char *state = json_string_value(json_object_get(want_find_view(status, id), "state"));
+    return state && strcmp(state, "lost") == 0;
+}
+
 bool want_knows_all(const struct want *w, const json_t *status)
 {
     for (size_t i = 0; i < w->n_views; i++)
@@ -146,17 +152,24 @@ static void check_luns(const struct want *w, struct want_entry *e, const json_t 
 {
     struct want_target *t = &e->target;
     size_t n = 0;
+    bool is_lost = false;
     for (size_t i = 0; i < t->n_luns; i++) {
         char why[1024], what[NAME_LEN + 32];
         const struct view_row *v = view_of(w, t->tid, t->luns[i].lun);
         want_view_problem(v, status, why, sizeof(why));
         (void)snprintf(what, sizeof(what), "client %s slot %u", e->client->name, v->slot); /* fits */
-        if (*why)
+        if (want_is_lost(status, v->overlay_id)) {
+            report_change(report,
+                          "client %s waits for its next boot: what it had written in slot %u was lost with the "
+                          "server's power",
+                          e->client->name, v->slot);
+            is_lost = true;
+        } else if (*why)
             report_problem(report, what, "%s", why);
         else
             t->luns[n++] = t->luns[i];
     }
-    t->n_luns = n;
+    t->n_luns = is_lost ? 0 : n; /* none of its disks is given to a client that may run on */
 }
 
 void want_check_views(const struct site *s, struct want *w, const json_t *status, json_t *report)

@@ -43,6 +43,10 @@ void want_path(const char *id, char *ret);
 /* The row of overlay @id in diskgate-fs's status; NULL when it does not know it. */
 const json_t *want_find_view(const json_t *status, const char *id);
 
+/* True if what the client wrote in the overlay @id went with the machine's power: its target is closed until its next boot, which is as it
+ * must be and no problem. */
+bool want_is_lost(const json_t *status, const char *id);
+
 /* True if diskgate-fs knows each view of the catalog: if not, the catalog has changed in between. */
 bool want_knows_all(const struct want *w, const json_t *status);
 

@@ -53,7 +53,7 @@ def test_dump_is_the_same_text_each_time_and_hides_secrets(site):
     assert text == site.ok("dump") == site.ok("--json", "dump")
     config = json.loads(text)
     assert (config["format"], config["version"]) == ("diskgate-config", 1)
-    assert config["settings"] == {"gateway.port": str(site.port)}
+    assert config["settings"] == {"boot.port": str(site.boot_port), "gateway.port": str(site.port), "gateway.watch_s": "0"}
     assert "chap" not in text
     secret = client(load(site, "--secrets"), "pc1")["chap_password"]
     assert len(secret) == 16

@@ -36,7 +36,8 @@ class Root:
         self.files = self.base / "files"
         self.files.mkdir()
         self.mnt = self.path / "run" / "mnt"
-        self.port = system.free_ports(SHARDS_MAX)
+        self.port = system.free_ports(SHARDS_MAX + 1)
+        self.boot_port = self.port + SHARDS_MAX
         # A test that reads a view of a server that hangs could not be interrupted: its connection is ended first.
         self.watchdog = threading.Timer(limit_s, system.unmount_all, [str(self.base)])
         self.watchdog.daemon = True
@@ -70,9 +71,12 @@ class Root:
 
     def init(self, **settings):
         self.ok("init")
+        """Parts that died are not repaired behind a test's back, unless it says otherwise (gateway_watch_s)."""
         self.ok("set", "gateway.port", self.port)
+        self.ok("set", "boot.port", self.boot_port)
+        self.ok("set", "gateway.watch_s", 0)
         for key, value in settings.items():
-            self.ok("set", key.replace("_", "."), value)
+            self.ok("set", key.replace("_", ".", 1), value)
         return self
 
     # --- what the catalog holds ---
@@ -121,7 +125,7 @@ class Root:
         found = [f"process {pid}: {text}" for pid, text in system.processes_of(base).items()]
         found += [f"mount {point}" for point, _, _ in system.mounts_below(base)]
         found += [f"socket {path}" for path in self.sockets()]
-        ours = set(range(self.port, self.port + SHARDS_MAX))
+        ours = set(range(self.port, self.boot_port + 1))
         found += [f"port {port} is still listened on" for port in sorted(ours & system.listening_ports())]
         return found
 
