@@ -11,6 +11,10 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 LIMIT_S = 240  # of one test, where it does not say otherwise
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "netboot: virtual PCs boot from a gateway, some minutes; leave out with -m 'not netboot'")
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("timeout") is None:

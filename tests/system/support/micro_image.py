@@ -3,6 +3,7 @@
 
 Debian's packages are fetched by apt-get and kept in a cache by their version; the disk is put together from files alone."""
 
+import fcntl
 import os
 import pathlib
 import re
@@ -202,7 +203,10 @@ def build(image, work, cache):
     if missing:
         raise Unavailable(f"not installed: {', '.join(missing)}")
     cache.mkdir(parents=True, exist_ok=True)
-    folder = make_root(fetch(cache), work)
+    with open(cache / "lock", "w") as lock:  # one fetches, the others wait for it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        tree = fetch(cache)
+        folder = make_root(tree, work)
     run("truncate", "-s", SIZE, image)
     run("sgdisk", "-a", 2048, "-n1:2048:+1M", "-t1:ef02", "-n2:0:+16M", "-t2:ef00", "-n3:0:0", "-t3:8300", "-c3:e2eroot", image)
     write_root(image, folder)

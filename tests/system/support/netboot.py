@@ -14,8 +14,9 @@ from .root import Root
 
 GATEWAY = "10.77.0.1"
 OVMF = pathlib.Path("/usr/share/OVMF")
+IPXE_KERNEL = "/usr/lib/ipxe/ipxe.lkrn"
 NEEDED = ("ip", "nsenter", "dnsmasq", "qemu-system-x86_64", "tgtd")
-FILES = ("/usr/lib/ipxe/undionly.kpxe", "/usr/lib/ipxe/qemu/pxe-virtio.rom", "/usr/lib/ipxe/qemu/efi-virtio.rom", str(OVMF / "OVMF_CODE_4M.fd"))
+FILES = ("/usr/lib/ipxe/undionly.kpxe", IPXE_KERNEL, "/usr/lib/ipxe/qemu/efi-virtio.rom", str(OVMF / "OVMF_CODE_4M.fd"))
 
 
 def missing():
@@ -79,6 +80,10 @@ class NetRoot(Root):
     def command(self, *args):
         return [*self.network.inside(), *super().command(*args)]
 
+    def daemon_processes(self):
+        """{pid: command line} of this root's diskgated."""
+        return {p: c for p, c in system.processes_of(str(self.path)).items() if "diskgated" in c.split(" ")[0]}
+
 
 class Failed(AssertionError):
     """A PC that did not get as far as it should; the text has its console's last lines."""
@@ -106,11 +111,16 @@ class PC:
         # Without a ROM of iPXE on the card the firmware's own PXE is what asks for a boot file.
         return ["-machine", "q35,graphics=off", *sum((["-drive", f"if=pflash,format=raw,{text}"] for text in flash), [])], ",romfile="
 
-    def power_on(self, role="off", uefi=False):
+    def power_on(self, role="off", uefi=False, script=None):
+        """Boot from the network. With a script it is iPXE on a medium that runs the script, and the card has no ROM."""
         assert self.qemu is None
         self.boots += 1
         self.log = self.folder / f"{self.name}.{self.boots}.log"
         machine, rom = self._firmware(uefi)
+        if script:
+            (self.folder / f"{self.name}.ipxe").write_text(script)
+            machine += ["-kernel", IPXE_KERNEL, "-initrd", f"{self.folder}/{self.name}.ipxe"]
+            rom = ",romfile="
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64", "-m", "256", "-smp", "1", *machine, "-nodefaults"]
         command += ["-vga", "none", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci", "-smbios", f"type=1,serial={role}"]
         command += ["-netdev", f"tap,id=n,ifname={self.tap},script=no,downscript=no"]
