@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/catalog-boot.h"
 #include "core/catalog.h"
 #include "core/ctl.h"
 #include "core/names.h"
@@ -35,35 +36,86 @@ static json_t *take_shown(json_t *links)
     return ret;
 }
 
-static json_t *client_json(const struct client_row *row, json_t *all_links, json_t *all_sessions)
+/* Newest boots of all clients. */
+struct boots {
+    struct boot_row *rows;
+    size_t n;
+};
+
+static void boots_finish(struct boots *b)
+{
+    free(b->rows);
+}
+
+static json_t *time_json(int64_t unix_s)
+{
+    char text[TIME_LEN + 1];
+    if (unix_s == 0)
+        return json_null();
+    time_text(text, sizeof(text), unix_s);
+    return json_string(text);
+}
+
+/* Where a client that is logged in is, since when, with which version, and what it has read. Its boot may not have been ours. */
+static void add_boot(json_t *object, const struct client_row *row, json_t *sessions, const struct boots *boots)
+{
+    const struct boot_row *b = NULL;
+    bool is_online = json_array_size(sessions) > 0;
+    for (size_t i = 0; i < boots->n && is_online; i++)
+        if (boots->rows[i].client_id == row->id && boots->rows[i].end_s == 0 && boots->rows[i].login_s > 0)
+            b = &boots->rows[i];
+    json_t *address = is_online ? json_object_get(json_array_get(sessions, 0), "address") : NULL;
+    /* Without memory a key is missing. */
+    (void)json_object_set_new(object, "address", address ? json_incref(address) : json_null());
+    (void)json_object_set_new(object, "booted_at", time_json(b ? b->script_s : 0));
+    (void)json_object_set_new(object, "boot_image", b ? json_string(b->image) : json_null());
+    (void)json_object_set_new(object, "boot_version", b ? json_integer(b->version) : json_null());
+    (void)json_object_set_new(object, "boot_shown", b ? json_sprintf("%s@%u", b->image, b->version) : json_null());
+    (void)json_object_set_new(object, "read_bytes", b ? json_integer((json_int_t)b->read_bytes) : json_null());
+    (void)json_object_set_new(object, "written_bytes", b ? json_integer((json_int_t)b->written_bytes) : json_null());
+}
+
+static json_t *client_json(const struct client_row *row, json_t *all_links, json_t *all_sessions,
+                           const struct boots *boots)
 {
     json_t *links = rows_where(all_links, "client", row->name),
            *sessions = rows_where(all_sessions, "client", row->name);
     bool is_online = json_array_size(sessions) > 0;
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s}", "name", row->name, "mac", row->mac,
-                     "ip", row->ip[0] ? json_string(row->ip) : json_null(), "group",
-                     row->group[0] ? json_string(row->group) : json_null(), "mode", overlay_mode_name(row->mode),
-                     "links_text", take_shown(links), "links", links, "online", is_online, "sessions", sessions, "iqn",
-                     out_string(row->iqn), "comment", out_string(row->comment), "created_at", row->created_at);
+    json_t *object =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s}", "name", row->name, "mac", row->mac,
+                  "ip", row->ip[0] ? json_string(row->ip) : json_null(), "group",
+                  row->group[0] ? json_string(row->group) : json_null(), "mode", overlay_mode_name(row->mode),
+                  "links_text", take_shown(links), "links", links, "online", is_online, "sessions", sessions, "iqn",
+                  out_string(row->iqn), "comment", out_string(row->comment), "created_at", row->created_at);
+    add_boot(object, row, sessions, boots);
+    return object;
 }
 
-static const struct column client_columns[] = {{"name", "NAME", COL_TEXT},
-                                               {"mac", "MAC", COL_TEXT},
-                                               {"ip", "IP", COL_TEXT},
-                                               {"group", "GROUP", COL_TEXT},
-                                               {"mode", "MODE", COL_TEXT},
-                                               {"online", "ONLINE", COL_YES},
-                                               {"links_text", "LINKS", COL_SHOWN},
-                                               {"links", NULL, COL_JSON},
-                                               {"comment", "COMMENT", COL_TEXT},
-                                               {"created_at", NULL, COL_TEXT},
-                                               {0}};
+static const struct column client_columns[] = {
+    {"name", "NAME", COL_TEXT},         {"mac", "MAC", COL_TEXT},           {"ip", "IP", COL_TEXT},
+    {"group", "GROUP", COL_TEXT},       {"mode", "MODE", COL_TEXT},         {"online", "ONLINE", COL_YES},
+    {"address", "ADDRESS", COL_TEXT},   {"booted_at", "BOOTED", COL_TEXT},  {"boot_image", NULL, COL_TEXT},
+    {"boot_version", NULL, COL_NUMBER}, {"boot_shown", "FROM", COL_SHOWN},  {"read_bytes", "READ", COL_SIZE},
+    {"written_bytes", NULL, COL_SIZE},  {"links_text", "LINKS", COL_SHOWN}, {"links", NULL, COL_JSON},
+    {"comment", "COMMENT", COL_TEXT},   {"created_at", NULL, COL_TEXT},     {0}};
 
-static const struct column client_fields[] = {
-    {"name", "Name", COL_TEXT},   {"mac", "MAC", COL_TEXT},      {"ip", "IP", COL_TEXT},
-    {"group", "Group", COL_TEXT}, {"mode", "Mode", COL_TEXT},    {"comment", "Comment", COL_TEXT},
-    {"iqn", "Target", COL_TEXT},  {"online", "Online", COL_YES}, {"created_at", "Added", COL_TEXT},
-    {"links", NULL, COL_JSON},    {"sessions", NULL, COL_JSON},  {0}};
+static const struct column client_fields[] = {{"name", "Name", COL_TEXT},
+                                              {"mac", "MAC", COL_TEXT},
+                                              {"ip", "IP", COL_TEXT},
+                                              {"group", "Group", COL_TEXT},
+                                              {"mode", "Mode", COL_TEXT},
+                                              {"comment", "Comment", COL_TEXT},
+                                              {"iqn", "Target", COL_TEXT},
+                                              {"online", "Online", COL_YES},
+                                              {"created_at", "Added", COL_TEXT},
+                                              {"address", "Address", COL_TEXT},
+                                              {"booted_at", "Booted", COL_TEXT},
+                                              {"boot_shown", "From", COL_SHOWN},
+                                              {"read_bytes", "Read", COL_SIZE},
+                                              {"written_bytes", "Written", COL_SIZE},
+                                              {"links", NULL, COL_JSON},
+                                              {"sessions", NULL, COL_JSON},
+                                              {0}};
 
 /* Sessions of @client (NULL: of all). When the running half does not answer, a warning and none. */
 static json_t *sessions_or_none(struct cmd *cmd, struct catalog *c, const char *client)
@@ -81,18 +133,21 @@ static int run_list(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     _cleanup_free_ struct client_row *rows = NULL;
+    _cleanup_(boots_finish) struct boots boots = {0};
     _cleanup_json_ json_t *links = NULL, *sessions = NULL, *list = json_array();
     size_t n = 0;
     int r = read_open(cmd, &c, err);
     if (r == 0)
         r = client_list(c, &rows, &n, err);
     if (r == 0)
+        r = boot_last(c, &boots.rows, &boots.n, err);
+    if (r == 0)
         r = link_rows(c, NULL, &links, err);
     if (r < 0)
         return r;
     sessions = sessions_or_none(cmd, c, NULL);
     for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(list, client_json(&rows[i], links, sessions));
+        (void)json_array_append_new(list, client_json(&rows[i], links, sessions, &boots));
     out_table(&cmd->out, "clients", client_columns, list,
               "no clients yet; add one with 'diskgate client add NAME --mac MAC'");
     return EXIT_DONE;
@@ -120,8 +175,11 @@ static void join_links(json_t *overlays, json_t *links)
 static int print_client(struct cmd *cmd, struct catalog *c, const char *name, struct err *err)
 {
     _cleanup_json_ json_t *links = NULL, *sessions = NULL, *overlays = NULL;
+    _cleanup_(boots_finish) struct boots boots = {0};
     struct client_row row;
     int r = client_get(c, name, &row, err);
+    if (r == 0)
+        r = boot_last(c, &boots.rows, &boots.n, err);
     if (r == 0)
         r = link_rows(c, row.name, &links, err);
     if (r == 0)
@@ -130,7 +188,7 @@ static int print_client(struct cmd *cmd, struct catalog *c, const char *name, st
         return r;
     sessions = sessions_or_none(cmd, c, row.name);
     join_links(overlays, links);
-    _cleanup_json_ json_t *object = client_json(&row, links, sessions);
+    _cleanup_json_ json_t *object = client_json(&row, links, sessions, &boots);
     out_fields(&cmd->out, client_fields, object);
     if (!cmd->is_json)
         out_line(&cmd->out, "%s", "");

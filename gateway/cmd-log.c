@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `log`: who changed what, from the audit rows of the catalog.
+/* `log`: who changed what, from the audit rows of the catalog; with --boots which PC booted and what became of it.
  *
  * The text tells each change in short: the keys whose value differs, before -> after. A row whose JSON was cut by the catalog is
  * shown as it is. --json gives before and after in full.
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/catalog-boot.h"
 #include "core/catalog.h"
 #include "core/ctl.h"
 #include "core/util.h"
@@ -101,6 +102,63 @@ static json_t *log_row(const struct audit_row *a)
                      out_string(a->object), "change", out_string(change), "before", before, "after", after);
 }
 
+/* --- boots ------------------------------------------------------------------------------------------------------- */
+
+static const struct column boot_columns[] = {{"id", NULL, COL_NUMBER},
+                                             {"time", NULL, COL_TEXT},
+                                             {"shown_time", "TIME", COL_SHOWN},
+                                             {"client", "CLIENT", COL_TEXT},
+                                             {"mac", NULL, COL_TEXT},
+                                             {"address", "ADDRESS", COL_TEXT},
+                                             {"image", NULL, COL_TEXT},
+                                             {"version", NULL, COL_NUMBER},
+                                             {"shown_image", "IMAGE", COL_SHOWN},
+                                             {"login_s", "LOGIN s", COL_NUMBER},
+                                             {"first_read_s", "READ s", COL_NUMBER},
+                                             {"last_read_s", NULL, COL_NUMBER},
+                                             {"end_s", NULL, COL_NUMBER},
+                                             {"read_bytes", "READ", COL_SIZE},
+                                             {"written_bytes", "WRITTEN", COL_SIZE},
+                                             {"ended_at", "ENDED", COL_TEXT},
+                                             {"refused", "REFUSED", COL_TEXT},
+                                             {0}};
+
+/* Seconds from the script to @unix_s; null where that was not reached. */
+static json_t *phase(const struct boot_row *b, int64_t unix_s)
+{
+    return unix_s == 0 ? json_null() : json_integer((json_int_t)(unix_s - b->script_s));
+}
+
+static json_t *boot_json(const struct boot_row *b)
+{
+    char at[TIME_LEN + 1], ended[TIME_LEN + 1];
+    time_text(at, sizeof(at), b->script_s);
+    time_text(ended, sizeof(ended), b->end_s);
+    bool has_image = *b->image != 0, has_ended = b->end_s != 0;
+    return json_pack("{s:I, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "id",
+                     (json_int_t)b->id, "time", at, "shown_time", shown_time(at), "client", b->client, "mac", b->mac,
+                     "address", b->address, "image", b->image, "version", (json_int_t)b->version, "shown_image",
+                     has_image ? json_sprintf("%s@%u", b->image, b->version) : json_null(), "login_s",
+                     phase(b, b->login_s), "first_read_s", phase(b, b->first_read_s), "last_read_s",
+                     phase(b, b->last_read_s), "end_s", phase(b, b->end_s), "read_bytes", (json_int_t)b->read_bytes,
+                     "written_bytes", (json_int_t)b->written_bytes, "ended_at",
+                     has_ended ? json_string(ended) : json_null(), "refused", out_string(b->refused));
+}
+
+static int print_boots(struct cmd *cmd, struct catalog *c, size_t limit, struct err *err)
+{
+    _cleanup_free_ struct boot_row *rows = NULL;
+    _cleanup_json_ json_t *list = json_array();
+    size_t n = 0;
+    int r = boot_list(c, NULL, limit, &rows, &n, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(list, boot_json(&rows[i]));
+    out_table(&cmd->out, "boots", boot_columns, list, "no PC has booted yet");
+    return EXIT_DONE;
+}
+
 static int run_log(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
@@ -111,8 +169,10 @@ static int run_log(struct cmd *cmd, struct err *err)
     char *end = NULL;
     unsigned long limit = text ? strtoul(text, &end, 10) : 0;
     if (text && (*text < '0' || *text > '9' || *end || limit == 0))
-        return err_set(err, -EINVAL, "-n takes a number of changes to show, 1 or more, not '%s'", text);
+        return err_set(err, -EINVAL, "-n takes a number of rows to show, 1 or more, not '%s'", text);
     int r = read_open(cmd, &c, err);
+    if (r == 0 && cmd_has(cmd, "boots"))
+        return print_boots(cmd, c, limit, err);
     if (r == 0)
         r = audit_list(c, limit, &rows, &n, err);
     if (r < 0)
@@ -123,7 +183,10 @@ static int run_log(struct cmd *cmd, struct err *err)
     return EXIT_DONE;
 }
 
-static const struct option_def log_options[] = {{"lines", 'n', "N", "the newest N changes only"}, {0}};
+static const struct option_def log_options[] = {
+    {"lines", 'n', "N", "the newest N rows only"},
+    {"boots", 0, NULL, "which PC booted when, how far it came, and who was refused"},
+    {0}};
 
 const struct verb cmd_log_verbs[] = {
     {"", "log", "", "Show who changed what, the newest last (times in UTC)", NULL, log_options, run_log},

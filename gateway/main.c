@@ -25,9 +25,10 @@ static const char *const externals[] = {"migrate", "backup", NULL};
 static void join_rows(const struct verb **ret)
 {
     const struct verb *const nouns[] = {
-        cmd_root_verbs,        cmd_config_verbs,       cmd_log_verbs,          cmd_image_add_verbs, cmd_image_verbs,
-        cmd_image_check_verbs, cmd_image_repair_verbs, cmd_image_export_verbs, cmd_client_verbs,    cmd_link_verbs,
-        cmd_overlay_verbs,     cmd_overlay_check_verbs, cmd_overlay_map_verbs, cmd_target_verbs,       cmd_boot_verbs};
+        cmd_root_verbs,          cmd_config_verbs,      cmd_log_verbs,          cmd_image_add_verbs,
+        cmd_image_verbs,         cmd_image_check_verbs, cmd_image_repair_verbs, cmd_image_export_verbs,
+        cmd_client_verbs,        cmd_client_boot_verbs, cmd_link_verbs,         cmd_overlay_verbs,
+        cmd_overlay_check_verbs, cmd_overlay_map_verbs, cmd_target_verbs,       cmd_boot_verbs};
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_SIZE(nouns); i++)
         for (const struct verb *v = nouns[i]; v->name && n < VERBS_MAX - 1; v++)
