@@ -142,6 +142,7 @@ static int check_backup(struct look *l, const struct gpt *first)
     struct gpt second;
     uint64_t last = l->size / SECTOR_BYTES - 1;
     if (first->other > last) {
+        l->ret->is_cut_off = true;
         say(l, true,
             "the disk has %" PRIu64 " sectors, but its GPT was made for %" PRIu64 ": the image is cut off at its end",
             last + 1, first->other + 1);
@@ -251,12 +252,14 @@ static int check_esp(struct look *l, const struct part *parts, size_t n, bool *r
 
 static void check_parts(struct look *l, const struct part *parts, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (parts[i].is_outside)
-            say(l, true,
-                "partition %u reaches beyond the end of the disk: the image is cut off, or its table is of a larger "
-                "disk",
-                parts[i].number);
+    for (size_t i = 0; i < n; i++) {
+        if (!parts[i].is_outside)
+            continue;
+        l->ret->is_cut_off = true;
+        say(l, true,
+            "partition %u reaches beyond the end of the disk: the image is cut off, or its table is of a larger disk",
+            parts[i].number);
+    }
 }
 
 static int check_loaders(struct look *l, const char *table, const struct part *parts, size_t n)

@@ -23,6 +23,7 @@ struct bootcheck {
         bool is_damage;
         char sentence[400];
     } findings[BOOTCHECK_MAX]; /* what does not fit is left out */
+    bool is_cut_off;           /* the tables, which one of them tells of, are of a larger disk */
     bool has_short_chs;        /* one of them is the protective MBR's end, which bootcheck_mend_chs() mends */
     uint64_t chs_off;          /* where these three bytes are */
 };

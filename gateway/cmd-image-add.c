@@ -21,6 +21,7 @@
 #include "gateway/cmd.h"
 #include "gateway/convert.h"
 #include "gateway/copy.h"
+#include "gateway/image-whole.h"
 #include "gateway/qemu-img.h"
 #include "gateway/version-file.h"
 
@@ -248,6 +249,8 @@ static int prepare_content(struct cmd *cmd, struct catalog *c, struct adding *a,
     (void)snprintf(a->version.comment, sizeof(a->version.comment), "%s", a->image.comment);
     if (r == 0)
         r = check_format(cmd, a, err);
+    if (r == 0 && !cmd_has(cmd, "format")) /* who says that it is raw means it as it is */
+        r = image_check_whole(a->fd, a->path, &a->info, err);
     if (r == 0)
         r = image_identity(a->fd, &a->info, a->version.identity, err);
     if (r == 0 && cmd_has(cmd, "copy"))

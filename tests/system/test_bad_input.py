@@ -55,6 +55,9 @@ TABLE = {
         ["{files}/disk.qcow2", "qcow2", "vdi"],
     ),
     "image is compressed": (["image", "add", "new", "{files}/disk.raw.gz"], ["{files}/disk.raw.gz", "gzip"]),
+    "VHD without its end": (["image", "add", "new", "{files}/short.vhd"], ["{files}/short.vhd", "cut off", "--format raw"]),
+    "GPT disk without its end": (["image", "add", "new", "{files}/gpt.raw"], ["{files}/gpt.raw", "cut off", "--format raw"]),
+    "MBR disk without its end": (["image", "add", "new", "{files}/mbr.raw", "--copy"], ["{files}/mbr.raw", "cut off"]),
     "VHD footer is damaged": (["image", "add", "new", "{files}/damaged.vhd"], ["{files}/damaged.vhd"]),
     "image is not what --format says": (["image", "add", "new", "{files}/spare.raw", "--format", "vhd"], ["{files}/spare.raw"]),
     "unknown format": (["image", "add", "new", "{files}/spare.raw", "--format", "floppy"], ["floppy"]),
@@ -105,6 +108,14 @@ def make_files(folder):
     vhd = bytearray(make_vhd(folder / "spare.raw", folder / "damaged.vhd").read_bytes())
     vhd[-512 + 60] ^= 0xFF  # the disk type, under the check sum
     (folder / "damaged.vhd").write_bytes(vhd)
+    (folder / "short.vhd").write_bytes(vhd[:-100_000])
+    for table in ("gpt", "mbr"):
+        disk = folder / f"{table}.raw"
+        with open(disk, "xb") as file:
+            file.truncate(8 * MIB)
+        label = {"gpt": "gpt", "mbr": "dos"}[table]
+        subprocess.run(["sfdisk", "-q", disk], input=f"label: {label}\n2048,12000\n", text=True, check=True, timeout=60)
+        os.truncate(disk, 3 * MIB)
 
 
 @pytest.fixture
