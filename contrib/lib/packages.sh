@@ -12,10 +12,12 @@ packages_of() {
     case $1 in
     build) echo build-essential meson ninja-build pkg-config libfuse3-dev libsqlite3-dev libxxhash-dev \
         libjansson-dev libblkid-dev libmicrohttpd-dev libcmocka-dev ;;
-    run) echo tgt fuse3 ;;
+    run) echo tgt fuse3 dnsmasq-base ipxe ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
     test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck \
-        nbdkit libnbd-bin xfsprogs ;;
+        nbdkit libnbd-bin xfsprogs \
+        iproute2 qemu-system-x86 ipxe-qemu ovmf gdisk mtools dosfstools grub-pc-bin grub-efi-amd64-bin grub-common kmod cpio \
+        kea-dhcp4-server isc-dhcp-server ;;
     bench) echo fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
     fuzz) echo clang libclang-rt-14-dev ;;
     ci) echo git ca-certificates clang libclang-rt-14-dev ;;
