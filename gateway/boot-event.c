@@ -309,7 +309,8 @@ static bool is_same_boot(struct event *e, const struct boot_row *now, struct boo
 {
     _cleanup_free_ struct boot_row *rows = NULL;
     size_t n = 0;
-    if (e->is_renewed || boot_list(e->c, e->client.name, 1, &rows, &n, NULL) < 0 || n == 0)
+    bool is_new = e->is_renewed && !*now->refused;
+    if (is_new || boot_list(e->c, e->client.name, 1, &rows, &n, NULL) < 0 || n == 0)
         return false;
     *ret = rows[0];
     return ret->login_s == 0 && ret->end_s == 0 && now->script_s - ret->script_s < SAME_BOOT_S &&

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A PC before its system runs: it asks for its boot script, and does what the script says."""
+
+import contextlib
+import http.client
+import re
+import socket
+import subprocess
+
+from . import system
+from .iscsi import Disk
+
+
+def get(root, path, method="GET", timeout=30, source="127.0.0.1", **options):
+    """(status, text) of one request to the boot service, from any address of 127.0.0.0/8."""
+    connection = http.client.HTTPConnection("127.0.0.1", root.boot_port, timeout=timeout, source_address=(source, 0))
+    try:
+        connection.request(method, path, **options)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def script(root, mac, source="127.0.0.1"):
+    """The boot event."""
+    status, text = get(root, f"/boot/{mac}", source=source)
+    assert status == 200 and text.startswith("#!ipxe\n"), (status, text)
+    return text
+
+
+def sentence(text):
+    """What the PC shows."""
+    return "\n".join(line.split(" ", 2)[2] for line in text.splitlines() if re.match(r"echo (Diskgate:|>) ", line))
+
+
+def url_of(text):
+    """The disk that a script boots, as a URL for libiscsi; None if the script refuses."""
+    found = re.search(r"^sanboot .* iscsi:(\S+)::(\d+):([0-9a-f]+):(\S+) \|\|$", text, re.MULTILINE)
+    if not found:
+        return None
+    address, port, lun, target = found.groups()
+    user, password = (re.search(rf"^set {name} (\S+)$", text, re.MULTILINE) for name in ("username", "password"))
+    lock = f"{user[1]}%{password[1]}@" if user else ""
+    return f"iscsi://{lock}{address}:{port}/{target}/{int(lun, 16)}"
+
+
+class BootedDisk(Disk):
+    """The disk of a PC that just asked for its script, with what the script says and nothing else."""
+
+    def __init__(self, root, mac):
+        text = script(root, mac)
+        self.url = url_of(text)
+        assert self.url, text
+        self.scratch = root.files
+
+
+@contextlib.contextmanager
+def session(root, url, log="session.log"):
+    """A PC that is logged in and writes without end."""
+    path = root.files / log
+    process = subprocess.Popen([str(root.programs.ackwrite), url, str(path)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout.readline().strip() == "ready"
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def raw(root, data, timeout=15):
+    """Any bytes to the port of the boot service, and what comes back until the connection ends."""
+    with socket.create_connection(("127.0.0.1", root.boot_port), timeout=timeout) as sock:
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(data)
+            while piece := sock.recv(65536):
+                answer += piece
+        return answer
+
+
+def daemon_of(root):
+    """Pid of its diskgated; None if it does not run."""
+    found = [pid for pid, text in system.processes_of(str(root.path)).items() if "diskgated" in text.split(" ")[0]]
+    assert len(found) <= 1
+    return found[0] if found else None
