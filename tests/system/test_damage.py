@@ -6,7 +6,7 @@ others, whose files are whole, must read theirs all the time.
 """
 
 import pytest
-from support.damage import BLOCK, FILLED, SIZE, TAIL, assert_alive, cut, fill, flip, flip_back, kill_file_system, pattern_of, put, put_back
+from support.damage import FILLED, SIZE, TAIL, assert_alive, cut, fill, flip, flip_back, kill_file_system, pattern_of, put, put_back
 from support.files import make_image
 
 COMMON = {
