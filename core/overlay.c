@@ -308,15 +308,17 @@ static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *re
 }
 
 /* No map counts. A data file of this overlay that was changed: its map went with the machine's power. One of another overlay is not
- * ours to replace, invariant (6); a read-only look at a root finds those that were dropped and not deleted yet. */
-static int check_lost(const struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+ * ours to replace, invariant (6); a read-only look at a root finds those that were dropped and not deleted yet.
+ * @has_blocks: a map file says so that no longer counts; zeros alone leave no trace in the data file. */
+static int check_lost(const struct overlay *o, const struct map_stamp *stamp, bool has_blocks, char *ret_found,
+                      struct err *err)
 {
     unsigned char owner[16];
     if (!datafile_owner(o->place.dir_fd, o->names.data, owner))
         return 0;
     if (memcmp(owner, stamp->overlay_id, sizeof(owner)) != 0)
         return o->is_read_only ? 0 : refuse_owner(owner, o->names.data, ret_found, err);
-    if (!datafile_is_used(o->place.dir_fd, o->names.data))
+    if (!has_blocks && !datafile_is_used(o->place.dir_fd, o->names.data))
         return 0;
     if (o->is_kept) /* damage, and no affair of the next boot: what was flushed may come back from a backup */
         return add_way_out(err_set(err, -EBADMSG,
@@ -344,7 +346,7 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
         return open_saved(o, stamp, &info, err);
     bool is_void = r == -ENOENT || r == 0; /* of a volatile overlay no map file counts */
     if (is_void)
-        r = check_lost(o, stamp, ret_found, err);
+        r = check_lost(o, stamp, r == 0 && info.leaves > 0, ret_found, err);
     return is_void && r == 0 ? make_fresh(o, stamp, err) : r;
 }
 

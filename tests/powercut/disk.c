@@ -168,7 +168,8 @@ static void settle(struct object *o, size_t at)
         else
             image_apply(&o->image, o->pending[n].rec);
     }
-    memmove(o->pending, o->pending + n, (o->count - n) * sizeof(*o->pending));
+    if (n > 0)
+        memmove(o->pending, o->pending + n, (o->count - n) * sizeof(*o->pending));
     o->count -= n;
 }
 

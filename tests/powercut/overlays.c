@@ -143,7 +143,9 @@ static int site_open(struct site *s, const char *root, bool swinger_is_kept)
         char found_id[UUID_LEN + 1];
         r = overlay_open(&place, &stamp, i != SWINGER || swinger_is_kept, false, s->base, &s->overlay[i], found_id,
                          &s->err);
-        if (r == -EOWNERDEAD) {
+        bool is_missing =
+            r == -EBADMSG && i == SWINGER && swinger_is_kept; /* it was to be kept and had no map file yet */
+        if (r == -EOWNERDEAD || is_missing) {
             s->is_lost[i] = true;
             r = 0;
         }
@@ -227,8 +229,7 @@ static void do_swing(struct worker *w)
     rec_note(NOTE_MODE, w->overlay, is_kept, 0, 0);
     rec_note(NOTE_FLUSH, w->overlay, token, 1, 0);
     CHECK(overlay_set_kept(w->site->overlay[w->overlay], is_kept, &err) == 0, "%s", err.msg);
-    if (is_kept)
-        rec_note(NOTE_FLUSHED, w->overlay, token, 0, 0);
+    rec_note(NOTE_FLUSHED, w->overlay, token, 0, 0);
 }
 
 static void one_op(struct worker *w)
@@ -394,7 +395,8 @@ struct flush {
 struct expected {
     struct history history[OVERLAYS][SECTORS];
     struct flush flush[FLUSHES];            /* under way */
-    bool swinger_is_kept, swinger_is_ready; /* ready: it has become durable since it is kept */
+    bool swinger_is_kept, swinger_is_ready; /* ready: it has become what the catalog says */
+    bool swinger_was_flushed;               /* before it became volatile */
 };
 
 static void *expected_create(void)
@@ -454,9 +456,11 @@ static void end_flush(struct expected *e, uint64_t overlay, uint64_t token)
 static void change_mode(struct expected *e, bool is_kept)
 {
     e->swinger_is_kept = is_kept;
-    e->swinger_is_ready = false;
-    for (uint64_t k = 0; k < SECTORS; k++)
+    e->swinger_is_ready = e->swinger_was_flushed = false;
+    for (uint64_t k = 0; k < SECTORS; k++) {
+        e->swinger_was_flushed |= e->history[SWINGER][k].floor > 0;
         e->history[SWINGER][k].floor = 0;
+    }
     for (struct flush *f = e->flush; f < e->flush + FLUSHES; f++)
         f->is_used &= f->overlay != SWINGER;
 }
@@ -519,11 +523,13 @@ static bool was_written(const struct expected *e, unsigned i)
     return false;
 }
 
-/* Only an overlay that is not kept, or was not yet, may be lost; and a volatile one that was written must be. */
+/* Only an overlay that is not kept, or was not yet, may be lost. A volatile one that was written must be; from the moment on when it is
+ * volatile, not only called so. Before, what was flushed must not be followed by an empty disk either. */
 static bool check_loss(const struct expected *e, bool is_lost, unsigned i, char *why, size_t len)
 {
     bool may = i == SWINGER && !(e->swinger_is_kept && e->swinger_is_ready);
-    bool must = i == SWINGER && !e->swinger_is_kept && was_written(e, i);
+    bool must =
+        i == SWINGER && !e->swinger_is_kept && (e->swinger_was_flushed || (e->swinger_is_ready && was_written(e, i)));
     if (is_lost ? may : !must)
         return true;
     (void)snprintf(why, len, "overlay %u %s", i, is_lost ? "says that it is lost" : "was lost and does not say so");
