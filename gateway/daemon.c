@@ -23,14 +23,15 @@
 #include "gateway/report.h"
 #include "gateway/spawn.h"
 
-#define PROGRAM   "diskgated"
-#define LOCK_NAME "diskgated.lock"
-#define LOG_NAME  "diskgated.log"
-#define START_MS  15000
-#define ANSWER_MS 3000
-#define FOLLOW_MS 2500
-#define END_MS    6000
-#define KILL_MS   5000
+#define PROGRAM      "diskgated"
+#define LOCK_NAME    "diskgated.lock"
+#define LOG_NAME     "diskgated.log"
+#define START_MS     15000
+#define ANSWER_MS    3000
+#define FOLLOW_MS    2500
+#define DEFAULT_PORT 8080 /* of boot.port */
+#define END_MS       6000
+#define KILL_MS      5000
 
 #ifndef DISKGATE_SBINDIR
 #define DISKGATE_SBINDIR "/usr/sbin"
@@ -141,9 +142,16 @@ static int read_boot(struct catalog *c, bool *ret_is_on, unsigned *ret_port, str
     return r;
 }
 
-int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct err *err)
+bool daemon_port_is_spare(const char *address, unsigned port)
+{
+    return port == DEFAULT_PORT && (strncmp(address, "127.", 4) == 0 || strcmp(address, "::1") == 0);
+}
+
+/* daemon_check(); *ret_is_left is true when a spare port was left to another program. */
+static int check(const struct site *s, struct catalog *c, int timeout_ms, bool *ret_is_left, struct err *err)
 {
     int pid;
+    *ret_is_left = false;
     bool is_on = false;
     unsigned port = 0;
     if (!daemon_runs(s, &pid))
@@ -152,6 +160,9 @@ int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct
     if (r < 0 || !is_on)
         return r;
     r = ask(s->address, port, s->tag, timeout_ms);
+    *ret_is_left = r == -EADDRINUSE && daemon_port_is_spare(s->address, port);
+    if (*ret_is_left)
+        return 0;
     if (r == -EADDRINUSE)
         return err_set(err, r,
                        "port %u on %s, for the boot scripts, is taken by another program; choose another one with "
@@ -162,6 +173,12 @@ int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct
                            "', 'diskgate up' starts it anew",
                            pid, port, s->address, s->root)
                  : 0;
+}
+
+int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct err *err)
+{
+    bool is_left;
+    return check(s, c, timeout_ms, &is_left, err);
 }
 
 /* --- start and stop ---------------------------------------------------------------------------------------------- */
@@ -266,6 +283,12 @@ int daemon_ensure(const struct site *s, struct catalog *c, bool *ret_started, js
     r = r ? r : start(s, c, err);
     if (r == 0)
         report_change(report, was_running ? "diskgated started anew, it did not answer" : "diskgated started");
+    bool is_left = false;
+    if (r == 0 && check(s, c, ANSWER_MS, &is_left, NULL) == 0 && is_left)
+        report_change(report,
+                      "no boot scripts yet: port %d on %s is taken by another program; choose one with 'diskgate set "
+                      "boot.port N'",
+                      DEFAULT_PORT, s->address);
     *ret_started = r == 0 && !was_running;
     return r;
 }

@@ -18,7 +18,12 @@
 /* True if it runs; *ret_pid is its process, 0 where it cannot be told. */
 bool daemon_runs(const struct site *s, int *ret_pid);
 
-/* 0 when it runs and, where boot.http is on, answers as this root's on gateway.address and boot.port. A sentence. */
+/* A port for boot scripts that somebody else holds is no failure as long as nobody chose it and nothing is served to the network: no PC
+ * boots from 127.0.0.1, and 8080 is a popular port. diskgated takes it once it is free. */
+bool daemon_port_is_spare(const char *address, unsigned port);
+
+/* 0 when it runs and, where boot.http is on, answers as this root's on gateway.address and boot.port, unless that one is spare and taken.
+ * A sentence. */
 int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct err *err);
 
 /* Make it run; returns when it answers. One that runs and does not answer is ended and started anew. */

@@ -23,6 +23,7 @@
 #include "core/util.h"
 #include "gateway/boot-http.h"
 #include "gateway/boot.h"
+#include "gateway/daemon.h"
 #include "gateway/fsproc.h"
 #include "gateway/proc.h"
 #include "gateway/report.h"
@@ -119,6 +120,8 @@ static int follow_settings(struct keeper *k, struct err *err)
     if (k->http || !w.is_on)
         return 0;
     r = boot_http_start(k->root, w.tag, w.address, w.port, &k->http, err);
+    if (r == -EADDRINUSE && daemon_port_is_spare(w.address, w.port))
+        return 0;
     if (r < 0)
         return r;
     strcpy(k->address, w.address);

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Two roots on one machine never disturb each other."""
 
+import contextlib
+import http.server
 import os
+import threading
 
 from support.files import MIB, make_image
 from support.iscsi import file_hash
@@ -55,3 +58,16 @@ def test_up_names_a_taken_port_and_leaves_nothing_running(make_root):
     two.ok("set", "gateway.port", two.port)
     assert two.leftovers() == []
     assert one.disk("pc01").hash() == file_hash(image)
+
+
+def test_up_leaves_the_default_boot_port_to_another_program(root):
+    root.ok("image", "add", "win", make_image(root.files / "base.raw", MIB))
+    root.ok("set", "boot.port", "8080")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # taken already: all the better
+            server = stack.enter_context(http.server.HTTPServer(("127.0.0.1", 8080), http.server.BaseHTTPRequestHandler))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+        assert "8080" in root.ok("up")
+        assert root.json("status")["problems"] == []
+        root.ok("down")
