@@ -309,6 +309,7 @@ static void test_recover_overlooks_what_is_no_map_file(void **state)
     assert_int_equal(symlinkat("/dev/zero", dir, "2.map"), 0);
     assert_int_equal(renameat(dir, "0.map", dir, ".0.map.12.tmp"), 0);
     _cleanup_close_ int file = openat(r->overlays_fd, "file", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
     recover_ok(r);
     assert_int_equal(r->found.next_number, 1);
 }
