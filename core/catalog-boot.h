@@ -28,7 +28,7 @@ struct pending_row {
 int pending_note(struct catalog *c, const char *mac, const char *address, struct pending_row *ret, struct err *err);
 int pending_get(struct catalog *c, const char *mac, struct pending_row *ret, struct err *err);
 int pending_list(struct catalog *c, struct pending_row **ret, size_t *ret_n, struct err *err); /* by number */
-int pending_remove(struct catalog *c, const char *mac, struct err *err);                      /* 0 also when it is not there */
+int pending_remove(struct catalog *c, const char *mac, struct err *err); /* 0 also when it is not there */
 
 /* 0 if @tmpl is a rule for names: one {} with nothing, "n" or a width of 1 to 9 digits in it, and a client's name around it. -EINVAL. */
 int client_template_check(const char *tmpl, struct err *err);
@@ -57,7 +57,8 @@ int boot_add(struct catalog *c, struct boot_row *row, struct err *err); /* fills
 int boot_update(struct catalog *c, const struct boot_row *row, struct err *err);
 /* The newest @limit boots (0 = all) of @client (NULL: of all, also of PCs that were no clients), oldest first. A client that was renamed
  * has its name of today. */
-int boot_list(struct catalog *c, const char *client, size_t limit, struct boot_row **ret, size_t *ret_n, struct err *err);
+int boot_list(struct catalog *c, const char *client, size_t limit, struct boot_row **ret, size_t *ret_n,
+              struct err *err);
 /* The newest row of each client that got its disk in it, in no order. */
 int boot_last(struct catalog *c, struct boot_row **ret, size_t *ret_n, struct err *err);
 

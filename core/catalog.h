@@ -91,9 +91,9 @@ int catalog_root_tag(struct catalog *c, char *ret, struct err *err);
 struct image_row {
     int64_t id;
     char name[NAME_LEN + 1];
-    bool is_data;      /* not bootable: for slots 1.. */
+    bool is_data;       /* not bootable: for slots 1.. */
     int64_t current_id; /* version row that links without a pin use */
-    uint32_t current;  /* its number */
+    uint32_t current;   /* its number */
     char comment[COMMENT_LEN + 1];
     char created_at[TIME_LEN + 1];
 };
@@ -103,14 +103,14 @@ struct version_row {
     int64_t parent_id; /* version row below, 0 = a base */
     uint32_t number;   /* 1.. within the image */
     char image[NAME_LEN + 1];
-    char format[16];       /* "raw", "vhd"; later "layer" */
-    char path[PATH_MAX];   /* absolute, or relative to the root */
-    bool is_adopted;       /* the file belongs to the administrator and is never deleted */
-    uint64_t size_bytes;   /* of the virtual disk, a multiple of 512 */
-    uint64_t file_bytes;   /* of the file as it was recorded */
-    int64_t mtime_ns;      /* of the file as it was recorded */
-    char identity[80];     /* content identity, see image.h; never empty */
-    char full_hash[64];    /* XXH3-128 of the whole content in hex, empty until computed */
+    char format[16];     /* "raw", "vhd"; later "layer" */
+    char path[PATH_MAX]; /* absolute, or relative to the root */
+    bool is_adopted;     /* the file belongs to the administrator and is never deleted */
+    uint64_t size_bytes; /* of the virtual disk, a multiple of 512 */
+    uint64_t file_bytes; /* of the file as it was recorded */
+    int64_t mtime_ns;    /* of the file as it was recorded */
+    char identity[80];   /* content identity, see image.h; never empty */
+    char full_hash[64];  /* XXH3-128 of the whole content in hex, empty until computed */
     char comment[COMMENT_LEN + 1];
     char created_at[TIME_LEN + 1];
 };
@@ -138,24 +138,25 @@ int version_update(struct catalog *c, const struct version_row *v, struct err *e
 /* --- clients ----------------------------------------------------------------------------------------------------- */
 
 enum overlay_mode { OVERLAY_VOLATILE, OVERLAY_KEPT, OVERLAY_SUPER };
-const char *overlay_mode_name(enum overlay_mode m);                                  /* "volatile", "kept", "super" */
+const char *overlay_mode_name(enum overlay_mode m);                                /* "volatile", "kept", "super" */
 int overlay_mode_parse(const char *text, enum overlay_mode *ret, struct err *err); /* volatile|kept */
 
 struct client_row {
     int64_t id; /* never used again after a removal; also the tid of its target */
     char name[NAME_LEN + 1];
-    char mac[MAC_LEN + 1];      /* one spelling: lower case, colons */
-    char ip[46];                /* empty = not fixed */
-    char group[NAME_LEN + 1];   /* empty = none */
+    char mac[MAC_LEN + 1];    /* one spelling: lower case, colons */
+    char ip[46];              /* empty = not fixed */
+    char group[NAME_LEN + 1]; /* empty = none */
     enum overlay_mode mode;
-    char iqn[224];              /* of its target; given at creation, kept when the client is renamed */
+    char iqn[224];                         /* of its target; given at creation, kept when the client is renamed */
     char chap_user[64], chap_password[64]; /* generated at creation */
     char comment[COMMENT_LEN + 1];
     char created_at[TIME_LEN + 1];
 };
 
 int client_get(struct catalog *c, const char *name, struct client_row *ret, struct err *err);
-int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n, struct err *err); /* by name, PC2 before PC10 */
+int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n,
+                struct err *err); /* by name, PC2 before PC10 */
 /* In: name, mac (any usual spelling), ip, group, mode, comment. Out: the row as stored, with iqn and secret. */
 int client_add(struct catalog *c, struct client_row *row, struct err *err);
 /* Store mac, ip, group, mode, comment of row @row->id. */
@@ -180,7 +181,8 @@ struct link_row {
     char image[NAME_LEN + 1];
 };
 
-int link_list(struct catalog *c, const char *client, struct link_row **ret, size_t *ret_n, struct err *err); /* NULL: all */
+int link_list(struct catalog *c, const char *client, struct link_row **ret, size_t *ret_n,
+              struct err *err); /* NULL: all */
 /* Link @client's @slot to @image at version @pinned (0 = current). An existing link of that slot is replaced, its overlay
  * becomes garbage, unless it lies over the version that the new link asks for: then it stays. -EEXIST when the slot is linked to
  * just that already. Slot 0 takes boot images only, data images go to slots 1.. */
@@ -203,10 +205,11 @@ struct view_row {
     char image[NAME_LEN + 1];
     enum overlay_mode mode;
     char overlay_id[UUID_LEN + 1]; /* changes with every reset and relink */
-    char overlay_dir[OVERLAY_DIR_LEN + 1]; /* folder below ROOT/overlays, given at creation, kept when the client is renamed */
-    int64_t version_id;            /* the version that the overlay was made over */
-    uint32_t version;              /* its number */
-    uint32_t current;              /* number of the version that the link asks for: the pin or the image's current one */
+    char overlay_dir[OVERLAY_DIR_LEN +
+                     1]; /* folder below ROOT/overlays, given at creation, kept when the client is renamed */
+    int64_t version_id;  /* the version that the overlay was made over */
+    uint32_t version;    /* its number */
+    uint32_t current;    /* number of the version that the link asks for: the pin or the image's current one */
     uint64_t size_bytes;
 };
 

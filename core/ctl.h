@@ -36,9 +36,10 @@ struct ctl_server;
 
 /* Listen on @name in folder @dirfd (mode 0600; a socket file left by a dead process is replaced). The thread that answers begins in
  * ctl_server_start() and handles one connection at a time; a silent peer is dropped after 10 s. */
-int ctl_server_open(int dirfd, const char *name, ctl_handler *handler, void *arg, struct ctl_server **ret, struct err *err);
+int ctl_server_open(int dirfd, const char *name, ctl_handler *handler, void *arg, struct ctl_server **ret,
+                    struct err *err);
 int ctl_server_start(struct ctl_server *s);
-void ctl_server_stop(struct ctl_server *s); /* joins the thread; NULL is allowed */
+void ctl_server_stop(struct ctl_server *s);  /* joins the thread; NULL is allowed */
 void ctl_server_close(struct ctl_server *s); /* removes the socket file; NULL is allowed */
 
 /* jansson.h itself defines json_decrefp() for this use. */

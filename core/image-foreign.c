@@ -28,7 +28,7 @@ struct foreign {
     size_t magic_len;
     bool (*fits)(
         const unsigned char *p); /* @p = FOREIGN_HEAD_BYTES, zeros behind the file's end; NULL = the magic is enough */
-    const char *driver; /* that qemu-img reads it by; NULL = it is not converted */
+    const char *driver;          /* that qemu-img reads it by; NULL = it is not converted */
 };
 
 static uint32_t le16(const unsigned char *p)

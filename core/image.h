@@ -51,8 +51,8 @@ int image_identity(int fd, const struct image_info *info, char *ret, struct err 
 
 /* XXH3-128 of all @info->data_bytes into @ret (HASH_LEN + 1 bytes), holes read as the zeros they are. @progress may be NULL; it is called
  * with bytes done and total about every 16 MiB, and a negative return value ends the work with that value. */
-int image_full_hash(int fd, const struct image_info *info, char *ret, int (*progress)(void *arg, uint64_t done, uint64_t total),
-                    void *arg, struct err *err);
+int image_full_hash(int fd, const struct image_info *info, char *ret,
+                    int (*progress)(void *arg, uint64_t done, uint64_t total), void *arg, struct err *err);
 
 /* What was recorded about a file, for image_verify(). Strings are borrowed during the call. */
 struct image_record {

@@ -32,7 +32,7 @@
 #include "core/err.h"
 
 #define JOURNAL_AREA_BYTES (8ULL << 20)
-#define JOURNAL_RUNS_MAX   32768U /* in one commit of one overlay; more is a case for a map file */
+#define JOURNAL_RUNS_MAX   32768U       /* in one commit of one overlay; more is a case for a map file */
 #define JOURNAL_NUMBER_MAX (1ULL << 62) /* a greater number of a commit is damage */
 
 /* @n blocks from @blk on are in state @state, an enum block_state. */

@@ -21,7 +21,7 @@ struct boot_net {
     enum boot_dhcp mode;
     unsigned http_port;
     bool has_ra;
-    char address[BOOT_ADDRESS_LEN]; /* gateway.address */
+    char address[BOOT_ADDRESS_LEN];                                                 /* gateway.address */
     char first[BOOT_ADDRESS_LEN], last[BOOT_ADDRESS_LEN], router[BOOT_ADDRESS_LEN]; /* empty = none */
     char dns[SETTING_LEN + 1], lease[SETTING_LEN + 1], efi_file[SETTING_LEN + 1], ipxe_folder[SETTING_LEN + 1];
     char url[80]; /* that iPXE is sent to; "${net0/mac}" is for iPXE to fill in */

@@ -20,7 +20,8 @@
 /* --- scripts (boot-script.c): pure, no catalog ------------------------------------------------------------------- */
 
 struct boot_target {
-    const char *client, *mac, *portal_address, *iqn, *initiator, *chap_user, *chap_password; /* chap_user NULL: without CHAP */
+    const char *client, *mac, *portal_address, *iqn, *initiator, *chap_user,
+        *chap_password; /* chap_user NULL: without CHAP */
     unsigned portal_port, lun;
 };
 

@@ -200,7 +200,7 @@ int image_make(const char *root, const char *name, image_fill *fill, void *arg, 
     if (r == 0 && sync_fd(images_fd) < 0)
         r = err_sys(err, -errno, "cannot put a file into '%s/%s'", images, folder);
     if (r < 0) {
-        (void)unlinkat(dirfd, COPY_NAME, 0);                 /* when only the last step failed */
+        (void)unlinkat(dirfd, COPY_NAME, 0);             /* when only the last step failed */
         (void)unlinkat(images_fd, folder, AT_REMOVEDIR); /* empty again; otherwise it stays and says why */
         return r;
     }

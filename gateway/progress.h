@@ -29,7 +29,10 @@ void progress_init(struct progress *p, const char *label, bool is_quiet);
 /* Write lines "done total" (bytes) to the open descriptor number @text; NULL is allowed and changes nothing. -EINVAL with a sentence. */
 int progress_to_fd(struct progress *p, const char *text, struct err *err);
 /* The option of a verb that has long work. */
-#define PROGRESS_OPTION {"progress", 0, "FD", "write lines 'done total' in bytes to this descriptor instead of a bar"}
+#define PROGRESS_OPTION                                                                                                \
+    {                                                                                                                  \
+        "progress", 0, "FD", "write lines 'done total' in bytes to this descriptor instead of a bar"                   \
+    }
 void progress_update(struct progress *p, uint64_t done, uint64_t total);
 void progress_finish(struct progress *p);
 

@@ -343,9 +343,10 @@ static json_t *notice_list(const struct snapshot *n)
         char what[NAME_LEN + 32];
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
         if (want_is_lost(n->fs, v->overlay_id))
-            (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "notice",
-                                                        "waits for its next boot: what it had written was lost with the "
-                                                        "server's power ('diskgate client reset' opens it at once)"));
+            (void)json_array_append_new(list,
+                                        json_pack("{s:s, s:s}", "what", what, "notice",
+                                                  "waits for its next boot: what it had written was lost with the "
+                                                  "server's power ('diskgate client reset' opens it at once)"));
     }
     return list;
 }
