@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -345,7 +346,8 @@ static void in_process(const char *root, struct rec_log *log, struct counters *c
         life(root, c, ops, seed, is_killed);
         _exit(0);
     }
-    CHECK(waitpid(pid, &status, 0) == pid && status == 0, "the workload failed");
+    CHECK(waitpid(pid, &status, 0) == pid, "cannot wait");
+    CHECK(is_killed ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL : status == 0, "the workload failed");
     rec_mend(log);
 }
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +129,8 @@ void rec_note(uint64_t kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 void rec_die(void)
 {
     pthread_mutex_lock(&active->lock);
-    _exit(0);
+    for (;;)
+        (void)raise(SIGKILL); /* it does not return */
 }
 
 /* --- which file is it --------------------------------------------------------------------------------------------- */

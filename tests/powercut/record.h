@@ -60,7 +60,7 @@ void rec_ignore_syncs(struct rec_log *l, const char *part);
 
 void rec_note(uint64_t kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
-/* End this process at once, between two records. */
+/* Kill this process, between two records. */
 void rec_die(void) __attribute__((noreturn));
 /* After such an end, before the next process. */
 void rec_mend(struct rec_log *l);
