@@ -4,6 +4,7 @@
 Debian's packages are fetched by apt-get and kept in a cache by their version; the disk is put together from files alone."""
 
 import fcntl
+import hashlib
 import os
 import pathlib
 import re
@@ -43,17 +44,18 @@ def kernel_package():
     return found[1]
 
 
-def version_of(package):
-    found = re.search(r"Candidate: (\S+)", run("apt-cache", "policy", package))
-    if not found or found[1] == "(none)":
-        raise Unavailable(f"apt has no package {package}")
-    return found[1]
+def versions_of(packages):
+    """["NAME=VERSION"] of what apt would install."""
+    found = dict(re.findall(r"^(\S+):\n(?:  .*\n)*?  Candidate: (\S+)", run("apt-cache", "policy", *packages), re.MULTILINE))
+    for name in packages:
+        if found.get(name, "(none)") == "(none)":
+            raise Unavailable(f"apt has no package {name}")
+    return [f"{name}={found[name]}" for name in packages]
 
 
 def fetch(cache):
     """The packages, unpacked; one folder for each set of versions."""
-    names = [kernel_package(), *PACKAGES]
-    versions = [f"{name}={version_of(name)}" for name in names]
+    versions = versions_of([kernel_package(), *PACKAGES])
     tree = cache / re.sub(r"[^\w.=+-]", "_", "micro-" + versions[0])
     stamp = tree / "complete"
     if stamp.exists() and stamp.read_text().split() == versions:
@@ -203,10 +205,31 @@ def build(image, work, cache):
     if missing:
         raise Unavailable(f"not installed: {', '.join(missing)}")
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / "lock", "w") as lock:  # one fetches, the others wait for it
+    with open(cache / "lock", "w") as lock:  # one makes it, the others wait for it
         fcntl.flock(lock, fcntl.LOCK_EX)
         tree = fetch(cache)
-        folder = make_root(tree, work)
+        made = cache / f"{tree.name}-{key()}.raw"
+        if not made.exists():
+            for old in cache.glob("micro-*.raw"):
+                old.unlink()
+            make(work / "micro.raw", work, tree)
+            run("cp", "--sparse=always", work / "micro.raw", f"{made}.part")
+            os.rename(f"{made}.part", made)
+        run("cp", "--sparse=always", "--reflink=auto", made, image)
+    os.chmod(image, 0o644)
+    return image
+
+
+def key():
+    """Changes with everything here that the image is made from."""
+    digest = hashlib.sha256(pathlib.Path(__file__).read_bytes())
+    for path in sorted(SOURCE.iterdir()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def make(image, work, tree):
+    folder = make_root(tree, work)
     run("truncate", "-s", SIZE, image)
     run("sgdisk", "-a", 2048, "-n1:2048:+1M", "-t1:ef02", "-n2:0:+16M", "-t2:ef00", "-n3:0:0", "-t3:8300", "-c3:e2eroot", image)
     write_root(image, folder)
@@ -214,5 +237,3 @@ def build(image, work, cache):
     write_bios_loader(image, work)
     write_at(image, 447, b"\x00\x02\x00")  # sgdisk's end CHS makes iPXE guess 6 sectors a track, and GRUB read 3 KiB at a time
     write_at(image, 451, b"\xff\xff\xff")
-    os.chmod(image, 0o644)
-    return image
