@@ -46,7 +46,13 @@ static int check_root(const struct cmd *cmd, bool is_writing, struct err *err)
 int read_open(struct cmd *cmd, struct catalog **ret, struct err *err)
 {
     int r = check_root(cmd, false, err);
-    return r < 0 ? r : catalog_open(cmd->root, CATALOG_READ, ret, err);
+    r = r ? r : catalog_open(cmd->root, CATALOG_READ, ret, err);
+    if (r != -EOPNOTSUPP || geteuid() != 0)
+        return r;
+    struct catalog *c = NULL; /* of an older release: opening it for a change brings it up to date */
+    r = catalog_open(cmd->root, CATALOG_WRITE, &c, err);
+    catalog_close(c);
+    return r ? r : catalog_open(cmd->root, CATALOG_READ, ret, err);
 }
 
 int change_open(struct cmd *cmd, struct catalog **ret, struct err *err)
