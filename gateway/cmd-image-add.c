@@ -73,9 +73,7 @@ static int check_format(struct cmd *cmd, struct adding *a, struct err *err)
     enum image_format want;
     const char *text = cmd_option(cmd, "format");
     int r = image_probe(a->fd, a->path, &a->info, err);
-    if (r == 0 && text)
-        r = image_format_parse(text, &want, err);
-    if (r < 0 || !text || want == a->info.format)
+    if (r < 0 || !text || (image_format_parse(text, &want, NULL) == 0 && want == a->info.format))
         return r;
     return err_set(err, -EINVAL, "'%s' is in the format %s, not %s: leave --format away, or name the right file",
                    a->path, image_format_name(a->info.format), text);

@@ -46,7 +46,11 @@ void report_change(json_t *report, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    (void)json_array_append_new(json_object_get(report, "changes"), json_string(text)); /* see report.h */
+    json_t *changes = json_object_get(report, "changes");
+    for (size_t i = 0; i < json_array_size(changes); i++)
+        if (strcmp(json_string_value(json_array_get(changes, i)), text) == 0)
+            return;                                          /* said in an earlier round */
+    (void)json_array_append_new(changes, json_string(text)); /* see report.h */
 }
 
 size_t report_problems(const json_t *report)

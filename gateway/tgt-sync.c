@@ -336,6 +336,29 @@ static int sync_views(struct sync *y, struct catalog *c, json_t **ret_status, st
     return r;
 }
 
+/* Images that changed while clients run from them: those go on, nobody else gets to see them, and it must be said. What keeps a view from
+ * being served at all is said with the view. */
+static void note_changed_images(const struct sync *y, const json_t *status)
+{
+    const json_t *images = json_object_get(status, "images"), *views = json_object_get(status, "views");
+    for (size_t i = 0; i < json_array_size(images); i++) {
+        const json_t *row = json_array_get(images, i);
+        const char *image = json_string_value(json_object_get(row, "image"));
+        const char *why = json_string_value(json_object_get(row, "error"));
+        bool is_served = false;
+        for (size_t k = 0; k < json_array_size(views) && image && why; k++) {
+            const json_t *v = json_array_get(views, k);
+            const char *of = json_string_value(json_object_get(v, "image"));
+            const char *state = json_string_value(json_object_get(v, "state"));
+            is_served = is_served || (of && state && strcmp(of, image) == 0 && strcmp(state, "ready") == 0);
+        }
+        char what[NAME_LEN + 16];
+        (void)snprintf(what, sizeof(what), "image %s", image ? image : "?"); /* fits */
+        if (is_served)
+            report_problem(y->report, what, "%s", why);
+    }
+}
+
 static void note_unserved(struct sync *y)
 {
     for (size_t i = 0; i < y->want.n; i++) {
@@ -351,6 +374,7 @@ static void note_unserved(struct sync *y)
 static int open_all(struct sync *y, const json_t *status, struct err *err)
 {
     want_check_views(y->site, &y->want, status, y->report);
+    note_changed_images(y, status);
     place(y);
     int r = close_all(y, err);
     _cleanup_free_ struct file_id *ids = NULL;
