@@ -116,15 +116,19 @@ static int try_commit(struct client *c, const struct map_run *runs, size_t n)
     return 0;
 }
 
-static int commit_random(struct client *c, size_t max)
+static int commit_runs(struct client *c, size_t n)
 {
-    size_t n = 1 + rng_below(&c->rng, max);
     _cleanup_free_ struct map_run *runs = calloc(n, sizeof(*runs));
     for (size_t i = 0; i < n; i++)
         runs[i] = (struct map_run){.blk = rng_next(&c->rng),
                                    .n = 1 + (uint32_t)rng_below(&c->rng, 99),
                                    .state = rng_below(&c->rng, 2) ? BLOCK_PRESENT : BLOCK_ZERO};
     return try_commit(c, runs, n);
+}
+
+static int commit_random(struct client *c, size_t max)
+{
+    return commit_runs(c, 1 + rng_below(&c->rng, max));
 }
 
 /* --- what a replay gives ------------------------------------------------------------------------------------------ */
@@ -346,12 +350,13 @@ static void test_journal_changes_areas_under_load_and_loses_nothing(void **state
     assert_true(atomic_load(&r->clients[0]->checkpoints) > 2);
 }
 
-/* Runs of one client fill area after area, until @until commits were made or one fails. */
+/* Runs of one client fill area after area, until @until commits were made or one fails. All are of one size: where one found no room,
+ * the next one finds none either. */
 static int fill(struct client *c, unsigned until)
 {
     int r = 0;
     for (unsigned i = 0; i < until && r == 0; i++)
-        r = commit_random(c, JOURNAL_RUNS_MAX);
+        r = commit_runs(c, JOURNAL_RUNS_MAX);
     return r;
 }
 
