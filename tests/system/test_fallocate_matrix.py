@@ -101,7 +101,11 @@ def test_fallocate_leaves_the_neighbours_alone(pair, mode):
 @pytest.mark.parametrize("mode", [PUNCH, ZERO], ids=["punch", "zero"])
 def test_fallocate_up_to_and_beyond_the_end_keeps_the_size(pair, mode):
     for offset, length in [(SIZE - 512, 512), (SIZE - 5000, 5000), (SIZE - 100, 100 * KIB), (SIZE, 4096), (SIZE - 70 * KIB, 1 << 40)]:
-        results = [error_of(fallocate, fd, mode, offset, length) for fd in (pair.view, pair.plain)]
+        # The plain file gets no more than a MiB: a file system would reserve the rest behind its end, as far as there is room.
+        results = [
+            error_of(fallocate, pair.view, mode, offset, length),
+            error_of(fallocate, pair.plain, mode, offset, min(length, MIB)),
+        ]
         assert os.fstat(pair.view).st_size == SIZE
         # A disk may refuse what lies beyond its end; then nothing of the rest has happened either.
         if results[0] is not None:
