@@ -12,17 +12,6 @@
 #include "core/util.h"
 #include "gateway/service.h"
 
-void warn_line(const char *fmt, ...)
-{
-    char text[1100];
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut sentence is still a sentence */
-    va_end(ap);
-    _cleanup_free_ char *shown = out_visible(text);
-    (void)fprintf(stderr, "diskgate: %s\n", shown ? shown : text); /* nobody to tell when stderr is gone */
-}
-
 /* Is there a root, and may the caller do this to it? Says what SQLite could only say in its own words. */
 static int check_root(const struct cmd *cmd, bool is_writing, struct err *err)
 {

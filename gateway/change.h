@@ -16,7 +16,7 @@
 #define DISKGATE_GATEWAY_CHANGE_H
 
 #include "core/catalog.h"
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 int read_open(struct cmd *cmd, struct catalog **ret, struct err *err);
 
@@ -30,9 +30,6 @@ int change_done(struct cmd *cmd, struct catalog *c, const char *thing, struct er
 
 /* Report of service.h: problems to stderr, changes to the text when the caller wants them (-v). Puts both into the JSON. */
 void report_print(struct cmd *cmd, json_t *report, bool with_changes);
-
-/* A line on stderr that is no error: "diskgate: warning: ...". */
-void warn_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* -EINVAL when @text is longer than the catalog keeps or no UTF-8; NULL is allowed and stores "". @ret holds COMMENT_LEN + 1 bytes. */
 int comment_parse(const char *text, char *ret, struct err *err);

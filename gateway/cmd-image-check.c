@@ -27,7 +27,7 @@
 #include "gateway/cmd.h"
 #include "gateway/image-mend.h"
 #include "gateway/inventory.h"
-#include "gateway/progress.h"
+#include "cli/progress.h"
 #include "gateway/version-file.h"
 
 /* --- one file ---------------------------------------------------------------------------------------------------- */

@@ -8,7 +8,7 @@
 
 #include "core/catalog.h"
 #include "core/image.h"
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 /* Print all about image @name, as `image show` does. */
 int image_print(struct cmd *cmd, struct catalog *c, const char *name, struct err *err);

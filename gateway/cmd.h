@@ -6,7 +6,7 @@
 #ifndef DISKGATE_GATEWAY_CMD_H
 #define DISKGATE_GATEWAY_CMD_H
 
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 extern const struct verb cmd_root_verbs[], cmd_log_verbs[], cmd_image_add_verbs[], cmd_image_verbs[],
     cmd_image_check_verbs[], cmd_image_repair_verbs[], cmd_client_verbs[], cmd_client_boot_verbs[], cmd_link_verbs[],

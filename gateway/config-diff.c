@@ -16,7 +16,7 @@
 
 #include "core/ctl.h"
 #include "core/util.h"
-#include "gateway/output.h"
+#include "cli/output.h"
 
 void config_diff_destroy(struct config_diff *d)
 {

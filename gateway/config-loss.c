@@ -19,7 +19,7 @@
 #include "core/names.h"
 #include "core/util.h"
 #include "gateway/inventory.h"
-#include "gateway/output.h"
+#include "cli/output.h"
 #include "gateway/service.h"
 
 struct losses {

@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 
 #include "core/catalog.h"
-#include "gateway/progress.h"
+#include "cli/progress.h"
 
 struct convert {
     int fd;             /* borrowed */

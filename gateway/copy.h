@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "gateway/progress.h"
+#include "cli/progress.h"
 
 /* Hold back SIGINT, SIGTERM and SIGHUP, so that the caller can clean up; interrupts_release() lets a held one end the process. */
 void interrupts_hold(sigset_t *ret_old);

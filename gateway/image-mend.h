@@ -7,7 +7,7 @@
 #define DISKGATE_GATEWAY_IMAGE_MEND_H
 
 #include "core/catalog.h"
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 /* Mend version @v if it needs it. Volatile overlays over it begin anew. Refused with a sentence: a file of the administrator's (adopted), a file
  * that is not as it was recorded, a client that runs from it, kept overlays with data over it.

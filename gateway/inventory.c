@@ -13,7 +13,7 @@
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
-#include "gateway/output.h"
+#include "cli/output.h"
 #include "gateway/service.h"
 
 #define FS_TIMEOUT_MS 5000

@@ -7,7 +7,7 @@
 #define DISKGATE_GATEWAY_LINK_H
 
 #include "core/catalog.h"
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 /* Link @slot to @ref (IMG or IMG@V). A slot that holds another image is checked by refuse_loss() first; one that asks for just this
  * already is left alone. */

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "gateway/progress.h"
+#include "cli/progress.h"
 
 struct qemu_source {
     int fd;

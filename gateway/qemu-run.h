@@ -15,7 +15,7 @@
 
 #include "core/err.h"
 #include "gateway/jail.h"
-#include "gateway/progress.h"
+#include "cli/progress.h"
 
 #define QEMU_SOURCE_FD  3
 #define QEMU_TARGET_FD  4

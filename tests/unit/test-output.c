@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "core/util.h"
-#include "gateway/output.h"
+#include "cli/output.h"
 
 static const struct column columns[] = {
     {"name", "NAME", COL_TEXT}, {"size_bytes", "SIZE", COL_SIZE}, {"count", "N", COL_NUMBER},

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "core/util.h"
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 static int nothing(struct cmd *cmd, struct err *err)
 {
@@ -32,7 +32,7 @@ static const struct verb set = {"", "set", "[KEY [VALUE]]", "Settings", NULL, NU
 static const struct verb log_verb = {"", "log", "", "Changes", NULL, log_options, nothing};
 static const struct verb *const verbs[] = {&set, &log_verb, &add, &list, NULL};
 static const char *const externals[] = {"backup", NULL};
-static const struct verb_table table = {verbs, externals};
+static const struct verb_table table = {"diskgate", verbs, externals};
 
 /* Parse up to 15 words behind the program's name, ended by NULL. */
 #define PARSE(cmd, err, ...) parse(cmd, err, (const char *[]){"diskgate", __VA_ARGS__, NULL})

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The command line: a verb is one row of a table, and one parser serves all rows.
  *
- *   diskgate [OPTION...] [NOUN] VERB [ARGUMENT | OPTION]...
+ *   PROGRAM [OPTION...] [NOUN] VERB [ARGUMENT | OPTION]...
  *
  * The row says which arguments and options there are; usage lines, help at every level, completion and hints for misspelt words
  * come from it. A new verb is a function and a row in its noun's file.
@@ -11,15 +11,15 @@
  *
  * Threads: one at a time per struct cmd; tables are constant.
  */
-#ifndef DISKGATE_GATEWAY_VERB_H
-#define DISKGATE_GATEWAY_VERB_H
+#ifndef DISKGATE_CLI_VERB_H
+#define DISKGATE_CLI_VERB_H
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 
 #include "core/err.h"
-#include "gateway/output.h"
+#include "cli/output.h"
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_DIFFERS = 3 };
 
@@ -46,7 +46,7 @@ enum {
 struct verb {
     const char *noun; /* "" for verbs without one */
     const char *name;
-    const char *args; /* "NAME FILE", "[KEY [VALUE]]" */
+    const char *args; /* "NAME FILE", "[KEY [VALUE]]", "REPO [NAME]..." for any number */
     const char *help; /* one line, no full stop */
     const char *more; /* paragraphs below the options in the verb's help; may be NULL */
     const struct option_def *options;
@@ -56,11 +56,12 @@ struct verb {
 
 /* A table of verbs, by noun in the order of the help. */
 struct verb_table {
+    const char *program;             /* as the person types it: "diskgate", "diskgate backup" */
     const struct verb *const *verbs; /* ended by NULL */
     const char *const *externals;    /* words that run another program, ended by NULL */
 };
 
-#define CMD_ARGS_MAX   8
+#define CMD_ARGS_MAX   256
 #define CMD_VALUES_MAX 64
 
 struct cmd {

@@ -3,12 +3,12 @@
  *
  * Threads: any number at once.
  */
-#ifndef DISKGATE_GATEWAY_VERB_HELP_H
-#define DISKGATE_GATEWAY_VERB_HELP_H
+#ifndef DISKGATE_CLI_VERB_HELP_H
+#define DISKGATE_CLI_VERB_HELP_H
 
 #include <stddef.h>
 
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 extern const struct option_def verb_common_options[]; /* ended by a NULL name; without help = hidden */
 

@@ -6,7 +6,7 @@
  *
  * A cell's width is its count of UTF-8 characters. Not done: double-width characters, which move the columns behind them.
  */
-#include "gateway/output.h"
+#include "cli/output.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -278,4 +278,16 @@ int out_flush(struct out *o, FILE *f)
     if (fflush(f) == EOF || r < 0)
         return errno ? -errno : -EIO;
     return 0;
+}
+
+void warn_line(const char *fmt, ...)
+{
+    char text[1100];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut sentence is still a sentence */
+    va_end(ap);
+    _cleanup_free_ char *shown = out_visible(text);
+    /* nobody to tell when stderr is gone */
+    (void)fprintf(stderr, "%s: %s\n", program_invocation_short_name, shown ? shown : text);
 }

@@ -4,13 +4,13 @@
  * One pass from left to right. Words go to: noun, verb, arguments. An option is looked up in the verb's row (once it is known),
  * then among those of all verbs. "--" ends the options.
  */
-#include "gateway/verb.h"
+#include "cli/verb.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "core/util.h"
-#include "gateway/verb-help.h"
+#include "cli/verb-help.h"
 
 struct parser {
     struct cmd *cmd;
@@ -92,8 +92,8 @@ static int unknown_word(const struct cmd *cmd, const char *word, struct err *err
     if (guess)
         return err_set(err, -EINVAL, "unknown %s '%s%s%s': did you mean '%s%s%s'?", what, noun, space, word, noun,
                        space, guess);
-    return err_set(err, -EINVAL, "unknown %s '%s%s%s': 'diskgate%s%s --help' lists what there is", what, noun, space,
-                   word, space, noun);
+    return err_set(err, -EINVAL, "unknown %s '%s%s%s': '%s%s%s --help' lists what there is", what, noun, space, word,
+                   cmd->table->program, space, noun);
 }
 
 static int take_first(struct parser *p, const char *word, struct err *err)
@@ -116,7 +116,7 @@ static int take_first(struct parser *p, const char *word, struct err *err)
     return cmd->verb ? 0 : unknown_word(cmd, word, err);
 }
 
-/* How many arguments the row asks for and allows. */
+/* How many arguments the row asks for and allows; "..." behind one allows any number. */
 static void count_args(const char *args, size_t *ret_min, size_t *ret_max)
 {
     *ret_min = *ret_max = 0;
@@ -124,6 +124,8 @@ static void count_args(const char *args, size_t *ret_min, size_t *ret_max)
         *ret_min += *p != '[';
         *ret_max += 1;
         p += strcspn(p, " ");
+        if (strncmp(p - 3, "...", 3) == 0)
+            *ret_max = CMD_ARGS_MAX;
     }
 }
 
@@ -266,13 +268,13 @@ static int check_complete(const struct cmd *cmd, struct err *err)
 {
     size_t min, max;
     if (!cmd->verb && cmd->noun)
-        return err_set(err, -EINVAL, "'diskgate %s' needs a verb", cmd->noun);
+        return err_set(err, -EINVAL, "'%s %s' needs a verb", cmd->table->program, cmd->noun);
     if (!cmd->verb)
-        return err_set(err, -EINVAL, "nothing to do: 'diskgate --help' lists the commands");
+        return err_set(err, -EINVAL, "nothing to do: '%s --help' lists the commands", cmd->table->program);
     count_args(cmd->verb->args, &min, &max);
     if (cmd->n_args < min)
-        return err_set(err, -EINVAL, "'diskgate %s%s%s' needs %s", cmd->verb->noun, *cmd->verb->noun ? " " : "",
-                       cmd->verb->name, cmd->verb->args);
+        return err_set(err, -EINVAL, "'%s %s%s%s' needs %s", cmd->table->program, cmd->verb->noun,
+                       *cmd->verb->noun ? " " : "", cmd->verb->name, cmd->verb->args);
     for (const struct option_def *o = cmd->verb->options; o && o->name; o++)
         if (o->count == OPT_REQUIRED && !cmd_has(cmd, o->name))
             return err_set(err, -EINVAL, "option --%s %s is missing", o->name, o->value);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* A bar on stderr for work that takes long; see progress.h. */
-#include "gateway/progress.h"
+#include "cli/progress.h"
 
 #include <errno.h>
 #include <fcntl.h>

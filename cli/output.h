@@ -13,8 +13,8 @@
  *
  * Threads: one at a time per struct out.
  */
-#ifndef DISKGATE_GATEWAY_OUTPUT_H
-#define DISKGATE_GATEWAY_OUTPUT_H
+#ifndef DISKGATE_CLI_OUTPUT_H
+#define DISKGATE_CLI_OUTPUT_H
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -68,5 +68,8 @@ json_t *out_string(const char *text);
 
 /* @text with control characters made visible ("\x1b"), for a terminal. To be free()d; NULL when memory is out. */
 char *out_visible(const char *text);
+
+/* A line on stderr behind the program's name, control characters made visible. */
+void warn_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -10,8 +10,8 @@
  *
  * Threads: one at a time per struct progress.
  */
-#ifndef DISKGATE_GATEWAY_PROGRESS_H
-#define DISKGATE_GATEWAY_PROGRESS_H
+#ifndef DISKGATE_CLI_PROGRESS_H
+#define DISKGATE_CLI_PROGRESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

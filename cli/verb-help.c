@@ -4,7 +4,7 @@
  * A guess is the word with the smallest edit distance (a swap of neighbours counts as one), at most a third of its length; a word
  * that begins as typed ("ima") is taken as well. Nothing is ever run on a guess.
  */
-#include "gateway/verb-help.h"
+#include "cli/verb-help.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -93,12 +93,13 @@ static void print_option_usage(FILE *f, const struct option_def *o)
 void verb_print_usage(FILE *f, const struct cmd *cmd)
 {
     if (!cmd->verb) {
-        say(f, "usage: diskgate %s%s\n", cmd->noun ? cmd->noun : "[--root DIR] [--json] COMMAND",
+        say(f, "usage: %s %s%s\n", cmd->table->program, cmd->noun ? cmd->noun : "[--root DIR] [--json] COMMAND",
             cmd->noun ? " VERB ..." : " ...");
         return;
     }
     const struct verb *v = cmd->verb;
-    say(f, "usage: diskgate %s%s%s%s%s", v->noun, *v->noun ? " " : "", v->name, *v->args ? " " : "", v->args);
+    say(f, "usage: %s %s%s%s%s%s", cmd->table->program, v->noun, *v->noun ? " " : "", v->name, *v->args ? " " : "",
+        v->args);
     for (const struct option_def *o = v->options; o && o->name; o++)
         print_option_usage(f, o);
     say(f, "%s\n", v->flags & VERB_DRY_RUN ? " [-n]" : "");
@@ -124,6 +125,14 @@ static void print_verb_line(FILE *f, const struct verb *v)
     say(f, "  %-28s %s\n", shown, v->help);
 }
 
+static bool has_nouns(const struct verb_table *t)
+{
+    for (const struct verb *const *v = t->verbs; *v; v++)
+        if ((*v)->noun[0])
+            return true;
+    return false;
+}
+
 static void print_program_help(FILE *f, const struct cmd *cmd)
 {
     const char *noun = NULL;
@@ -135,7 +144,7 @@ static void print_program_help(FILE *f, const struct cmd *cmd)
         noun = (*v)->noun;
         print_verb_line(f, *v);
     }
-    if (!cmd->noun) {
+    if (!cmd->noun && *cmd->table->externals) {
         say(f, "\n");
         for (const char *const *e = cmd->table->externals; *e; e++)
             say(f, "  %-28s runs diskgate-%s, where it is installed\n", *e, *e);
@@ -143,9 +152,12 @@ static void print_program_help(FILE *f, const struct cmd *cmd)
     say(f, "\nOptions that may stand anywhere:\n");
     print_options(f, verb_common_options, NULL);
     say(f,
-        "\n'diskgate %s--help' shows the options of one verb. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
+        "\n'%s %s--help' shows the options of one verb. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
         "3 done and found damage or a difference.\n",
-        cmd->noun ? "NOUN VERB " : "[NOUN] VERB ");
+        cmd->table->program,
+        cmd->noun               ? "NOUN VERB "
+        : has_nouns(cmd->table) ? "[NOUN] VERB "
+                                : "VERB ");
 }
 
 void verb_print_help(FILE *f, const struct cmd *cmd)
