@@ -31,7 +31,7 @@ static int read_file_now(const struct extent *e, char *buf)
 static int read_extent(const struct extent *e, char *buf, bool may_wait)
 {
     if (e->kind == EXT_FILE)
-        return may_wait ? pread_full(e->fd, buf, e->len, e->pos) : read_file_now(e, buf);
+        return may_wait || e->is_memory ? pread_full(e->fd, buf, e->len, e->pos) : read_file_now(e, buf);
     memset(buf, 0, e->len);
     return 0;
 }
@@ -48,6 +48,8 @@ static int read_range(struct blk *b, void *buf, size_t len, uint64_t off, bool m
             return n;
         for (int i = 0; i < n; i++) {
             int r = read_extent(&ext[i], p, may_wait);
+            if (!extent_is_current(&ext[i])) /* a move may also make a file shorter, and the error means nothing then */
+                break;
             if (r < 0)
                 return r;
             p += ext[i].len;

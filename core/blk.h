@@ -18,6 +18,7 @@
 #ifndef DISKGATE_CORE_BLK_H
 #define DISKGATE_CORE_BLK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,10 +28,23 @@
 
 struct extent {
     enum { EXT_ZERO, EXT_FILE } kind;
-    int fd;       /* EXT_FILE: borrowed, valid as long as the layer lives */
-    uint64_t pos; /* EXT_FILE: offset in that file */
-    size_t len;   /* bytes, > 0 */
+    int fd;         /* EXT_FILE: borrowed, valid as long as the layer lives */
+    uint64_t pos;   /* EXT_FILE: offset in that file */
+    size_t len;     /* bytes, > 0 */
+    bool is_memory; /* EXT_FILE: the file lies in RAM, reading it never waits for a disk */
+    /* EXT_FILE of a layer that moves data: what was read counts only if extent_is_current() is true afterwards. NULL = it never moves. */
+    const _Atomic uint64_t *moves;
+    uint64_t moves_seen;
 };
+
+/* False when the bytes may have moved since the extent was told: then the map is to be asked again. Call it after reading. */
+static inline bool extent_is_current(const struct extent *e)
+{
+    if (!e->moves)
+        return true;
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load(e->moves) == e->moves_seen;
+}
 
 struct blk;
 
