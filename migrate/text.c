@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Text that came from foreign files.
+ *
+ * The Unicode tables are libunistring's. Plain ASCII, which is nearly all of a site's text, takes a short way without it. Results are cut
+ * at the end of the caller's buffer, between two characters: a comparison of cut texts is one of their beginnings.
+ */
+#include "migrate/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unicase.h>
+#include <unictype.h>
+#include <uninorm.h>
+#include <unistr.h>
+
+#include "core/util.h"
+
+static bool is_ascii(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)text[i] >= 0x80)
+            return false;
+    return true;
+}
+
+/* How many of the first @max bytes of @text (@len) may be kept without cutting a character. */
+static size_t cut_at(const char *text, size_t len, size_t max)
+{
+    if (len <= max)
+        return len;
+    while (max > 0 && ((unsigned char)text[max] & 0xc0) == 0x80)
+        max--;
+    return max;
+}
+
+static size_t put(const char *text, size_t len, char *ret, size_t size)
+{
+    size_t n = cut_at(text, len, size - 1);
+    memcpy(ret, text, n);
+    ret[n] = 0;
+    return n;
+}
+
+/* --- folding ------------------------------------------------------------------------------------------------------- */
+
+static size_t ascii_lower(const char *text, char *ret, size_t size)
+{
+    size_t n = 0;
+    for (; text[n] && n + 1 < size; n++)
+        ret[n] = text[n] >= 'A' && text[n] <= 'Z' ? (char)(text[n] - 'A' + 'a') : text[n];
+    ret[n] = 0;
+    return n;
+}
+
+size_t text_fold(const char *text, char *ret, size_t size)
+{
+    size_t len = strlen(text), out_len = 0;
+    if (is_ascii(text, len))
+        return ascii_lower(text, ret, size);
+    _cleanup_free_ uint8_t *out = u8_casefold((const uint8_t *)text, len, NULL, UNINORM_NFKC, NULL, &out_len);
+    return out ? put((const char *)out, out_len, ret, size) : put(text, len, ret, size);
+}
+
+/* Letters with a stroke are letters of their own to Unicode and have no decomposition. */
+static ucs4_t without_stroke(ucs4_t ch)
+{
+    switch (ch) {
+    case 0x111: /* d with stroke, Vietnamese */
+        return 'd';
+    case 0x142:
+        return 'l';
+    case 0xf8:
+        return 'o';
+    default:
+        return ch;
+    }
+}
+
+size_t text_plain(const char *text, char *ret, size_t size)
+{
+    char folded[1024];
+    size_t len = text_fold(text, folded, sizeof(folded)), out_len = 0, n = 0;
+    if (is_ascii(folded, len))
+        return put(folded, len, ret, size);
+    _cleanup_free_ uint8_t *out = u8_normalize(UNINORM_NFKD, (const uint8_t *)folded, len, NULL, &out_len);
+    if (!out)
+        return put(folded, len, ret, size);
+    for (size_t i = 0; i < out_len;) {
+        ucs4_t ch;
+        int step = u8_mbtouc(&ch, out + i, out_len - i);
+        i += (size_t)step;
+        if (uc_is_general_category(ch, UC_NON_SPACING_MARK))
+            continue;
+        int wrote = u8_uctomb((uint8_t *)ret + n, without_stroke(ch), (ptrdiff_t)(size - 1 - n));
+        if (wrote < 0)
+            break;
+        n += (size_t)wrote;
+    }
+    ret[n] = 0;
+    return n;
+}
+
+size_t text_nfkc(const char *text, size_t len, char *ret, size_t size)
+{
+    size_t out_len = 0;
+    if (is_ascii(text, len))
+        return put(text, len, ret, size);
+    _cleanup_free_ uint8_t *out = u8_normalize(UNINORM_NFKC, (const uint8_t *)text, len, NULL, &out_len);
+    return out ? put((const char *)out, out_len, ret, size) : put(text, len, ret, size);
+}
+
+bool text_same(const char *a, const char *b)
+{
+    char fa[1024], fb[1024];
+    text_fold(a, fa, sizeof(fa));
+    text_fold(b, fb, sizeof(fb));
+    return strcmp(fa, fb) == 0;
+}
+
+/* --- showing ------------------------------------------------------------------------------------------------------- */
+
+/* Control, format (direction marks, zero width), surrogate, unassigned and private characters, line and paragraph separators. */
+static bool is_dangerous(ucs4_t ch)
+{
+    if (ch < 0x80)
+        return ch < ' ' || ch == 0x7f;
+    return uc_is_general_category_withtable(ch, UC_CATEGORY_MASK_C | UC_CATEGORY_MASK_Zl | UC_CATEGORY_MASK_Zp);
+}
+
+static void show_char(const uint8_t *p, int len, ucs4_t ch, char out[16])
+{
+    if (!is_dangerous(ch))
+        (void)snprintf(out, 16, "%.*s", len, (const char *)p);
+    else if (ch == '\n' || ch == '\t' || ch == '\r')
+        (void)snprintf(out, 16, "\\%c", ch == '\n' ? 'n' : ch == '\t' ? 't' : 'r');
+    else if (ch < 0x80)
+        (void)snprintf(out, 16, "\\x%02x", (unsigned)ch);
+    else
+        (void)snprintf(out, 16, "\\u{%x}", (unsigned)ch);
+}
+
+char *text_shown(const char *text, char *ret, size_t size)
+{
+    const uint8_t *p = (const uint8_t *)text;
+    size_t left = strlen(text), n = 0;
+    while (left > 0) {
+        ucs4_t ch;
+        char out[16];
+        int step = u8_mbtouc(&ch, p, left);
+        show_char(ch == 0xfffd ? (const uint8_t *)"\xef\xbf\xbd" : p, ch == 0xfffd ? 3 : step, ch, out);
+        if (n + strlen(out) + 4 > size) {
+            memcpy(ret + n, "...", 3);
+            n += 3;
+            break;
+        }
+        memcpy(ret + n, out, strlen(out));
+        n += strlen(out);
+        p += step;
+        left -= (size_t)step;
+    }
+    ret[n] = 0;
+    return ret;
+}
+
+/* --- pieces -------------------------------------------------------------------------------------------------------- */
+
+bool text_copy(const char *text, size_t len, char *ret, size_t size)
+{
+    bool is_cut = len >= size;
+    size_t n = is_cut ? cut_at(text, len, size - 4) : len;
+    memcpy(ret, text, n);
+    strcpy(ret + n, is_cut ? "..." : "");
+    return is_cut;
+}
+
+/* Length of the blank that @p begins with, 0 when it is none: ASCII blanks, NO-BREAK SPACE, IDEOGRAPHIC SPACE, BOM. */
+static size_t blank_at(const char *p, size_t len)
+{
+    if (len >= 1 && strchr(" \t\r\n\v\f", *p) && *p)
+        return 1;
+    if (len >= 2 && memcmp(p, "\xc2\xa0", 2) == 0)
+        return 2;
+    if (len >= 3 && (memcmp(p, "\xe3\x80\x80", 3) == 0 || memcmp(p, "\xef\xbb\xbf", 3) == 0))
+        return 3;
+    return 0;
+}
+
+size_t text_trim(const char **text, size_t len)
+{
+    size_t step;
+    while ((step = blank_at(*text, len)) > 0) {
+        *text += step;
+        len -= step;
+    }
+    for (;;) {
+        if (len >= 1 && blank_at(*text + len - 1, 1) == 1)
+            len -= 1;
+        else if (len >= 2 && blank_at(*text + len - 2, 2) == 2)
+            len -= 2;
+        else if (len >= 3 && blank_at(*text + len - 3, 3) == 3)
+            len -= 3;
+        else
+            return len;
+    }
+}
+
+size_t text_chars(const char *text, size_t len)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return n;
+}
+
+uint64_t text_hash(const char *text, size_t len)
+{
+    uint64_t h = 0xcbf29ce484222325ULL; /* FNV-1a, then mixed so that low bits are good too */
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (unsigned char)text[i]) * 0x100000001b3ULL;
+    h ^= h >> 32;
+    h *= 0xd6e8feb86659fd93ULL;
+    return h ^ h >> 32;
+}
+
+/* --- growing text -------------------------------------------------------------------------------------------------- */
+
+/* Append one JSON string; false when it does not fit. The last bytes of the buffer are kept free for text_json_end(). */
+#define JSON_TAIL 12
+static bool json_string(struct text_out *o, const char *text, size_t len)
+{
+    size_t n = o->len, limit = o->size - JSON_TAIL;
+    if (n + 2 > limit)
+        return false;
+    o->buf[n++] = '"';
+    for (size_t i = 0; i < len; i++) {
+        unsigned char ch = (unsigned char)text[i];
+        if (n + 8 > limit)
+            return false;
+        if (ch == '"' || ch == '\\') {
+            o->buf[n++] = '\\';
+            o->buf[n++] = (char)ch;
+        } else if (ch < ' ' || ch == 0x7f) {
+            n += (size_t)snprintf(o->buf + n, 7, "\\u%04x", ch);
+        } else {
+            o->buf[n++] = (char)ch;
+        }
+    }
+    o->buf[n++] = '"';
+    o->len = n;
+    return true;
+}
+
+void text_json_begin(struct text_out *o, char *buf, size_t size)
+{
+    *o = (struct text_out){.buf = buf, .size = size, .len = 1};
+    strcpy(buf, "{");
+}
+
+void text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max)
+{
+    size_t begin = o->len, keep = cut_at(value, len, max);
+    char cut[512];
+    if (keep < len && keep + 4 <= sizeof(cut)) {
+        memcpy(cut, value, keep);
+        strcpy(cut + keep, "...");
+        value = cut;
+        len = keep + 3;
+    } else {
+        len = keep;
+    }
+    if (begin > 1 && o->len + JSON_TAIL < o->size)
+        o->buf[o->len++] = ',';
+    bool fits = json_string(o, key, strlen(key)) && o->len + JSON_TAIL + 1 < o->size;
+    if (fits) {
+        o->buf[o->len++] = ':';
+        fits = json_string(o, value, len);
+    }
+    if (!fits) {
+        o->len = begin;
+        o->is_full = true;
+    }
+}
+
+void text_json_end(struct text_out *o)
+{
+    if (o->is_full)
+        strcpy(o->buf + o->len, o->len > 1 ? ",\"...\":\"\"}" : "{\"...\":\"\"}" + 1);
+    else
+        strcpy(o->buf + o->len, "}");
+    o->len = strlen(o->buf);
+}
+
+void text_add_sentence(char *buf, size_t size, const char *fmt, ...)
+{
+    size_t len = strlen(buf);
+    char sentence[512];
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
+    va_end(ap);
+    if (len + strlen(sentence) + 6 < size)
+        (void)snprintf(buf + len, size - len, "%s%s", len ? " " : "", sentence);
+    else if (len >= 3 && strcmp(buf + len - 3, "...") != 0 && len + 5 <= size)
+        strcpy(buf + len, " ...");
+}
