@@ -8,9 +8,8 @@
  * (1) There is one request a connection, so the queue is as short as the list of connections.
  * (2) A connection is resumed exactly once after it was suspended: by the worker, or by http_stop().
  * (3) Each connection is closed after its answer: an idle one would take the place of a PC.
- *
- * Not done: an end for connections that send one byte every few seconds; they may keep HTTP_PER_ADDRESS places for each address that the
- * sender has.
+ * (4) A connection has HTTP_REQUEST_S to send its request and as long again to take its answer (http-age.c), whatever it sends meanwhile:
+ *     who feeds it a byte every few seconds keeps no place. While the request is in work it has no limit: a PC that waits sends nothing.
  */
 #include "gateway/http.h"
 
@@ -23,6 +22,7 @@
 #include <sys/socket.h>
 
 #include "core/util.h"
+#include "gateway/http-age.h"
 
 #define MEMORY_BYTES 8192 /* of one connection: its headers */
 
@@ -37,6 +37,7 @@ struct request {
 struct http {
     struct http_options o;
     struct MHD_Daemon *daemon;
+    struct http_age *age;
     pthread_t worker;
     pthread_mutex_t mutex; /* protects what follows */
     pthread_cond_t asked;
@@ -129,6 +130,23 @@ static bool has_body(struct MHD_Connection *c)
            (len && strcmp(len, "0") != 0);
 }
 
+/* Give the connection another @limit_ms; 0 = as long as it takes. */
+static void limit_age(struct http *h, struct MHD_Connection *c, int limit_ms)
+{
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    http_age_set(h->age, i ? i->socket_context : NULL, limit_ms);
+}
+
+static void on_connection(void *arg, struct MHD_Connection *c, void **context, enum MHD_ConnectionNotificationCode what)
+{
+    struct http *h = arg;
+    const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (what == MHD_CONNECTION_NOTIFY_STARTED)
+        *context = i ? http_age_add(h->age, i->connect_fd, HTTP_REQUEST_S * 1000) : NULL;
+    else
+        http_age_remove(h->age, *context); /* the library closes the socket after this */
+}
+
 static enum MHD_Result enqueue(struct http *h, struct MHD_Connection *c, const char *path, void **state)
 {
     struct request *r = calloc(1, sizeof(*r));
@@ -141,6 +159,7 @@ static enum MHD_Result enqueue(struct http *h, struct MHD_Connection *c, const c
     (void)pthread_mutex_lock(&h->mutex);
     bool is_late = h->must_stop;
     if (!is_late) {
+        limit_age(h, c, 0);
         MHD_suspend_connection(c);
         *h->last = r;
         h->last = &r->next;
@@ -157,6 +176,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const cha
     struct http *h = arg;
     struct request *r = *state;
     struct http_answer quick = {.status = MHD_HTTP_OK};
+    limit_age(h, c, HTTP_REQUEST_S * 1000);
     if (r)
         return r->answer.body ? send_answer(c, &r->answer) : MHD_NO;
     if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
@@ -225,6 +245,7 @@ static int open_socket(const struct http_options *o, struct err *err)
 
 static void destroy(struct http *h)
 {
+    http_age_stop(h->age);
     (void)pthread_cond_destroy(&h->asked);
     (void)pthread_mutex_destroy(&h->mutex);
     free(h);
@@ -233,14 +254,17 @@ static void destroy(struct http *h)
 static int start_threads(struct http *h, int fd, struct err *err)
 {
     unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
-    int r = pthread_create(&h->worker, NULL, work, h);
+    int r = http_age_start(&h->age, err);
+    if (r < 0)
+        return r;
+    r = pthread_create(&h->worker, NULL, work, h);
     if (r)
         return err_sys(err, -r, "cannot start a thread for the boot scripts");
     h->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)HTTP_CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)HTTP_PER_ADDRESS,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_BYTES,
-        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, on_end, NULL, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     return h->daemon ? 0 : err_set(err, -EIO, "libmicrohttpd does not start on port %u", h->o.port);
 }
 

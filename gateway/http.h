@@ -2,8 +2,8 @@
 /* A small HTTP server for answers that take a while: one thread talks to the network, one works through what was asked.
  *
  * GET and HEAD only, no bodies, a path of at most HTTP_PATH_MAX bytes; at most HTTP_CONNECTIONS connections and HTTP_PER_ADDRESS from one
- * address, each ended after HTTP_IDLE_S without a byte. What breaks these rules is answered by @refuse or by the end of the connection and
- * reaches no handler.
+ * address, each ended after HTTP_IDLE_S without a byte, or when its whole request has not come within HTTP_REQUEST_S. What breaks these
+ * rules is answered by @refuse or by the end of the connection and reaches no handler.
  *
  * Order of calls: http_start, http_stop.
  * Threads: start and stop from one thread; see the handlers.
@@ -16,9 +16,10 @@
 #include "core/err.h"
 
 #define HTTP_PATH_MAX    128
-#define HTTP_CONNECTIONS 64
+#define HTTP_CONNECTIONS 512 /* a room of PCs that are switched on at once, each waits in one */
 #define HTTP_PER_ADDRESS 8
 #define HTTP_IDLE_S      10
+#define HTTP_REQUEST_S   10
 
 struct http_answer {
     unsigned status;

@@ -137,6 +137,37 @@ def test_silent_connections_keep_nobody_out(site):
             sock.close()
 
 
+def test_slow_connections_are_ended_whatever_they_send(site):
+    """Five addresses take all their places and feed each of them a byte now and then, for ever."""
+    head = b"GET /status HTTP/1.1\r\nHost: x\r\n"
+    slow = {}
+    try:
+        for number in range(40):
+            sock = socket.create_connection(("127.0.0.1", site.boot_port), timeout=5, source_address=(f"127.0.2.{number % 5 + 1}", 0))
+            sock.sendall(head)
+            sock.setblocking(False)
+            slow[number] = sock
+        assert boot.get(site, "/status")[0] == 200  # others have places of their own
+        begin = time.monotonic()
+        while slow:
+            assert time.monotonic() < begin + 60
+            for number, sock in list(slow.items()):
+                try:
+                    sock.send(b"X-A: b\r\n")
+                    is_over = sock.recv(1) == b""
+                except BlockingIOError:
+                    is_over = False
+                except OSError:
+                    is_over = True
+                if is_over:
+                    slow.pop(number).close()
+            time.sleep(0.3)
+    finally:
+        for sock in slow.values():
+            sock.close()
+    assert boot.get(site, "/status", source="127.0.2.1")[0] == 200
+
+
 @pytest.mark.parametrize("what", ["reject", "ask"])
 def test_flood_of_unknown_macs_stops_nobody(site, what):
     """The table of those who wait is bounded by a unit test; here the service has to stay up for those that it knows."""
