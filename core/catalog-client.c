@@ -53,7 +53,8 @@ enum overlay_mode col_mode(sqlite3_stmt *st, int col)
 /* --- rows -------------------------------------------------------------------------------------------------------- */
 
 #define CLIENT_SELECT                                                                                                  \
-    "SELECT id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, comment, created_at FROM client"
+    "SELECT id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, comment, created_at, is_disabled,"      \
+    " boot_slot, boot_default, menu_timeout_s, netmask, gateway, dns, ram_write_bytes FROM client"
 
 static void fill_client(sqlite3_stmt *st, void *row)
 {
@@ -69,14 +70,25 @@ static void fill_client(sqlite3_stmt *st, void *row)
     COL_TEXT(st, 8, cl->chap_password);
     COL_TEXT(st, 9, cl->comment);
     COL_TEXT(st, 10, cl->created_at);
+    cl->is_disabled = sqlite3_column_int(st, 11) != 0;
+    cl->boot_slot = (uint32_t)sqlite3_column_int(st, 12);
+    cl->boot_default = (uint32_t)sqlite3_column_int(st, 13);
+    cl->menu_timeout_s = (uint32_t)sqlite3_column_int(st, 14);
+    COL_TEXT(st, 15, cl->netmask);
+    COL_TEXT(st, 16, cl->gateway);
+    COL_TEXT(st, 17, cl->dns);
+    cl->ram_write_bytes = (uint64_t)sqlite3_column_int64(st, 18);
 }
 
 /* Everything but the password. */
 static json_t *client_json(const struct client_row *cl)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "name", cl->name, "mac", cl->mac, "ip", cl->ip,
-                     "group", cl->group, "mode", overlay_mode_name(cl->mode), "iqn", cl->iqn, "chap_user",
-                     cl->chap_user, "comment", audit_text(cl->comment));
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:s, s:s, s:s, s:I, s:o}", "name", cl->name,
+                     "mac", cl->mac, "ip", cl->ip, "group", cl->group, "mode", overlay_mode_name(cl->mode), "iqn",
+                     cl->iqn, "chap_user", cl->chap_user, "is_disabled", cl->is_disabled, "boot_default",
+                     (json_int_t)cl->boot_default, "menu_timeout_s", (json_int_t)cl->menu_timeout_s, "netmask",
+                     cl->netmask, "gateway", cl->gateway, "dns", cl->dns, "ram_write_bytes",
+                     (json_int_t)cl->ram_write_bytes, "comment", audit_text(cl->comment));
 }
 
 int client_get(struct catalog *c, const char *name, struct client_row *ret, struct err *err)
@@ -168,7 +180,43 @@ static int check_ip(struct catalog *c, char *ip, size_t size, int64_t own_id, st
                            owner.name);
 }
 
-/* All that add and set have in common; spells mac and ip in @row anew. */
+static int check_network(struct client_row *row, struct err *err)
+{
+    char dns[SETTING_LEN + 1];
+    if (*row->netmask && !address_is_netmask(row->netmask))
+        return err_set(err, -EINVAL, "'%s' is no netmask; write it as 255.255.255.0", row->netmask);
+    if (*row->gateway && !address_is_host_v4(row->gateway))
+        return err_set(err, -EINVAL, "the gateway '%s' is no IPv4 address; write it as 192.168.1.1", row->gateway);
+    strcpy(dns, row->dns);
+    if (!address_list_parse(dns))
+        return err_set(err, -EINVAL, "the name servers '%.80s' must be IPv4 addresses with commas between them",
+                       row->dns);
+    strcpy(row->dns, dns);
+    return 0;
+}
+
+static int check_boot(struct catalog *c, const struct client_row *row, struct err *err)
+{
+    int64_t id;
+    if (row->menu_timeout_s > MENU_TIMEOUT_MAX_S)
+        return err_set(err, -EINVAL, "a boot menu cannot wait for %u s; at most %d s", row->menu_timeout_s,
+                       MENU_TIMEOUT_MAX_S);
+    if (row->ram_write_bytes > INT64_MAX)
+        return err_set(err, -EINVAL, "the RAM for what client '%s' writes is too large", row->name);
+    if (row->boot_default == 0)
+        return 0;
+    if (!slot_is_boot(row->boot_default))
+        return err_set(err, -EINVAL, "slot %u is no boot disk; boot disks are slot 0 and slots %d to %d",
+                       row->boot_default, BOOT_SLOT_FIRST, BOOT_SLOT_LAST);
+    int r = db_number(c, "SELECT id FROM link WHERE client_id = ? AND slot = ?", ARGS(N(row->id), N(row->boot_default)),
+                      &id, err);
+    if (r == -ENOENT)
+        return err_set(err, -EINVAL, "client '%s' has no image linked to slot %u, so its boot menu cannot take it",
+                       row->name, row->boot_default);
+    return r;
+}
+
+/* All that add and set have in common; spells mac, ip and dns in @row anew. */
 static int check_fields(struct catalog *c, struct client_row *row, struct err *err)
 {
     int r = check_mac(c, row->mac, row->id, err);
@@ -176,6 +224,10 @@ static int check_fields(struct catalog *c, struct client_row *row, struct err *e
         r = check_ip(c, row->ip, sizeof(row->ip), row->id, err);
     if (r == 0 && *row->group)
         r = name_check(row->group, "group name", err);
+    if (r == 0)
+        r = check_network(row, err);
+    if (r == 0)
+        r = check_boot(c, row, err);
     if (r == 0)
         r = comment_check(row->comment, err);
     if (r == 0 && (unsigned)row->mode >= ARRAY_SIZE(mode_names))
@@ -246,9 +298,11 @@ static int insert_client(struct catalog *c, struct client_row *row, struct err *
     return db_run(
         c,
         "INSERT INTO client (name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
-        " created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_at, is_disabled, menu_timeout_s, netmask, gateway, dns, ram_write_bytes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ARGS(T(row->name), T(row->mac), T(row->ip), T(row->group), T(overlay_mode_name(row->mode)), T(row->iqn),
-             T(row->chap_user), T(row->chap_password), T(dir), T(row->comment), T(now)),
+             T(row->chap_user), T(row->chap_password), T(dir), T(row->comment), T(now), N(row->is_disabled),
+             N(row->menu_timeout_s), T(row->netmask), T(row->gateway), T(row->dns), N(row->ram_write_bytes)),
         err);
 }
 
@@ -275,6 +329,18 @@ int client_add(struct catalog *c, struct client_row *row, struct err *err)
     return AS_WRITER(c, err, add_steps(c, row, err));
 }
 
+static int update_client(struct catalog *c, const struct client_row *row, struct err *err)
+{
+    return db_run(c,
+                  "UPDATE client SET mac = ?, ip = ?, \"group\" = ?, mode = ?, comment = ?, is_disabled = ?,"
+                  " boot_default = ?, menu_timeout_s = ?, netmask = ?, gateway = ?, dns = ?, ram_write_bytes = ?"
+                  " WHERE id = ?",
+                  ARGS(T(row->mac), T(row->ip), T(row->group), T(overlay_mode_name(row->mode)), T(row->comment),
+                       N(row->is_disabled), N(row->boot_default), N(row->menu_timeout_s), T(row->netmask),
+                       T(row->gateway), T(row->dns), N(row->ram_write_bytes), N(row->id)),
+                  err);
+}
+
 static int set_steps(struct catalog *c, const struct client_row *row, struct err *err)
 {
     struct client_row before, wanted = *row, after;
@@ -282,10 +348,7 @@ static int set_steps(struct catalog *c, const struct client_row *row, struct err
     if (r == 0)
         r = check_fields(c, &wanted, err);
     if (r == 0)
-        r = db_run(c, "UPDATE client SET mac = ?, ip = ?, \"group\" = ?, mode = ?, comment = ? WHERE id = ?",
-                   ARGS(T(wanted.mac), T(wanted.ip), T(wanted.group), T(overlay_mode_name(wanted.mode)),
-                        T(wanted.comment), N(wanted.id)),
-                   err);
+        r = update_client(c, &wanted, err);
     if (r == 0)
         r = get_by_id(c, row->id, &after, err);
     return r < 0 ? r : audit_add(c, "client set", before.name, client_json(&before), client_json(&after), err);
@@ -294,6 +357,24 @@ static int set_steps(struct catalog *c, const struct client_row *row, struct err
 int client_set(struct catalog *c, const struct client_row *row, struct err *err)
 {
     return AS_WRITER(c, err, set_steps(c, row, err));
+}
+
+static int boot_slot_steps(struct catalog *c, const char *name, uint32_t slot, struct err *err)
+{
+    struct client_row row;
+    int r = client_get(c, name, &row, err);
+    if (r < 0)
+        return r;
+    uint32_t chosen = row.boot_default;
+    row.boot_default = slot; /* what holds for a default holds for a choice */
+    r = check_boot(c, &row, err);
+    row.boot_default = chosen;
+    return r < 0 ? r : db_run(c, "UPDATE client SET boot_slot = ? WHERE id = ?", ARGS(N(slot), N(row.id)), err);
+}
+
+int client_set_boot_slot(struct catalog *c, const char *name, uint32_t slot, struct err *err)
+{
+    return AS_WRITER(c, err, boot_slot_steps(c, name, slot, err));
 }
 
 /* --- CHAP ------------------------------------------------------------------------------------------------------- */

@@ -12,7 +12,8 @@
 /* --- rows -------------------------------------------------------------------------------------------------------- */
 
 #define IMAGE_SELECT                                                                                                   \
-    "SELECT image.id, image.name, image.is_data, version.id, version.number, image.comment, image.created_at"          \
+    "SELECT image.id, image.name, image.is_data, version.id, version.number, image.comment, image.created_at,"         \
+    " is_hidden, ram_cache_bytes"                                                                                      \
     " FROM image JOIN version ON version.image_id = image.id AND version.number = image.current"
 
 static void fill_image(sqlite3_stmt *st, void *row)
@@ -25,6 +26,8 @@ static void fill_image(sqlite3_stmt *st, void *row)
     i->current = (uint32_t)sqlite3_column_int64(st, 4);
     COL_TEXT(st, 5, i->comment);
     COL_TEXT(st, 6, i->created_at);
+    i->is_hidden = sqlite3_column_int(st, 7) != 0;
+    i->ram_cache_bytes = (uint64_t)sqlite3_column_int64(st, 8);
 }
 
 #define VERSION_SELECT                                                                                                 \
@@ -54,7 +57,8 @@ static void fill_version(sqlite3_stmt *st, void *row)
 
 static json_t *image_json(const struct image_row *i)
 {
-    return json_pack("{s:s, s:b, s:I, s:o}", "name", i->name, "is_data", i->is_data, "current", (json_int_t)i->current,
+    return json_pack("{s:s, s:b, s:b, s:I, s:I, s:o}", "name", i->name, "is_data", i->is_data, "is_hidden",
+                     i->is_hidden, "ram_cache_bytes", (json_int_t)i->ram_cache_bytes, "current", (json_int_t)i->current,
                      "comment", audit_text(i->comment));
 }
 
@@ -156,8 +160,10 @@ static int insert_image(struct catalog *c, const struct image_row *i, const stru
 {
     char now[TIME_LEN + 1];
     catalog_now(now);
-    int r = db_run(c, "INSERT INTO image (name, is_data, current, comment, created_at) VALUES (?, ?, 1, ?, ?)",
-                   ARGS(T(i->name), N(i->is_data), T(i->comment), T(now)), err);
+    int r = db_run(c,
+                   "INSERT INTO image (name, is_data, is_hidden, ram_cache_bytes, current, comment, created_at)"
+                   " VALUES (?, ?, ?, ?, 1, ?, ?)",
+                   ARGS(T(i->name), N(i->is_data), N(i->is_hidden), N(i->ram_cache_bytes), T(i->comment), T(now)), err);
     if (r < 0)
         return r;
     return db_run(c,
@@ -169,13 +175,21 @@ static int insert_image(struct catalog *c, const struct image_row *i, const stru
                   err);
 }
 
+/* What add and set have in common. */
+static int check_fields(const struct image_row *i, struct err *err)
+{
+    if (i->ram_cache_bytes > INT64_MAX)
+        return err_set(err, -EINVAL, "the RAM cache of image '%s' is too large", i->name);
+    return comment_check(i->comment, err);
+}
+
 static int add_steps(struct catalog *c, struct image_row *i, struct version_row *v, struct err *err)
 {
     struct image_row image;
     struct version_row version;
     int r = check_name_free(c, i->name, 0, err);
     if (r == 0)
-        r = comment_check(i->comment, err);
+        r = check_fields(i, err);
     if (r == 0)
         r = check_version(v, err);
     if (r == 0)
@@ -227,15 +241,16 @@ static int image_set_steps(struct catalog *c, const struct image_row *row, struc
     if (r == -ENOENT)
         return err_set(err, r, "the catalog holds no image with the id %lld", (long long)row->id);
     if (r == 0 && row->is_data)
-        r = db_number(c, "SELECT count(*) FROM link WHERE image_id = ? AND slot = 0", ARGS(N(row->id)), &n, err);
+        r = db_number(c, "SELECT count(DISTINCT client_id) FROM link WHERE image_id = ? AND (slot = 0 OR slot >= ?)",
+                      ARGS(N(row->id), N(BOOT_SLOT_FIRST)), &n, err);
     if (r == 0 && n > 0)
         return err_set(err, -EBUSY, "image '%s' is the boot disk of %lld client%s and cannot become a data image",
                        before.name, (long long)n, n > 1 ? "s" : "");
     if (r == 0)
-        r = comment_check(row->comment, err);
+        r = check_fields(row, err);
     if (r == 0)
-        r = db_run(c, "UPDATE image SET is_data = ?, comment = ? WHERE id = ?",
-                   ARGS(N(row->is_data), T(row->comment), N(row->id)), err);
+        r = db_run(c, "UPDATE image SET is_data = ?, is_hidden = ?, ram_cache_bytes = ?, comment = ? WHERE id = ?",
+                   ARGS(N(row->is_data), N(row->is_hidden), N(row->ram_cache_bytes), T(row->comment), N(row->id)), err);
     if (r == 0)
         r = image_get(c, before.name, &after, err);
     return r < 0 ? r : audit_add(c, "image set", before.name, image_json(&before), image_json(&after), err);

@@ -238,13 +238,14 @@ int overlay_renew(struct catalog *c, const char *client, int slot, struct err *e
 
 static int check_link(const struct client_row *client, uint32_t slot, const struct image_row *image, struct err *err)
 {
-    if (slot > SLOT_MAX)
-        return err_set(err, -EINVAL, "slot %u is too large; a client has slots 0 to %d", slot, SLOT_MAX);
-    if (slot == 0 && image->is_data)
-        return err_set(
-            err, -EINVAL,
-            "image '%s' is a data image and slot 0 of client '%s' is its boot disk; link it to slot 1 or above",
-            image->name, client->name);
+    if (slot > BOOT_SLOT_LAST)
+        return err_set(err, -EINVAL,
+                       "slot %u is too large; a client has slots 0 to %d, and slots %d to %d for its boot menu", slot,
+                       SLOT_MAX, BOOT_SLOT_FIRST, BOOT_SLOT_LAST);
+    if (slot_is_boot(slot) && image->is_data)
+        return err_set(err, -EINVAL,
+                       "image '%s' is a data image and slot %u of client '%s' is %s; link it to a slot from 1 to %d",
+                       image->name, slot, client->name, slot == 0 ? "its boot disk" : "for boot disks", SLOT_MAX);
     return 0;
 }
 
@@ -332,6 +333,11 @@ static int remove_steps(struct catalog *c, const char *client_name, uint32_t slo
     r = garbage_add(c, client.id, (int)slot, err);
     if (r == 0)
         r = db_run(c, "DELETE FROM link WHERE id = ?", ARGS(N(link.id)), err);
+    if (r == 0)
+        r = db_run(c,
+                   "UPDATE client SET boot_slot = iif(boot_slot = ?2, 0, boot_slot),"
+                   " boot_default = iif(boot_default = ?2, 0, boot_default) WHERE id = ?1",
+                   ARGS(N(client.id), N(slot)), err);
     if (r == 0)
         return audit_add(c, "client unlink", slot_name(client.name, slot).text, before, NULL, err);
     json_decref(before);

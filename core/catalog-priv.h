@@ -112,6 +112,13 @@ json_t *audit_text(const char *text);
 /* The login that the process acts for, into @ret of @size bytes. */
 void audit_default_who(char *ret, size_t size);
 
+/* --- catalog-address.c ------------------------------------------------------------------------------------------- */
+
+bool address_is_host_v4(const char *text); /* one that a machine can have */
+bool address_is_netmask(const char *text); /* ones, then zeros; not 0.0.0.0 */
+/* "A B C" or "A,B,C" -> "A,B,C" in place (SETTING_LEN + 1 bytes); "" stays. False when one is no address of a machine. */
+bool address_list_parse(char *text);
+
 /* --- rows that several files need -------------------------------------------------------------------------------- */
 
 /* catalog-client.c: the mode that a column names. */

@@ -54,10 +54,8 @@ static bool is_address(const char *form, char *value)
 {
     struct in_addr v4;
     struct in6_addr v6;
-    if (inet_pton(AF_INET, value, &v4) == 1) {
-        uint32_t host = ntohl(v4.s_addr);
-        return host >> 24 != 0 && host < 0xe0000000U; /* not 0.0.0.0, not multicast or broadcast */
-    }
+    if (inet_pton(AF_INET, value, &v4) == 1)
+        return address_is_host_v4(value);
     if (inet_pton(AF_INET6, value, &v6) != 1 || IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_MULTICAST(&v6))
         return false;
     return inet_ntop(AF_INET6, &v6, value, SETTING_LEN + 1) != NULL;
@@ -93,34 +91,15 @@ static bool is_address_or_empty(const char *form, char *value)
     return !*value || inet_pton(AF_INET, value, &v4) == 1;
 }
 
-/* One IPv4 address that a machine can have. */
-static bool is_host_v4(const char *value)
-{
-    struct in_addr v4;
-    char copy[SETTING_LEN + 1];
-    (void)snprintf(copy, sizeof(copy), "%s", value); /* fits */
-    return inet_pton(AF_INET, value, &v4) == 1 && is_address("", copy);
-}
-
 static bool is_host_v4_or_empty(const char *form, char *value)
 {
-    return !*value || is_host_v4(value);
+    return !*value || address_is_host_v4(value);
 }
 
 /* "A B C" or "A,B,C" -> "A,B,C" */
 static bool is_address_list(const char *form, char *value)
 {
-    char list[SETTING_LEN + 1] = "";
-    char *save = NULL;
-    for (char *word = strtok_r(value, ", ", &save); word; word = strtok_r(NULL, ", ", &save)) {
-        if (!is_host_v4(word) || strlen(list) + strlen(word) + 2 > sizeof(list))
-            return false;
-        if (*list)
-            strcat(list, ",");
-        strcat(list, word);
-    }
-    strcpy(value, list);
-    return true;
+    return address_list_parse(value);
 }
 
 /* "FIRST-LAST" */
@@ -130,7 +109,8 @@ static bool is_range_or_empty(const char *form, char *value)
     struct in_addr a, b;
     if (!*value)
         return true;
-    if (sscanf(value, " %15[0-9.] - %15[0-9.] %c", first, last, &rest) != 2 || !is_host_v4(first) || !is_host_v4(last))
+    if (sscanf(value, " %15[0-9.] - %15[0-9.] %c", first, last, &rest) != 2 || !address_is_host_v4(first) ||
+        !address_is_host_v4(last))
         return false;
     if (inet_pton(AF_INET, first, &a) != 1 || inet_pton(AF_INET, last, &b) != 1 || ntohl(a.s_addr) > ntohl(b.s_addr))
         return false;
@@ -224,6 +204,9 @@ static const struct setting_def defs[] = {
      "snponly.efi|ipxe.efi", is_choice},
     {"boot.ipxe_folder", "/usr/lib/ipxe", "where undionly.kpxe, ipxe.efi and snponly.efi come from", "a path from / on",
      is_folder},
+    {"boot.menu_timeout_s", "15",
+     "seconds that a boot menu waits before it takes the default; 0 = it waits until somebody chooses", "0..3600",
+     is_number},
     {"auth.chap", "on", "whether a client's target asks for its CHAP user and password", "on|off", is_choice},
     {"auth.acl", "off", "what a client's target is bound to besides: its initiator name, its address, or nothing",
      "name|address|off", is_choice},

@@ -12,7 +12,7 @@
  *
  * (1) Every change runs inside one transaction that took the write lock at its beginning (BEGIN IMMEDIATE); calling a writer
  *     outside of one is an assertion failure.
- * (2) Every writer but garbage_done(), overlay_renew() and those of catalog-boot.h leaves one audit row in the same transaction: who, when, verb, object, state before and
+ * (2) Every writer but garbage_done(), overlay_renew(), client_set_boot_slot() and those of catalog-boot.h leaves one audit row in the same transaction: who, when, verb, object, state before and
  *     after as JSON. Passwords are never part of it.
  * (3) catalog_open() checks the application id, user_version, the quick integrity check and the foreign keys.
  *     A newer user_version is refused, an older one is migrated (read-write mode only) in one transaction.
@@ -39,7 +39,7 @@
 #include "core/err.h"
 #include "core/names.h"
 
-#define CATALOG_VERSION 2 /* user_version of the newest schema */
+#define CATALOG_VERSION 3 /* user_version of the newest schema */
 
 #define COMMENT_LEN 255 /* bytes of UTF-8 without the ending zero */
 #define TIME_LEN    23  /* "2026-01-31T12:00:00Z" and a reserve */
@@ -91,9 +91,11 @@ int catalog_root_tag(struct catalog *c, char *ret, struct err *err);
 struct image_row {
     int64_t id;
     char name[NAME_LEN + 1];
-    bool is_data;       /* not bootable: for slots 1.. */
-    int64_t current_id; /* version row that links without a pin use */
-    uint32_t current;   /* its number */
+    bool is_data;             /* not bootable: for slots 1..SLOT_MAX */
+    bool is_hidden;           /* stays out of boot menus */
+    uint64_t ram_cache_bytes; /* RAM for its boot set, 0 = as the settings say */
+    int64_t current_id;       /* version row that links without a pin use */
+    uint32_t current;         /* its number */
     char comment[COMMENT_LEN + 1];
     char created_at[TIME_LEN + 1];
 };
@@ -118,11 +120,12 @@ struct version_row {
 int image_get(struct catalog *c, const char *name, struct image_row *ret, struct err *err);
 int image_list(struct catalog *c, struct image_row **ret, size_t *ret_n, struct err *err); /* by name */
 
-/* Insert an image with its version 1. In: @i name, is_data, comment; @v all but ids, number, image, created_at.
+/* Insert an image with its version 1. In: @i name, is_data, is_hidden, ram_cache_bytes, comment; @v all but ids, number, image, created_at.
  * Out: the rows as stored. */
 int image_add(struct catalog *c, struct image_row *i, struct version_row *v, struct err *err);
 int image_rename(struct catalog *c, const char *old, const char *name, struct err *err);
-/* Store is_data and comment of row @row->id. -EBUSY when it becomes a data image and is some client's boot disk. */
+/* Store is_data, is_hidden, ram_cache_bytes and comment of row @row->id. -EBUSY when it becomes a data image and some client boots from
+ * it. */
 int image_set(struct catalog *c, const struct image_row *row, struct err *err);
 /* -EBUSY with the list of clients that are linked to it or have an overlay over it. */
 int image_remove(struct catalog *c, const char *name, struct err *err);
@@ -137,6 +140,8 @@ int version_update(struct catalog *c, const struct version_row *v, struct err *e
 
 /* --- clients ----------------------------------------------------------------------------------------------------- */
 
+#define MENU_TIMEOUT_MAX_S 3600
+
 enum overlay_mode { OVERLAY_VOLATILE, OVERLAY_KEPT, OVERLAY_SUPER };
 const char *overlay_mode_name(enum overlay_mode m);                                /* "volatile", "kept", "super" */
 int overlay_mode_parse(const char *text, enum overlay_mode *ret, struct err *err); /* volatile|kept */
@@ -148,6 +153,13 @@ struct client_row {
     char ip[46];              /* empty = not fixed */
     char group[NAME_LEN + 1]; /* empty = none */
     enum overlay_mode mode;
+    bool is_disabled;   /* its target is closed, its boot request is refused */
+    uint32_t boot_slot; /* the slot that is LUN 1: 0, or BOOT_SLOT_FIRST.. where its PC chose that at its last boot */
+    uint32_t boot_default;                 /* the slot that its boot menu takes when nobody chooses */
+    uint32_t menu_timeout_s;               /* 0 = setting boot.menu_timeout_s */
+    char netmask[16], gateway[16];         /* IPv4; empty = the site's */
+    char dns[SETTING_LEN + 1];             /* IPv4 addresses with commas; empty = the site's */
+    uint64_t ram_write_bytes;              /* RAM for what it writes, 0 = as the settings say */
     char iqn[224];                         /* of its target; given at creation, kept when the client is renamed */
     char chap_user[64], chap_password[64]; /* generated at creation */
     char comment[COMMENT_LEN + 1];
@@ -157,10 +169,14 @@ struct client_row {
 int client_get(struct catalog *c, const char *name, struct client_row *ret, struct err *err);
 int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n,
                 struct err *err); /* by name, PC2 before PC10 */
-/* In: name, mac (any usual spelling), ip, group, mode, comment. Out: the row as stored, with iqn and secret. */
+/* In: name, mac (any usual spelling), and what client_set() stores but boot_default, which needs a link first. Out: the row as stored, with
+ * iqn and secret. */
 int client_add(struct catalog *c, struct client_row *row, struct err *err);
-/* Store mac, ip, group, mode, comment of row @row->id. */
+/* Store mac, ip, group, mode, is_disabled, boot_default, menu_timeout_s, netmask, gateway, dns, ram_write_bytes and comment of row
+ * @row->id. A boot_default other than 0 must be linked. */
 int client_set(struct catalog *c, const struct client_row *row, struct err *err);
+/* Make @slot, which must be linked and may hold a boot disk, LUN 1. At a client's boot: a writer without audit row. */
+int client_set_boot_slot(struct catalog *c, const char *name, uint32_t slot, struct err *err);
 int client_rename(struct catalog *c, const char *old, const char *name, struct err *err);
 int client_remove(struct catalog *c, const char *name, struct err *err); /* its links and overlays go with it */
 
@@ -171,7 +187,17 @@ int client_set_chap(struct catalog *c, const char *name, const char *user, const
 
 /* --- links and overlays ------------------------------------------------------------------------------------------ */
 
-#define SLOT_MAX 15 /* slots 0..15; LUN = slot + 1 */
+/* Slot 0 is the boot disk and 1..SLOT_MAX are data disks: LUN = slot + 1. BOOT_SLOT_FIRST..BOOT_SLOT_LAST are further boot disks that a
+ * client's PC may choose in its boot menu; the one in client_row.boot_slot is LUN 1 in place of slot 0, the others are no LUN. */
+#define SLOT_MAX        15
+#define BOOT_SLOT_FIRST 16
+#define BOOT_SLOT_LAST  31
+#define SLOTS           (BOOT_SLOT_LAST + 1)
+
+static inline bool slot_is_boot(uint32_t slot)
+{
+    return slot == 0 || (slot >= BOOT_SLOT_FIRST && slot <= BOOT_SLOT_LAST);
+}
 
 struct link_row {
     int64_t id, client_id, image_id;
@@ -185,8 +211,9 @@ int link_list(struct catalog *c, const char *client, struct link_row **ret, size
               struct err *err); /* NULL: all */
 /* Link @client's @slot to @image at version @pinned (0 = current). An existing link of that slot is replaced, its overlay
  * becomes garbage, unless it lies over the version that the new link asks for: then it stays. -EEXIST when the slot is linked to
- * just that already. Slot 0 takes boot images only, data images go to slots 1.. */
+ * just that already. Slot 0 and the boot slots take boot images only, data images go to slots 1..SLOT_MAX. */
 int link_set(struct catalog *c, const char *client, uint32_t slot, const char *image, uint32_t pinned, struct err *err);
+/* Also makes slot 0 the client's boot slot or default where it was this one. */
 int link_remove(struct catalog *c, const char *client, uint32_t slot, struct err *err);
 
 /* Drop the overlay of one slot (@slot < 0: of all slots) of @client: a new overlay id over the link's version takes its

@@ -243,7 +243,7 @@ static const struct config_client *client_of(const struct config *have, const st
 
 static void say_links(struct config_diff *d, const struct config_client *have, const struct config_client *want)
 {
-    for (uint32_t slot = 0; slot <= SLOT_MAX; slot++) {
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
         const struct config_link *a = have ? config_link_of(have, slot) : NULL, *b = config_link_of(want, slot);
         char old[NAME_LEN + 16], new[NAME_LEN + 16];
         if (!link_differs(a, b))

@@ -144,7 +144,7 @@ static void load_client(struct config_client *to, const struct client_row *cl, c
     strcpy(to->chap_password, cl->chap_password);
     to->mode = cl->mode;
     for (size_t i = 0; i < n; i++) {
-        if (links[i].client_id != cl->id || to->n_links > SLOT_MAX)
+        if (links[i].client_id != cl->id || to->n_links == SLOTS)
             continue;
         struct config_link *l = &to->links[to->n_links++];
         *l = (struct config_link){.slot = links[i].slot, .pinned = links[i].pinned};

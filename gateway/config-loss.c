@@ -118,7 +118,7 @@ static void look_at_client(struct losses *l, const struct client_pair *p)
 {
     bool is_cut = false;
     const char *address = session_of(l, p->have->name);
-    for (uint32_t slot = 0; slot <= SLOT_MAX; slot++)
+    for (uint32_t slot = 0; slot < SLOTS; slot++)
         is_cut = look_at_slot(l, p, slot) || is_cut;
     if (address && is_cut)
         say(l, "client %s is running now (logged in from %s) and loses a disk", p->have->name, address);

@@ -93,7 +93,7 @@ static int read_link(const struct place *p, const struct config *f, struct confi
     uint64_t slot, pinned;
     int r = place_check_keys(p, keys, err);
     if (r == 0)
-        r = place_number(p, "slot", 0, SLOT_MAX, 0, &slot, err);
+        r = place_number(p, "slot", 0, BOOT_SLOT_LAST, 0, &slot, err);
     if (r == 0)
         r = place_name(p, "image", REQUIRED, "image name", l.image, err);
     if (r == 0)

@@ -67,7 +67,7 @@ struct config_client {
     enum overlay_mode mode;
     char comment[COMMENT_LEN + 1];
     char chap_user[64], chap_password[64]; /* both "": FILE does not tell */
-    struct config_link links[SLOT_MAX + 1];
+    struct config_link links[SLOTS];
     size_t n_links;
 };
 

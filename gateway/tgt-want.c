@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* From rows of the catalog to targets.
  *
- * tid = client id, LUN = slot + 1, file = by-id/OVERLAY.img in the mount: the same path is the same disk, a reset or another image is
+ * tid = client id, LUN = slot + 1, but LUN 1 = the client's boot slot and no other boot slot; file = by-id/OVERLAY.img in the mount: the same path is the same disk, a reset or another image is
  * another path. Clients are spread by id modulo shards. A disk's serial number tells root, client and slot, so it stays when the
  * client is renamed or gets another image, and no two gateways give the same.
  */
@@ -53,15 +53,23 @@ static void init_entry(const struct site *s, const struct client_row *client, st
     e->target.password = s->has_chap ? client->chap_password : NULL;
 }
 
+unsigned want_lun(const struct client_row *client, uint32_t slot)
+{
+    if (slot == client->boot_slot)
+        return BOOT_LUN;
+    return slot_is_boot(slot) ? 0 : slot + 1;
+}
+
 static void add_luns(const struct site *s, const struct want *w, struct want_entry *e)
 {
     struct want_target *t = &e->target;
     for (size_t i = 0; i < w->n_views && t->n_luns < ARRAY_SIZE(t->luns); i++) {
         const struct view_row *v = &w->views[i];
-        if (v->client_id != t->tid)
+        unsigned lun = v->client_id == t->tid ? want_lun(e->client, v->slot) : 0;
+        if (lun == 0)
             continue;
         struct want_lun *l = &t->luns[t->n_luns++];
-        *l = (struct want_lun){.lun = v->slot + 1};
+        *l = (struct want_lun){.lun = lun};
         want_path(v->overlay_id, l->path);
         (void)snprintf(l->sn, sizeof(l->sn), "%s-%lld-%u", s->tag, (long long)v->client_id,
                        v->slot); /* 8 + 19 + 2 and two '-' */
@@ -140,10 +148,10 @@ void want_acl_problem(const struct site *s, const struct client_row *client, cha
                        client->name, client->name);
 }
 
-static const struct view_row *view_of(const struct want *w, int64_t client_id, uint64_t lun)
+static const struct view_row *view_of(const struct want *w, const struct client_row *client, uint64_t lun)
 {
     for (size_t i = 0; i < w->n_views; i++)
-        if (w->views[i].client_id == client_id && w->views[i].slot + 1 == lun)
+        if (w->views[i].client_id == client->id && want_lun(client, w->views[i].slot) == lun)
             return &w->views[i];
     return NULL;
 }
@@ -155,7 +163,7 @@ static void check_luns(const struct want *w, struct want_entry *e, const json_t 
     bool is_lost = false;
     for (size_t i = 0; i < t->n_luns; i++) {
         char why[1024], what[NAME_LEN + 32];
-        const struct view_row *v = view_of(w, t->tid, t->luns[i].lun);
+        const struct view_row *v = view_of(w, e->client, t->luns[i].lun);
         want_view_problem(v, status, why, sizeof(why));
         (void)snprintf(what, sizeof(what), "client %s slot %u", e->client->name, v->slot); /* fits */
         if (want_is_lost(status, v->overlay_id)) {

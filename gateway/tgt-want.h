@@ -37,6 +37,11 @@ struct want {
 int want_read(const struct site *s, struct catalog *c, struct want *ret, struct err *err);
 void want_finish(struct want *w);
 
+#define BOOT_LUN 1
+
+/* The LUN that @slot of @client is; 0 = none: a boot slot that its PC did not choose. */
+unsigned want_lun(const struct client_row *client, uint32_t slot);
+
 /* Name by which tgtd opens the view of overlay @id, relative to ROOT/run, into @ret (64 bytes). */
 void want_path(const char *id, char *ret);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The catalog's part for booting: waiting PCs, names by a rule, boots, and the way there from version 1. */
+/* The catalog's part for booting: waiting PCs, names by a rule, boots. */
 #include "tests/unit/catalog-fixture.h"
 
 #include "core/catalog-boot.h"
@@ -24,43 +24,6 @@ static struct pending_row note(struct fixture *f, unsigned i)
     struct pending_row row;
     OK(f, pending_note(f->c, mac_of(i), "10.0.0.9", &row, &f->err));
     return row;
-}
-
-/* --- migration --------------------------------------------------------------------------------------------------- */
-
-/* As a release with version 1 left it. */
-static void make_version_1(struct fixture *f)
-{
-    OK(f, db_exec(f->c,
-                  "DROP TABLE pending; DROP TABLE boot;"
-                  "INSERT INTO setting VALUES ('clients.template', 'pc1'), ('boot.port', '8081');"
-                  "PRAGMA user_version = 1",
-                  &f->err));
-    catalog_close(f->c);
-    f->c = NULL;
-}
-
-static void test_boot_migration_from_version_1(void **state)
-{
-    struct fixture *f = *state;
-    char value[SETTING_LEN + 1];
-    OK(f, catalog_begin(f->c, &f->err));
-    OK(f, add_client(f->c, "pc1", "525400000001", &f->err));
-    OK(f, catalog_commit(f->c, &f->err));
-    int64_t objects = count(f, "SELECT count(*) FROM sqlite_schema");
-    make_version_1(f);
-    FAILS(f, catalog_open(f->dir, CATALOG_READ, &f->c, &f->err), -EOPNOTSUPP, "older version 1");
-    OK(f, catalog_open(f->dir, CATALOG_WRITE, &f->c, &f->err));
-    assert_int_equal(count(f, "PRAGMA user_version"), 2);
-    assert_int_equal(count(f, "SELECT count(*) FROM sqlite_schema"), objects);
-    assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
-    OK(f, setting_get(f->c, "clients.template", value, &f->err));
-    assert_string_equal(value, "PC{03}"); /* the name of a client is no rule */
-    OK(f, setting_get(f->c, "boot.port", value, &f->err));
-    assert_string_equal(value, "8081");
-    OK(f, catalog_begin(f->c, &f->err));
-    assert_int_equal(note(f, 1).number, 1);
-    OK(f, catalog_commit(f->c, &f->err));
 }
 
 /* --- unknown PCs ------------------------------------------------------------------------------------------------- */
@@ -299,7 +262,6 @@ static void test_renewing_an_overlay_leaves_no_audit_row(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ROOT(test_boot_migration_from_version_1),
         WITH_WRITER(test_pending_keeps_its_number_and_counts),
         WITH_WRITER(test_pending_uses_free_numbers_again),
         WITH_WRITER(test_pending_flood_is_bounded_and_spares_who_waits),

@@ -350,6 +350,44 @@ static void test_clients_are_set_and_renamed_without_changing_identity(void **st
     FAILS(f, client_set(f->c, &after, &f->err), -EINVAL, "group name 'a b'");
 }
 
+static void test_clients_network_and_boot_fields_are_checked_and_kept(void **state)
+{
+    struct fixture *f = *state;
+    struct client_row row = {.name = "pc1",
+                             .mac = "525400000001",
+                             .netmask = "255.255.254.0",
+                             .gateway = "10.0.0.1",
+                             .dns = "10.0.0.1, 10.0.0.2",
+                             .is_disabled = true,
+                             .menu_timeout_s = 3600,
+                             .ram_write_bytes = 5 * GiB},
+                      found;
+    OK(f, client_add(f->c, &row, &f->err));
+    OK(f, client_get(f->c, "pc1", &found, &f->err));
+    assert_string_equal(found.dns, "10.0.0.1,10.0.0.2");
+    assert_string_equal(found.netmask, "255.255.254.0");
+    assert_true(found.is_disabled);
+    assert_int_equal(found.ram_write_bytes, 5 * GiB);
+    static const char *const bad_masks[] = {"255.0.255.0", "0.0.0.0", "24", "255.255.255"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad_masks); i++) {
+        row = found;
+        strcpy(row.netmask, bad_masks[i]);
+        FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "is no netmask; write it as 255.255.255.0");
+    }
+    row = found;
+    strcpy(row.gateway, "224.0.0.1");
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "the gateway '224.0.0.1' is no IPv4 address");
+    row = found;
+    strcpy(row.dns, "10.0.0.1 name.server");
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "must be IPv4 addresses with commas");
+    row = found;
+    row.menu_timeout_s = 3601;
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "cannot wait for 3601 s; at most 3600 s");
+    row = found;
+    row.ram_write_bytes = UINT64_MAX;
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "is too large");
+}
+
 static void test_clients_iqns_and_users_are_unique(void **state)
 {
     struct fixture *f = *state;
@@ -459,7 +497,8 @@ static void test_links_refuse_what_cannot_be(void **state)
 {
     struct fixture *f = *state;
     FAILS(f, link_set(f->c, "pc1", 0, "games", 0, &f->err), -EINVAL, "image 'games' is a data image and slot 0");
-    FAILS(f, link_set(f->c, "pc1", 16, "games", 0, &f->err), -EINVAL, "slots 0 to 15");
+    FAILS(f, link_set(f->c, "pc1", 16, "games", 0, &f->err), -EINVAL, "slot 16 of client 'pc1' is for boot disks");
+    FAILS(f, link_set(f->c, "pc1", 32, "win11", 0, &f->err), -EINVAL, "slots 16 to 31 for its boot menu");
     FAILS(f, link_set(f->c, "pc9", 0, "win11", 0, &f->err), -ENOENT, "no client is called 'pc9'");
     FAILS(f, link_set(f->c, "pc1", 0, "win9", 0, &f->err), -ENOENT, "no image is called 'win9'");
     FAILS(f, link_set(f->c, "pc1", 0, "win11", 2, &f->err), -ENOENT, "image 'win11' has no version 2");
@@ -568,6 +607,49 @@ static void test_audit_tells_who_what_before_and_after(void **state)
     assert_true(rows[0].id < rows[4].id);
 }
 
+static void test_links_boot_slots_are_for_boot_disks_and_leave_with_their_link(void **state)
+{
+    struct fixture *f = *state;
+    struct client_row row;
+    OK(f, link_set(f->c, "pc1", BOOT_SLOT_FIRST, "win11", 0, &f->err));
+    OK(f, link_set(f->c, "pc1", BOOT_SLOT_LAST, "win11", 1, &f->err));
+    OK(f, client_get(f->c, "pc1", &row, &f->err));
+    row.boot_default = BOOT_SLOT_LAST - 1;
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL, "has no image linked to slot 30");
+    row.boot_default = 3;
+    FAILS(f, client_set(f->c, &row, &f->err), -EINVAL,
+          "slot 3 is no boot disk; boot disks are slot 0 and slots 16 to 31");
+    row.boot_default = BOOT_SLOT_LAST;
+    OK(f, client_set(f->c, &row, &f->err));
+    FAILS(f, client_set_boot_slot(f->c, "pc1", 17, &f->err), -EINVAL, "has no image linked to slot 17");
+    FAILS(f, client_set_boot_slot(f->c, "pc1", 3, &f->err), -EINVAL, "slot 3 is no boot disk");
+    OK(f, client_set_boot_slot(f->c, "pc1", BOOT_SLOT_FIRST, &f->err));
+    OK(f, link_remove(f->c, "pc1", BOOT_SLOT_LAST, &f->err));
+    OK(f, client_get(f->c, "pc1", &row, &f->err));
+    assert_int_equal(row.boot_slot, BOOT_SLOT_FIRST);
+    assert_int_equal(row.boot_default, 0);
+    OK(f, link_remove(f->c, "pc1", BOOT_SLOT_FIRST, &f->err));
+    OK(f, client_get(f->c, "pc1", &row, &f->err));
+    assert_int_equal(row.boot_slot, 0);
+}
+
+static void test_images_that_a_menu_has_do_not_become_data_images(void **state)
+{
+    struct fixture *f = *state;
+    struct image_row i;
+    OK(f, add_image(f->c, "tools", false, &f->err));
+    OK(f, link_set(f->c, "pc1", BOOT_SLOT_FIRST, "tools", 0, &f->err));
+    OK(f, image_get(f->c, "tools", &i, &f->err));
+    i.is_hidden = true;
+    i.ram_cache_bytes = GiB;
+    OK(f, image_set(f->c, &i, &f->err));
+    OK(f, image_get(f->c, "tools", &i, &f->err));
+    assert_true(i.is_hidden);
+    assert_int_equal(i.ram_cache_bytes, GiB);
+    i.is_data = true;
+    FAILS(f, image_set(f->c, &i, &f->err), -EBUSY, "is the boot disk of 1 client");
+}
+
 static void test_audit_holds_no_password(void **state)
 {
     struct fixture *f = *state;
@@ -641,6 +723,7 @@ int main(void)
         WITH_WRITER(test_clients_get_iqn_secret_and_one_mac_spelling),
         WITH_WRITER(test_clients_taken_macs_and_names_say_by_whom),
         WITH_WRITER(test_clients_are_set_and_renamed_without_changing_identity),
+        WITH_WRITER(test_clients_network_and_boot_fields_are_checked_and_kept),
         WITH_WRITER(test_clients_iqns_and_users_are_unique),
         WITH_WRITER(test_clients_ids_and_folders_are_never_used_again),
         cmocka_unit_test(test_modes_have_names),
@@ -649,6 +732,8 @@ int main(void)
         WITH_LINKS(test_relinked_slot_keeps_its_overlay_over_the_same_version_only),
         WITH_LINKS(test_resets_in_a_row_leave_every_id_as_garbage),
         WITH_LINKS(test_removed_links_and_clients_leave_garbage),
+        WITH_LINKS(test_links_boot_slots_are_for_boot_disks_and_leave_with_their_link),
+        WITH_LINKS(test_images_that_a_menu_has_do_not_become_data_images),
         WITH_LINKS(test_audit_tells_who_what_before_and_after),
         WITH_LINKS(test_audit_holds_no_password),
         WITH_LINKS(test_audit_cuts_long_values_and_takes_any_path),
