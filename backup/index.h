@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The catalogue of a repository: which chunks there are, and where. Can be thrown away at any time.
+ *
+ * Truth is what lies in packs/. This is `index.cache`, a sorted table of fixed entries that is mapped into memory, and a hash table of what
+ * this process has added. The file names the packs that it was made from; when those are not the ones that are there, or its check sum does
+ * not hold, or it is missing, the table is made anew from the .toc files. No SQLite: the table is written once and then only
+ * searched, and <sqlite3.h> has its home in core/.
+ *
+ * (1) An entry is in the index only while its pack has its name in packs/ (or is this process' own unfinished one).
+ * (2) Of two copies of a chunk the one in the pack with the greater number counts.
+ * (3) Nothing is ever deleted, refused or kept because of the cache alone.
+ *
+ * Memory: 72 bytes a chunk, and those of the file belong to the page cache: 100 GB in chunks of 256 KiB are 29 MB.
+ *
+ * Threads: index_find*() and index_add() any number at once; open, store and close one.
+ */
+#ifndef DISKGATE_BACKUP_INDEX_H
+#define DISKGATE_BACKUP_INDEX_H
+
+#include "backup/pack.h"
+
+struct chunk_place {
+    struct chunk_ref ref;
+    uint32_t pack; /* number */
+    uint32_t clen;
+    uint64_t off;
+};
+
+struct index;
+
+/* Load or make it. A damaged pack's table (not its chunks) is no failure where the pack can be scanned; packs that give
+ * nothing are named in @err of index_problems(). */
+int index_open(struct repo *r, struct index **ret, struct err *err);
+void index_close(struct index *x);
+static inline void index_closep(struct index **x)
+{
+    index_close(*x);
+}
+
+/* Write index.cache (writers only): with all entries of complete packs. A failure costs the next one time, no more. */
+int index_store(struct index *x, struct err *err);
+
+/* 0; -ENOENT. */
+int index_find(struct index *x, const struct chunk_name *name, struct chunk_place *ret);
+/* The chunk with these bytes: XXH3-128 and SHA-256 are equal. *ret_suffix: the next free one when there is none. 0; -ENOENT. */
+int index_find_content(struct index *x, const unsigned char xxh[16], const unsigned char sha256[32], uint32_t len,
+                       struct chunk_place *ret, uint32_t *ret_suffix);
+/* A chunk was appended. 0; -EEXIST when the name is there by now; -ENOMEM. */
+int index_add(struct index *x, const struct pack_entry *e, uint32_t pack);
+/* A chunk that cannot be read: it is as if it were not there, until it is added again. */
+int index_forget(struct index *x, const struct chunk_name *name);
+
+/* The pack with this number, NULL when there is none. Borrowed until index_close(). */
+const struct pack_id *index_pack(const struct index *x, uint32_t number);
+/* Packs as they were found, by rising number. */
+const struct pack_id *index_packs(const struct index *x, size_t *ret_n);
+uint32_t index_next_number(const struct index *x);
+uint64_t index_count(const struct index *x);
+/* Packs of which nothing can be read, as one sentence; "" when all is well. */
+const char *index_problems(const struct index *x);
+/* True when the table had to be made anew. */
+bool index_was_rebuilt(const struct index *x);
+
+#endif
