@@ -2,7 +2,8 @@
 /* The boot event: a PC asks for its script.
  *
  *   MAC unknown    by clients.unknown: refused; or noted and told to wait; or added as a client, then as below
- *   live session   wait and ask again: the PC was just restarted and tgtd has not noticed yet, or another PC runs under its name
+ *   live session   a PC that was reset does not know its old connection: that one ends (session-probe.c). Else wait and ask again:
+ *                  another PC runs under its name, or the system has not ended yet
  *   else           a new boot: (1) changed volatile overlays are exchanged, kept ones stay
  *                              (2) the targets follow   (3) is its target open?   (4) the boot is noted   (5) the script
  *
@@ -21,14 +22,19 @@
 #include "core/ctl.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
+#include "gateway/proc.h"
 #include "gateway/service.h"
+#include "gateway/session-probe.h"
 #include "gateway/site.h"
 #include "gateway/tgt-want.h"
 
 #define BAD_RETRY_S     30
 #define REJECT_RETRY_S  15
 #define ASK_RETRY_S     5
-#define SESSION_RETRY_S 5
+#define SESSION_RETRY_S 3
+#define PROBE_MS        400  /* for the answer of a PC in the same network */
+#define NOTICE_MS       1000 /* until tgtd has dropped a session whose connection is gone */
+#define ADDRESS_LEN     63
 #define CLOSED_RETRY_S  10
 #define SAME_BOOT_S     600 /* a request without a login so long after the first belongs to the same boot */
 #define STATUS_MS       10000
@@ -196,17 +202,43 @@ static int identify(struct event *e)
 
 /* --- a new boot -------------------------------------------------------------------------------------------------- */
 
-static int check_sessions(struct event *e)
+/* The client's sessions: their count, and the address of the first. */
+static int count_sessions(struct event *e, char address[ADDRESS_LEN + 1])
 {
     _cleanup_json_ json_t *sessions = NULL;
     int r = service_sessions(e->root, e->c, e->client.name, &sessions, &e->why);
-    if (r < 0 || json_array_size(sessions) == 0)
-        return r;
-    const char *address = json_string_value(json_object_get(json_array_get(sessions, 0), "address"));
+    const char *text = json_string_value(json_object_get(json_array_get(sessions, 0), "address"));
+    (void)snprintf(address, ADDRESS_LEN + 1, "%s", text ? text : ""); /* a cut one fits nobody */
+    return r < 0 ? r : (int)json_array_size(sessions);
+}
+
+/* A session from where the request came may be what is left of the PC before it was reset: its TCP knows (session-probe.c). */
+static int end_dead_session(struct event *e, char address[ADDRESS_LEN + 1])
+{
+    _cleanup_(site_finish) struct site site = {.run_fd = -1};
+    if (site_open(&site, e->root, false, NULL) < 0 || !session_probe(&site, address, PROBE_MS))
+        return 1;
+    int64_t end_ms = proc_now_ms() + NOTICE_MS;
+    int n = 1;
+    while (n > 0 && proc_now_ms() < end_ms) {
+        proc_sleep_ms(20);
+        n = count_sessions(e, address);
+    }
+    return n;
+}
+
+static int check_sessions(struct event *e)
+{
+    char address[ADDRESS_LEN + 1];
+    int n = count_sessions(e, address);
+    if (n > 0 && strcmp(address, e->address) == 0)
+        n = end_dead_session(e, address);
+    if (n <= 0)
+        return n;
     return REFUSE(e, SESSION_RETRY_S,
                   "the disk of %s is still in use by the PC at %s.\nIf that is this PC before its restart, wait: the "
                   "server notices within half a minute.\nIf not, two PCs have the MAC %s.",
-                  e->client.name, address && *address ? address : "an unknown address", e->mac);
+                  e->client.name, *address ? address : "an unknown address", e->mac);
 }
 
 /* Is there nothing of the client's in the view, and is it over the version that it asks for? */

@@ -307,6 +307,42 @@ def test_live_session_is_waited_for_and_keeps_its_disk(site):
     assert overlay_id(site) != before
 
 
+def test_session_of_a_pc_that_was_reset_is_no_reason_to_wait(site):
+    """Its TCP does not know the connection any more, tgtd's does."""
+    url = boot.url_of(boot.script(site, MAC))
+    before = overlay_id(site)
+    with boot.session(site, url) as pc:
+        boot.lose_power(pc)
+        assert site.target("pc1")["sessions"]
+        assert boot.url_of(boot.script(site, MAC))
+        assert site.target("pc1")["sessions"] == []
+        assert overlay_id(site) != before
+
+
+def test_session_of_a_pc_that_is_busy_is_never_cut(site):
+    """It says nothing for a while, and somebody asks in its name and from its address; its TCP still answers."""
+    url = boot.url_of(boot.script(site, MAC))
+    before = overlay_id(site)
+    with boot.session(site, url) as pc:
+        os.kill(pc.pid, signal.SIGSTOP)
+        time.sleep(1.5)  # so long that it counts as idle
+        for _ in range(3):
+            assert "still in use" in boot.sentence(boot.script(site, MAC))
+        os.kill(pc.pid, signal.SIGCONT)
+        log = site.files / "session.log"
+        size = log.stat().st_size
+        system.wait_until(lambda: log.stat().st_size > size, what="the PC to go on")
+        assert pc.poll() is None
+        assert overlay_id(site) == before
+
+
+def test_session_from_another_address_is_left_alone(site):
+    url = boot.url_of(boot.script(site, MAC))
+    with boot.session(site, url) as pc:
+        boot.lose_power(pc)
+        assert "still in use" in boot.sentence(boot.script(site, MAC, source="127.0.9.9"))
+
+
 def test_missing_image_is_a_sentence_on_the_screen(site):
     site.ok("down")
     os.rename(site.files / "base.raw", site.files / "away.raw")

@@ -255,3 +255,14 @@ def test_running_pc_goes_on_when_the_gateways_programs_die(room):
     pc.wait_for(rf"^E2E-TICK {ticks(pc)[-1] + 3}$")
     assert len(re.findall(r"^E2E-MARKER", pc.console(), re.MULTILINE)) == 1
     assert ticks(pc) == list(range(1, len(ticks(pc)) + 1))
+
+
+def test_pc_that_was_reset_boots_again_and_the_loader_gets_a_fresh_disk(room):
+    """Its session is still there when it asks again; its own TCP says that it is dead."""
+    pc = room.add_pc("volatile")
+    room.root.ok("up")
+    pc.power_on(role="stay")
+    pc.wait_for(r"^E2E-TICK 1$")
+    pc.power_off()
+    assert room.root.target(pc.name)["sessions"]
+    assert boot_to_end(pc)["count"] == "1"

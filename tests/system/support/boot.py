@@ -2,8 +2,11 @@
 """A PC before its system runs: it asks for its boot script, and does what the script says."""
 
 import contextlib
+import ctypes
 import http.client
+import os
 import re
+import signal
 import socket
 import subprocess
 
@@ -67,6 +70,30 @@ def session(root, url, log="session.log"):
         process.terminate()
         process.wait(timeout=30)
         process.stdout.close()
+
+
+TCP_REPAIR = 19
+SYS_PIDFD_GETFD = 438
+
+
+def lose_power(process):
+    """End a process as a PC ends whose plug is pulled: its connections are forgotten without a word to the other side."""
+    os.kill(process.pid, signal.SIGSTOP)
+    pidfd = os.pidfd_open(process.pid)
+    sockets = []
+    for name in os.listdir(f"/proc/{process.pid}/fd"):
+        if not os.readlink(f"/proc/{process.pid}/fd/{name}").startswith("socket:"):
+            continue
+        fd = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, int(name), 0)
+        assert fd >= 0, os.strerror(ctypes.get_errno())
+        sockets.append(socket.socket(fileno=fd))
+    for sock in sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    process.kill()
+    process.wait(timeout=30)
+    for sock in sockets:
+        sock.close()
+    os.close(pidfd)
 
 
 def raw(root, data, timeout=15):
