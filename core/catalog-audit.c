@@ -85,6 +85,11 @@ static char *dump(json_t *state)
 
 int audit_add(struct catalog *c, const char *verb, const char *object, json_t *before, json_t *after, struct err *err)
 {
+    if (c->is_audit_off) {
+        json_decref(before);
+        json_decref(after);
+        return 0;
+    }
     _cleanup_free_ char *before_text = dump(before), *after_text = dump(after);
     json_decref(before);
     json_decref(after);

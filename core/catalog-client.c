@@ -15,7 +15,6 @@
 #include "core/util.h"
 
 #define IQN_PREFIX "iqn.2026-11.org.diskgate"
-#define SUFFIX_LEN 11 /* "-4294967295" */
 
 /* --- modes ------------------------------------------------------------------------------------------------------- */
 
@@ -251,22 +250,32 @@ static int first_free(struct catalog *c, const char *sql, const char *base, char
     return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
 }
 
+void client_label(const char *name, char *ret)
+{
+    size_t n = 0;
+    for (; name[n] && n < CLIENT_LABEL_LEN; n++) {
+        char ch = name[n];
+        ret[n] = ch == '_' ? '-' : ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
+    }
+    ret[n] = 0;
+}
+
+void client_iqn(const char *tag, const char *label, char *ret)
+{
+    (void)snprintf(ret, 224, IQN_PREFIX ":%s:%s", tag, label);
+}
+
 static int give_label(struct catalog *c, struct client_row *row, struct err *err)
 {
-    char base[sizeof(row->chap_user) - SUFFIX_LEN], tag[9];
-    size_t n = 0;
-    for (; row->name[n] && n + 1 < sizeof(base); n++) {
-        char ch = row->name[n];
-        base[n] = ch == '_' ? '-' : ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
-    }
-    base[n] = 0;
+    char base[CLIENT_LABEL_LEN + 1], tag[9];
+    client_label(row->name, base);
     /* Both, since a client may have got another CHAP user later. */
     int r = first_free(c, "SELECT id FROM client WHERE chap_user = ?1 OR substr(iqn, -length(?1) - 1) = ':' || ?1",
                        base, '-', row->chap_user, sizeof(row->chap_user), err);
     if (r == 0)
         r = catalog_root_tag(c, tag, err);
     if (r == 0)
-        (void)snprintf(row->iqn, sizeof(row->iqn), IQN_PREFIX ":%s:%s", tag, row->chap_user);
+        client_iqn(tag, row->chap_user, row->iqn);
     return r;
 }
 

@@ -29,6 +29,7 @@ struct catalog {
     sqlite3 *db;
     enum catalog_mode mode;
     bool is_in_transaction;
+    bool is_audit_off; /* within an import, which is one audit row */
     char path[PATH_MAX]; /* of catalog.db, for sentences */
     char root[PATH_MAX];
     char who[64];
@@ -67,6 +68,14 @@ int db_number(struct catalog *c, const char *sql, const struct arg *args, int64_
 /* All rows, each @row_bytes. *ret is to be freed, also when there are none. */
 int db_list(struct catalog *c, const char *sql, const struct arg *args, row_fill *fill, size_t row_bytes, void **ret,
             size_t *ret_n, struct err *err);
+
+/* A statement to be used often; the caller finalizes it. */
+int db_prepare(struct catalog *c, const char *sql, sqlite3_stmt **ret, struct err *err);
+/* Run it once: its first row through @fill, -ENOENT without a sentence when none comes; without @fill it is one without rows. */
+int db_kept_one(struct catalog *c, sqlite3_stmt *st, const struct arg *args, row_fill *fill, void *row, struct err *err);
+/* Every row through @each, which ends it by a negative errno. */
+int db_each(struct catalog *c, const char *sql, const struct arg *args, int (*each)(void *arg, sqlite3_stmt *st),
+            void *arg, struct err *err);
 
 /* Column @col as text into @buf of @size bytes; NULL becomes "". */
 void col_text(sqlite3_stmt *st, int col, char *buf, size_t size);
@@ -123,6 +132,12 @@ bool address_list_parse(char *text);
 
 /* catalog-client.c: the mode that a column names. */
 enum overlay_mode col_mode(sqlite3_stmt *st, int col);
+
+/* catalog-client.c: the label that a client's target begins with, into @ret (CLIENT_LABEL_LEN + 1 bytes), room left for "-4294967295";
+ * and the IQN of a label, into @ret (224 bytes). */
+#define CLIENT_LABEL_LEN 52
+void client_label(const char *name, char *ret);
+void client_iqn(const char *tag, const char *label, char *ret);
 
 /* catalog-link.c: {"0":"win11","1":"games@3"} into *ret, a new object. */
 int links_json(struct catalog *c, int64_t client_id, json_t **ret, struct err *err);

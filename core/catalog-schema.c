@@ -12,6 +12,7 @@
  *   audit                        what was changed, when and by whom
  *   pending                      unknown PCs that asked for a boot script
  *   boot                         what became of each boot
+ *   import_run, import_source, import_client, import_change      see catalog-import.h
  *
  * (1) A step that has been released never changes; a new one is added behind it and CATALOG_VERSION counts up.
  * (2) A version numbered n + 1 is a sealed layer: its parent_id says over what; NULL is a base.
@@ -243,10 +244,63 @@ static const char version_3[] =
     "DROP TABLE old_garbage;"
     "DROP TABLE old_sequence;";
 
+/* Imports: what a foreign source said about a client and what was stored here, for each origin; what a run changed, for its undo. Rows do not
+ * refer to clients and images, which may be removed at any time. */
+static const char version_4[] =
+    "CREATE TABLE import_run ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  at TEXT NOT NULL" FITS("at", "23") ","
+    "  who TEXT NOT NULL,"
+    "  origin TEXT NOT NULL CHECK (origin <> '')" FITS("origin", "15") ","
+    "  source TEXT NOT NULL,"
+    "  sha256 TEXT NOT NULL,"
+    "  summary TEXT NOT NULL,"
+    "  is_undone INTEGER NOT NULL" IS_BOOL("is_undone")
+    ") STRICT;"
+
+    "CREATE TABLE import_source ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  key TEXT NOT NULL UNIQUE CHECK (key <> ''),"
+    "  raw TEXT NOT NULL,"
+    "  image_id INTEGER NOT NULL,"
+    "  run_id INTEGER NOT NULL REFERENCES import_run (id),"
+    "  image_run_id INTEGER NOT NULL,"
+    "  is_added INTEGER NOT NULL" IS_BOOL("is_added")
+    ") STRICT;"
+
+    "CREATE TABLE import_client ("
+    "  mac TEXT NOT NULL" IS_MAC("mac") ","
+    "  origin TEXT NOT NULL,"
+    "  client_id INTEGER NOT NULL,"
+    "  run_id INTEGER NOT NULL REFERENCES import_run (id),"
+    "  is_created INTEGER NOT NULL" IS_BOOL("is_created") ","
+    "  is_gone INTEGER NOT NULL" IS_BOOL("is_gone") ","
+    "  source_id TEXT NOT NULL,"
+    "  src TEXT NOT NULL,"
+    "  given TEXT NOT NULL,"
+    "  PRIMARY KEY (mac, origin)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX import_client_run ON import_client (run_id, client_id);"
+
+    "CREATE TABLE import_change ("
+    "  id INTEGER PRIMARY KEY,"
+    "  run_id INTEGER NOT NULL REFERENCES import_run (id),"
+    "  client_id INTEGER NOT NULL,"
+    "  mac TEXT NOT NULL" IS_MAC("mac") ","
+    "  before TEXT NOT NULL,"
+    "  after TEXT NOT NULL,"
+    "  was_tracked INTEGER NOT NULL" IS_BOOL("was_tracked") ","
+    "  src TEXT NOT NULL,"
+    "  given TEXT NOT NULL,"
+    "  was_gone INTEGER NOT NULL" IS_BOOL("was_gone")
+    ") STRICT;"
+    "CREATE INDEX import_change_run ON import_change (run_id, client_id);";
+
 static const struct schema_step steps_of_catalog[] = {
     {1, version_1},
     {2, version_2},
     {3, version_3},
+    {4, version_4},
 };
 /* clang-format on */
 

@@ -99,6 +99,12 @@ static int prepare(struct catalog *c, const char *sql, const struct arg *args, s
     return 0;
 }
 
+int db_prepare(struct catalog *c, const char *sql, sqlite3_stmt **ret, struct err *err)
+{
+    int code = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+    return code == SQLITE_OK ? 0 : db_error(c, code, err);
+}
+
 /* 1 = a row, 0 = no more rows, negative errno. */
 static int step(struct catalog *c, sqlite3_stmt *st, struct err *err)
 {
@@ -175,6 +181,36 @@ int db_list(struct catalog *c, const char *sql, const struct arg *args, row_fill
     *ret = take_ptr(rows);
     *ret_n = n;
     return 0;
+}
+
+int db_kept_one(struct catalog *c, sqlite3_stmt *st, const struct arg *args, row_fill *fill, void *row, struct err *err)
+{
+    int code = SQLITE_OK;
+    for (int i = 0; code == SQLITE_OK && args[i].kind != ARG_END; i++)
+        code = bind_one(st, i + 1, &args[i]);
+    int r = code == SQLITE_OK ? step(c, st, err) : db_error(c, code, err);
+    if (r > 0 && fill)
+        fill(st, row);
+    (void)sqlite3_reset(st);          /* repeats the error of step */
+    (void)sqlite3_clear_bindings(st); /* the texts are the caller's; cannot fail */
+    if (r < 0 || !fill)
+        return MIN(r, 0);
+    return r == 0 ? -ENOENT : 0;
+}
+
+int db_each(struct catalog *c, const char *sql, const struct arg *args, int (*each)(void *arg, sqlite3_stmt *st),
+            void *arg, struct err *err)
+{
+    _cleanup_stmt_ sqlite3_stmt *st = NULL;
+    int r = prepare(c, sql, args, &st, err);
+    if (r < 0)
+        return r;
+    while ((r = step(c, st, err)) > 0) {
+        r = each(arg, st);
+        if (r < 0)
+            return r;
+    }
+    return r;
 }
 
 void col_text(sqlite3_stmt *st, int col, char *buf, size_t size)

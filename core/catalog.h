@@ -39,7 +39,7 @@
 #include "core/err.h"
 #include "core/names.h"
 
-#define CATALOG_VERSION 3 /* user_version of the newest schema */
+#define CATALOG_VERSION 4 /* user_version of the newest schema */
 
 #define COMMENT_LEN 255 /* bytes of UTF-8 without the ending zero */
 #define TIME_LEN    23  /* "2026-01-31T12:00:00Z" and a reserve */
@@ -213,7 +213,8 @@ int link_list(struct catalog *c, const char *client, struct link_row **ret, size
  * becomes garbage, unless it lies over the version that the new link asks for: then it stays. -EEXIST when the slot is linked to
  * just that already. Slot 0 and the boot slots take boot images only, data images go to slots 1..SLOT_MAX. */
 int link_set(struct catalog *c, const char *client, uint32_t slot, const char *image, uint32_t pinned, struct err *err);
-/* Also makes slot 0 the client's boot slot or default where it was this one. */
+/* Also makes slot 0 the default of the client's boot menu where it was this one. A boot slot that goes leaves boot_slot as it is: LUN 1 stays
+ * closed until the client's next boot, for its PC may run from it and must not find another disk in its place. */
 int link_remove(struct catalog *c, const char *client, uint32_t slot, struct err *err);
 
 /* Drop the overlay of one slot (@slot < 0: of all slots) of @client: a new overlay id over the link's version takes its

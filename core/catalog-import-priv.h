@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the files of an import share: its statements, its temporary tables, packed values.
+ *
+ *   temp.import_stage    a row of the source: what it says, its fate, what is wanted
+ *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source
+ *   temp.import_ip       likewise addresses
+ *   temp.import_label    labels of targets (see catalog-client.c)
+ *   temp.import_gone     clients that are gone from the source
+ *
+ * Values are packed as one text, fields separated by the control character 0x1f, which no field holds.
+ *
+ * Only catalog-import*.c include this header.
+ */
+#ifndef DISKGATE_CORE_CATALOG_IMPORT_PRIV_H
+#define DISKGATE_CORE_CATALOG_IMPORT_PRIV_H
+
+#include "core/catalog-import.h"
+#include "core/catalog-priv.h"
+
+#define IMPORT_PACKED_LEN  (IMPORT_FIELDS * (IMPORT_FIELD_LEN + 1))
+#define IMPORT_STATEMENTS  48
+#define IMPORT_NEEDS_NAME  1
+#define IMPORT_NEEDS_IP    2
+#define IMPORT_WRITES      4 /* the client is not as it is wanted */
+#define IMPORT_TRACK_NEW   8
+#define IMPORT_TRACK_OTHER 16
+
+struct import {
+    struct catalog *c;
+    char origin[16];
+    int64_t run_id;
+    bool is_staging;
+    struct {
+        const char *sql; /* address of the literal: who asks with the same one gets the same statement */
+        sqlite3_stmt *st;
+    } kept[IMPORT_STATEMENTS];
+};
+
+/* The statement of @sql, a literal, made once for the life of @im. */
+int import_run_kept(struct import *im, const char *sql, const struct arg *args, struct err *err);
+int import_one_kept(struct import *im, const char *sql, const struct arg *args, row_fill *fill, void *row,
+                    struct err *err);
+int import_number_kept(struct import *im, const char *sql, const struct arg *args, int64_t *ret, struct err *err);
+
+struct import_packed {
+    char text[IMPORT_PACKED_LEN];
+};
+struct import_packed import_pack(const struct import_values *v);
+void import_unpack(const char *text, struct import_values *ret);
+void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret);
+
+/* The client @id as the catalog has it, with @images in its last field. -ENOENT without a sentence. */
+int import_now(struct catalog *c, int64_t client_id, const char *images, struct import_values *ret, struct err *err);
+/* The column of a client's links as IMPORT_LINKS tells them. */
+#define IMPORT_LINKS_SQL                                                                                               \
+    "ifnull((SELECT group_concat(x, ',') FROM (SELECT slot || ':' || image_id || ifnull('@' || pinned, '') AS x"       \
+    " FROM link WHERE client_id = client.id ORDER BY slot)), '')"
+
+/* Bring client @id to @want (all fields but IMPORT_IMAGES). Names and addresses that are in the way are gone already. */
+int import_set_client(struct catalog *c, int64_t client_id, const struct import_values *now,
+                      const struct import_values *want, struct err *err);
+/* Take name and address from client @id, so that another may have them. */
+int import_park_client(struct catalog *c, int64_t client_id, struct err *err);
+
+#endif
