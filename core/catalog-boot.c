@@ -227,12 +227,18 @@ static int add_steps(struct catalog *c, const struct boot_row *b, int64_t *ret_i
                    err);
     if (r == 0)
         r = db_number(c, "SELECT max(id) FROM boot", ARGS(), ret_id, err);
+    if (r == 0) /* a menu that was answered is a part of the boot */
+        r = db_run(
+            c,
+            "DELETE FROM boot WHERE client_id = ? AND client_id > 0 AND image = '' AND refused = '' AND end_s = 0"
+            " AND id <> ?",
+            ARGS(N(b->client_id), N(*ret_id)), err);
     if (r == 0) /* a PC that asks anew has ended what it did before */
         r = db_run(c,
                    "UPDATE boot SET end_s = max(script_s, login_s, last_read_s) WHERE client_id = ? AND client_id > 0"
                    " AND end_s = 0 AND id <> ?",
                    ARGS(N(b->client_id), N(*ret_id)), err);
-    if (r == 0) /* ids have no gaps but those that this leaves */
+    if (r == 0) /* ids have no gaps but those that this and menus leave */
         r = db_run(c, "DELETE FROM boot WHERE id <= ?", ARGS(N(*ret_id - BOOT_MAX)), err);
     return r;
 }
@@ -275,7 +281,32 @@ int boot_list(struct catalog *c, const char *client, size_t limit, struct boot_r
 int boot_last(struct catalog *c, struct boot_row **ret, size_t *ret_n, struct err *err)
 {
     return db_list(c,
-                   "SELECT " BOOT_COLUMNS " FROM (SELECT max(id) AS newest FROM boot WHERE refused = '' AND client_id"
-                   " > 0 GROUP BY client_id) JOIN boot ON boot.id = newest JOIN client ON client.id = boot.client_id",
+                   "SELECT " BOOT_COLUMNS " FROM (SELECT max(id) AS newest FROM boot WHERE refused = '' AND image <> ''"
+                   " AND client_id > 0 GROUP BY client_id) JOIN boot ON boot.id = newest JOIN client ON client.id = "
+                   "boot.client_id",
                    ARGS(), fill_boot, sizeof(struct boot_row), (void **)ret, ret_n, err);
+}
+
+/* --- secrets ----------------------------------------------------------------------------------------------------- */
+
+static int renew_steps(struct catalog *c, int64_t id, const char *secret, struct err *err)
+{
+    int64_t found;
+    int r = db_number(c, "SELECT id FROM client WHERE id = ?", ARGS(N(id)), &found, err);
+    if (r == -ENOENT)
+        return err_set(err, r, "the catalog holds no client with the id %lld", (long long)id);
+    return r < 0 ? r : db_run(c, "UPDATE client SET chap_password = ? WHERE id = ?", ARGS(T(secret), N(id)), err);
+}
+
+int client_renew_secret(struct catalog *c, struct client_row *client, struct err *err)
+{
+    char secret[sizeof(client->chap_password)];
+    int r = secret_new(secret);
+    if (r < 0)
+        return err_sys(err, r, "cannot make a password for client '%s'", client->name);
+    r = AS_WRITER(c, err, renew_steps(c, client->id, secret, err));
+    if (r == 0)
+        strcpy(client->chap_password, secret);
+    explicit_bzero(secret, sizeof(secret));
+    return r;
 }

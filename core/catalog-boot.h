@@ -38,20 +38,24 @@ int client_template_check(const char *tmpl, struct err *err);
  * bad template. */
 int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err *err);
 
+/* Give @client (by its row's id) a fresh CHAP password, and put it into @client: what a boot does where auth.rotate is on. -ENOENT when there is
+ * no such client any more. */
+int client_renew_secret(struct catalog *c, struct client_row *client, struct err *err);
+
 /* One boot of a client, from its script request on. Times are Unix seconds, 0 = not reached. */
 struct boot_row {
     int64_t id, client_id;
     char client[NAME_LEN + 1];
     char mac[MAC_LEN + 1];
     char address[46];
-    char image[NAME_LEN + 1];
+    char image[NAME_LEN + 1]; /* empty with an empty refusal: it got its boot menu and nobody has chosen yet */
     uint32_t version;
     int64_t script_s, login_s, first_read_s, last_read_s, end_s;
     uint64_t read_bytes, written_bytes;
     char refused[256]; /* the sentence on the PC's screen, empty = it got its disk */
 };
 
-/* Ends the client's former boot, should that still be open. The oldest rows go when there are more than BOOT_MAX. */
+/* Ends the client's former boot, should that still be open; an open menu's row goes. The oldest rows go when there are more than BOOT_MAX. */
 int boot_add(struct catalog *c, struct boot_row *row, struct err *err); /* fills id */
 /* Store the times, bytes and end of row @row->id. */
 int boot_update(struct catalog *c, const struct boot_row *row, struct err *err);

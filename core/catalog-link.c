@@ -334,9 +334,7 @@ static int remove_steps(struct catalog *c, const char *client_name, uint32_t slo
     if (r == 0)
         r = db_run(c, "DELETE FROM link WHERE id = ?", ARGS(N(link.id)), err);
     if (r == 0)
-        r = db_run(c,
-                   "UPDATE client SET boot_slot = iif(boot_slot = ?2, 0, boot_slot),"
-                   " boot_default = iif(boot_default = ?2, 0, boot_default) WHERE id = ?1",
+        r = db_run(c, "UPDATE client SET boot_default = 0 WHERE id = ? AND boot_default = ?",
                    ARGS(N(client.id), N(slot)), err);
     if (r == 0)
         return audit_add(c, "client unlink", slot_name(client.name, slot).text, before, NULL, err);

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The boot event: a PC asks for its script.
  *
- *   MAC unknown    by clients.unknown: refused; or noted and told to wait; or added as a client, then as below
+ *   MAC unknown    by clients.unknown: refused; or noted and told to wait; or added as a client, then as below (boot-who.c)
+ *   disabled       refused
  *   live session   a PC that was reset does not know its old connection: that one ends (session-probe.c). Else wait and ask again:
  *                  another PC runs under its name, or the system has not ended yet
- *   else           a new boot: (1) changed volatile overlays are exchanged, kept ones stay
+ *   a menu is due  several boot disks and none chosen (boot-choice.c): the menu, and nothing changes
+ *   else           a new boot: (1) changed volatile overlays of the chosen disk and of the data disks are exchanged, kept ones stay;
+ *                              the chosen disk becomes LUN 1
  *                              (2) the targets follow   (3) is its target open?   (4) the boot is noted   (5) the script
  *
  * (1) A volatile overlay is exchanged when anything was ever written to it or when the link asks for another version now. So a request
  *     that is repeated before the login changes nothing, makes no work and leaves no second row.
+ *     With auth.rotate it does make a new secret: the last script that was sent is the one that counts.
  * (2) Whatever goes wrong is one sentence on the PC's screen, and the PC asks again.
- * (3) A name is chosen and given in one transaction: PCs that ask at the same moment get different ones.
+ * (3) LUN 1 becomes another disk only here, where no session was seen; one that came in between keeps its disk (tgt-want.c), and the PC waits.
  */
-#include "gateway/boot.h"
+#include "gateway/boot-event.h"
 
 #include <errno.h>
 #include <string.h>
@@ -28,28 +32,16 @@
 #include "gateway/site.h"
 #include "gateway/tgt-want.h"
 
-#define BAD_RETRY_S     30
-#define REJECT_RETRY_S  15
-#define ASK_RETRY_S     5
-#define SESSION_RETRY_S 3
-#define PROBE_MS        400  /* for the answer of a PC in the same network */
-#define NOTICE_MS       1000 /* until tgtd has dropped a session whose connection is gone */
-#define ADDRESS_LEN     63
-#define CLOSED_RETRY_S  10
-#define SAME_BOOT_S     600 /* a request without a login so long after the first belongs to the same boot */
-#define STATUS_MS       10000
-
-struct event {
-    const char *root;
-    const char *address;
-    struct catalog *c;
-    char mac[MAC_LEN + 1];
-    struct client_row client;
-    bool
-        is_renewed; /* an overlay was exchanged: another boot than the one before, whether that was seen to log in or not */
-    unsigned retry_s; /* after a refusal */
-    struct err why;   /* the refusal, "" = none */
-};
+#define BAD_RETRY_S      30
+#define SESSION_RETRY_S  3
+#define PROBE_MS         400  /* for the answer of a PC in the same network */
+#define NOTICE_MS        1000 /* until tgtd has dropped a session whose connection is gone */
+#define ADDRESS_LEN      63
+#define CLOSED_RETRY_S   10
+#define CHOICE_RETRY_S   5
+#define DISABLED_RETRY_S 30
+#define SAME_BOOT_S      600 /* a request without a login so long after the first belongs to the same boot */
+#define STATUS_MS        10000
 
 static void event_finish(struct event *e)
 {
@@ -57,150 +49,15 @@ static void event_finish(struct event *e)
     explicit_bzero(&e->client, sizeof(e->client));
 }
 
-/* A refusal that is no error of ours. Returns a negative errno, so that the steps end. */
-#define REFUSE(e, retry, ...) ((e)->retry_s = (retry), err_set(&(e)->why, -EACCES, __VA_ARGS__))
+/* --- may it boot ------------------------------------------------------------------------------------------------- */
 
-/* --- who is it --------------------------------------------------------------------------------------------------- */
-
-/* 0 and e->client; -ENOENT without a sentence. */
-static int find_client(struct event *e)
+static int refuse_disabled(struct event *e)
 {
-    _cleanup_free_ struct client_row *rows = NULL;
-    size_t n = 0;
-    int r = client_list(e->c, &rows, &n, &e->why);
-    if (r < 0)
-        return r;
-    r = -ENOENT;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(rows[i].mac, e->mac) == 0) {
-            e->client = rows[i];
-            r = 0;
-        }
-    explicit_bzero(rows, n * sizeof(*rows)); /* secrets */
-    return r;
-}
-
-static int reject(struct event *e)
-{
-    return REFUSE(e, REJECT_RETRY_S,
-                  "this PC, MAC %s, is not known here.\nAdd it on the server with\ndiskgate client add NAME --mac %s "
-                  "--image IMAGE",
-                  e->mac, e->mac);
-}
-
-static int ask(struct event *e)
-{
-    struct pending_row row = {0};
-    int r = catalog_begin(e->c, &e->why);
-    if (r == 0)
-        r = pending_note(e->c, e->mac, e->address, &row, &e->why);
-    if (r == 0)
-        r = catalog_commit(e->c, &e->why);
-    if (r < 0)
-        return r;
     return REFUSE(
-        e, ASK_RETRY_S,
-        "this PC waits for approval. Its number is\n%u\nMAC %s. On the server, run\ndiskgate client approve %s "
-        "NAME --image IMAGE",
-        row.number, e->mac, e->mac);
+        e, DISABLED_RETRY_S,
+        "%s is switched off for booting.\nOn the server, diskgate client set %s --disabled off lets it boot again",
+        e->client.name, e->client.name);
 }
-
-static int copy_links(struct event *e, const char *from, const char *to)
-{
-    _cleanup_free_ struct link_row *links = NULL;
-    size_t n = 0;
-    int r = link_list(e->c, from, &links, &n, &e->why);
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = link_set(e->c, to, links[i].slot, links[i].image, links[i].pinned, &e->why);
-    return r;
-}
-
-/* What clients get that are added by themselves. */
-struct template
-{
-    char rule[SETTING_LEN + 1], client[SETTING_LEN + 1], image[SETTING_LEN + 1], mode[SETTING_LEN + 1];
-};
-
-static int read_template(struct event *e, struct template *ret)
-{
-    int r = setting_get(e->c, "clients.template", ret->rule, &e->why);
-    r = r ? r : setting_get(e->c, "clients.template_client", ret->client, &e->why);
-    r = r ? r : setting_get(e->c, "clients.template_image", ret->image, &e->why);
-    r = r ? r : setting_get(e->c, "clients.template_mode", ret->mode, &e->why);
-    if (r == 0 && !*ret->client && !*ret->image)
-        return REFUSE(e, REJECT_RETRY_S,
-                      "this PC, MAC %s, is new, and nothing says what it is to get. On the server, run\ndiskgate set "
-                      "clients.template_image IMAGE",
-                      e->mac);
-    return r;
-}
-
-/* In a transaction. */
-static int add_client(struct event *e, const struct template *t)
-{
-    struct client_row row = {.mode = OVERLAY_VOLATILE}, model = {0};
-    char image[NAME_LEN + 1];
-    uint32_t version = 0;
-    int r = client_name_next(e->c, t->rule, row.name, &e->why);
-    if (r == 0 && *t->client)
-        r = client_get(e->c, t->client, &model, &e->why);
-    if (r == 0 && !*t->client)
-        r = overlay_mode_parse(t->mode, &model.mode, &e->why);
-    if (r < 0)
-        return r;
-    strcpy(row.mac, e->mac);
-    strcpy(row.group, model.group);
-    row.mode = model.mode == OVERLAY_SUPER ? OVERLAY_KEPT : model.mode; /* only by a command for one client */
-    explicit_bzero(&model, sizeof(model));
-    r = client_add(e->c, &row, &e->why);
-    if (r == 0 && *t->client)
-        r = copy_links(e, t->client, row.name);
-    if (r == 0 && !*t->client)
-        r = image_ref_parse(t->image, image, &version, &e->why);
-    if (r == 0 && !*t->client)
-        r = link_set(e->c, row.name, 0, image, version, &e->why);
-    if (r == 0)
-        r = pending_remove(e->c, e->mac, &e->why);
-    if (r == 0)
-        e->client = row;
-    explicit_bzero(&row, sizeof(row));
-    return r;
-}
-
-static int add_by_itself(struct event *e)
-{
-    struct template t;
-    int r = read_template(e, &t);
-    if (r == 0)
-        r = catalog_begin(e->c, &e->why);
-    if (r < 0)
-        return r;
-    catalog_set_actor(e->c, "boot");
-    r = find_client(e); /* the administrator may have been faster */
-    if (r == -ENOENT)
-        r = add_client(e, &t);
-    if (r == 0)
-        return catalog_commit(e->c, &e->why);
-    catalog_rollback(e->c);
-    return err_prefix(&e->why, r, "this PC, MAC %s, is new and cannot be added", e->mac);
-}
-
-/* 0 and e->client when the PC may boot. */
-static int identify(struct event *e)
-{
-    char what[SETTING_LEN + 1];
-    int r = find_client(e);
-    if (r != -ENOENT)
-        return r;
-    r = setting_get(e->c, "clients.unknown", what, &e->why);
-    if (r < 0)
-        return r;
-    if (strcmp(what, "auto") == 0)
-        return add_by_itself(e);
-    return strcmp(what, "ask") == 0 ? ask(e) : reject(e);
-}
-
-/* --- a new boot -------------------------------------------------------------------------------------------------- */
 
 /* The client's sessions: their count, and the address of the first. */
 static int count_sessions(struct event *e, char address[ADDRESS_LEN + 1])
@@ -227,19 +84,24 @@ static int end_dead_session(struct event *e, char address[ADDRESS_LEN + 1])
     return n;
 }
 
+static int refuse_session(struct event *e, const char *address)
+{
+    return REFUSE(e, SESSION_RETRY_S,
+                  "the disk of %s is still in use by the PC at %s.\nIf that is this PC before its restart, wait: the "
+                  "server notices within half a minute.\nIf not, two PCs have the MAC %s.",
+                  e->client.name, *address ? address : "an unknown address", e->mac);
+}
+
 static int check_sessions(struct event *e)
 {
     char address[ADDRESS_LEN + 1];
     int n = count_sessions(e, address);
     if (n > 0 && strcmp(address, e->address) == 0)
         n = end_dead_session(e, address);
-    if (n <= 0)
-        return n;
-    return REFUSE(e, SESSION_RETRY_S,
-                  "the disk of %s is still in use by the PC at %s.\nIf that is this PC before its restart, wait: the "
-                  "server notices within half a minute.\nIf not, two PCs have the MAC %s.",
-                  e->client.name, *address ? address : "an unknown address", e->mac);
+    return n <= 0 ? n : refuse_session(e, address);
 }
+
+/* --- a new boot -------------------------------------------------------------------------------------------------- */
 
 /* Is there nothing of the client's in the view, and is it over the version that it asks for? */
 static bool is_fresh(const struct view_row *v, const json_t *status)
@@ -248,23 +110,40 @@ static bool is_fresh(const struct view_row *v, const json_t *status)
     return v->version == v->current && json_is_true(json_object_get(row, "untouched"));
 }
 
-static int renew(struct event *e)
+/* Exchange what is volatile and was changed of the disks that the client gets now; *done counts what was written, in one transaction. */
+static int renew(struct event *e, int *done)
 {
     _cleanup_free_ struct view_row *views = NULL;
     _cleanup_json_ json_t *status = NULL;
     _cleanup_(site_finish) struct site site = {.run_fd = -1};
     size_t n = 0;
-    int done = 0, r = view_list(e->c, e->client.name, &views, &n, &e->why);
+    int r = view_list(e->c, e->client.name, &views, &n, &e->why);
     if (r < 0 || e->client.mode != OVERLAY_VOLATILE)
         return r;
     if (site_open(&site, e->root, false, NULL) == 0)
         (void)fsproc_call(&site, "status", STATUS_MS, &status, NULL); /* without an answer all are exchanged */
     for (size_t i = 0; i < n && r == 0; i++) {
-        if (is_fresh(&views[i], status))
+        bool is_chosen = views[i].slot == e->slot || !slot_is_boot(views[i].slot);
+        if (!is_chosen || is_fresh(&views[i], status))
             continue;
-        r = done++ > 0 ? 0 : catalog_begin(e->c, &e->why);
+        r = (*done)++ > 0 ? 0 : catalog_begin(e->c, &e->why);
         r = r ? r : overlay_renew(e->c, e->client.name, (int)views[i].slot, &e->why);
     }
+    return r;
+}
+
+static int move_boot_slot(struct event *e, int *done)
+{
+    if (e->client.boot_slot == e->slot)
+        return 0;
+    int r = (*done)++ > 0 ? 0 : catalog_begin(e->c, &e->why);
+    return r ? r : client_set_boot_slot(e->c, e->client.name, e->slot, &e->why);
+}
+
+static int begin_boot(struct event *e)
+{
+    int done = 0, r = renew(e, &done);
+    r = r ? r : move_boot_slot(e, &done);
     if (done == 0)
         return r;
     if (r < 0)
@@ -272,6 +151,29 @@ static int renew(struct event *e)
     else
         r = catalog_commit(e->c, &e->why);
     e->is_renewed = r == 0;
+    return r;
+}
+
+/* With auth.rotate, a password that no boot before knew. */
+static int rotate_secret(struct event *e)
+{
+    char rotate[SETTING_LEN + 1], chap[SETTING_LEN + 1], secret[17] = "";
+    int r = setting_get(e->c, "auth.rotate", rotate, &e->why);
+    r = r ? r : setting_get(e->c, "auth.chap", chap, &e->why);
+    if (r < 0 || strcmp(rotate, "on") != 0 || strcmp(chap, "on") != 0)
+        return r;
+    r = secret_new(secret);
+    if (r < 0)
+        return err_sys(&e->why, r, "cannot make a password for %s", e->client.name);
+    catalog_set_actor(e->c, "boot");
+    r = catalog_begin(e->c, &e->why);
+    r = r ? r : client_set_chap(e->c, e->client.name, e->client.chap_user, secret, &e->why);
+    if (r < 0)
+        catalog_rollback(e->c);
+    else
+        r = catalog_commit(e->c, &e->why);
+    explicit_bzero(secret, sizeof(secret));
+    e->has_new_secret = r == 0;
     return r;
 }
 
@@ -287,10 +189,12 @@ static int find_target(struct event *e, json_t **ret_list, const json_t **ret)
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *row = json_array_get(rows, i);
         const char *client = json_string_value(json_object_get(row, "client"));
-        if (client && strcmp(client, e->client.name) == 0 && json_integer_value(json_object_get(row, "slot")) == 0) {
-            *ret = row;
-            return 0;
-        }
+        if (!client || strcmp(client, e->client.name) != 0 ||
+            json_integer_value(json_object_get(row, "lun")) != BOOT_LUN)
+            continue;
+        *ret = row;
+        bool is_chosen = json_integer_value(json_object_get(row, "slot")) == e->slot;
+        return is_chosen ? 0 : refuse_session(e, ""); /* of a session that has just begun */
     }
     return REFUSE(e, CLOSED_RETRY_S, "%s has no disk to boot from. On the server, run\ndiskgate client link %s IMAGE",
                   e->client.name, e->client.name);
@@ -320,10 +224,10 @@ static int follow(struct event *e)
 /* Steps (1) to (3). *ret is the open target. */
 static int prepare(struct event *e, json_t **list, const json_t **ret)
 {
-    int r = check_sessions(e);
-    r = r ? r : renew(e);
+    int r = begin_boot(e);
+    r = r ? r : rotate_secret(e);
     r = r ? r : find_target(e, list, ret);
-    if (r < 0 || (!e->is_renewed && is_open(*ret)))
+    if (r < 0 || (!e->is_renewed && !e->has_new_secret && is_open(*ret)))
         return r;
     r = follow(e);
     r = r ? r : find_target(e, list, ret);
@@ -358,7 +262,7 @@ static int note_boot(struct event *e, const json_t *target, struct err *err)
     (void)snprintf(row.mac, sizeof(row.mac), "%s", e->mac);
     (void)snprintf(row.address, sizeof(row.address), "%s", e->address);
     (void)snprintf(row.image, sizeof(row.image), "%s", text_of(target, "image"));
-    (void)snprintf(row.refused, sizeof(row.refused), "%s", e->why.msg); /* a cut sentence is still a sentence */
+    (void)snprintf(row.refused, sizeof(row.refused), "%.255s", e->why.msg); /* a cut sentence is still a sentence */
     row.version = (uint32_t)json_integer_value(json_object_get(target, "version"));
     if (is_same_boot(e, &row, &old))
         return 0;
@@ -397,7 +301,7 @@ static int give_disk(const struct event *e, const json_t *row, char **ret)
     return boot_script_disk(&t, ret);
 }
 
-static int boot_client(struct event *e, char **ret_script, struct err *err)
+static int boot_disk(struct event *e, char **ret_script, struct err *err)
 {
     _cleanup_json_ json_t *list = NULL;
     const json_t *target = NULL;
@@ -408,25 +312,73 @@ static int boot_client(struct event *e, char **ret_script, struct err *err)
     return r < 0 ? r : give_disk(e, target, ret_script);
 }
 
-static int run_event(struct event *e, const char *mac_text, char **ret_script, struct err *err)
+static int give_menu(struct event *e, const struct boot_choices *ch, char **ret_script, struct err *err)
 {
-    int r = mac_parse(mac_text, e->mac, &e->why);
+    if (note_boot(e, NULL, err) == 0)
+        err->msg[0] = 0;
+    return boot_script_menu(e->client.name, e->mac, ch, ret_script);
+}
+
+/* A refusal that is worth a row: nobody else's boot is going on. */
+static int refuse_noted(struct event *e, int r, struct err *err)
+{
+    if (note_boot(e, NULL, err) == 0)
+        err->msg[0] = 0;
+    return r;
+}
+
+static int boot_client(struct event *e, char **ret_script, struct err *err)
+{
+    struct boot_choices ch = {0};
+    if (e->client.is_disabled)
+        return refuse_noted(e, refuse_disabled(e), err);
+    int r = check_sessions(e);
+    r = r ? r : boot_choices_read(e->c, &e->client, &ch, &e->why);
+    if (r < 0)
+        return r;
+    if (e->choice < 0 && ch.n > 1)
+        return give_menu(e, &ch, ret_script, err);
+    if (e->choice >= 0 && !boot_choices_have(&ch, (uint32_t)e->choice))
+        return refuse_noted(
+            e,
+            REFUSE(e, CHOICE_RETRY_S, "slot %d is none of the disks that %s can start from", e->choice, e->client.name),
+            err);
+    e->slot = e->choice < 0 ? ch.standard : (uint32_t)e->choice;
+    return boot_disk(e, ret_script, err);
+}
+
+/* "MAC" or "MAC/SLOT" */
+static int parse_request(struct event *e, const char *what)
+{
+    char mac[64];
+    size_t len = strcspn(what, "/");
+    const char *slot = what[len] ? what + len + 1 : NULL;
+    if (len >= sizeof(mac) || (slot && (strspn(slot, "0123456789") != strlen(slot) || !*slot || strlen(slot) > 2)))
+        return err_set(&e->why, -EINVAL, "'%.80s' is no MAC address, and no MAC address and a slot", what);
+    (void)snprintf(mac, sizeof(mac), "%.*s", (int)len, what);
+    e->choice = slot ? (int)strtoul(slot, NULL, 10) : -1;
+    return mac_parse(mac, e->mac, &e->why);
+}
+
+static int run_event(struct event *e, const char *what, char **ret_script, struct err *err)
+{
+    int r = parse_request(e, what);
     if (r < 0)
         return r;
     r = catalog_open(e->root, CATALOG_WRITE, &e->c, &e->why);
     if (r == 0)
-        r = identify(e);
+        r = event_identify(e);
     return r < 0 ? r : boot_client(e, ret_script, err);
 }
 
-int boot_event(const char *root, const char *mac_text, const char *address, char **ret_script, struct err *err)
+int boot_event(const char *root, const char *what, const char *address, char **ret_script, struct err *err)
 {
     _cleanup_(event_finish) struct event e = {.root = root, .address = address, .retry_s = BAD_RETRY_S};
     struct err ignored;
     if (!err)
         err = &ignored;
     err->msg[0] = 0;
-    int r = run_event(&e, mac_text, ret_script, err);
+    int r = run_event(&e, what, ret_script, err);
     if (r == 0)
         return 0;
     *err = e.why;

@@ -6,7 +6,7 @@
  *
  *   (1) A value is one word: letters, digits and . _ - : / @ =   Anything else is left out.
  *   (2) A sentence has these, blanks and , ( ) ! ? + too; quotes are left out, a semicolon is a comma, other bytes become "?". Each of its lines is one echo
- *       behind a word of ours, so that no "-" of a sentence begins an option.
+ *       behind a word of ours, so that no "-" of a sentence begins an option. An item of a menu is such a line, behind its slot.
  *
  * A script never ends by itself: when the disk cannot be booted, or after a refusal, the PC asks again. It asks with the MAC in its
  * hyphen form, for iPXE takes all before a colon for a scheme; the path alone will do, iPXE knows whom it has asked.
@@ -42,6 +42,14 @@ static char sentence_char(char c)
     return c == '\t' ? ' ' : c == ';' ? ',' : '?';
 }
 
+/* What can stand within a line of a sentence. */
+static void put_text(FILE *f, const char *text)
+{
+    for (; *text; text++)
+        if (!strchr("'\"`\r\n", *text))
+            (void)fputc(sentence_char(*text), f);
+}
+
 /* One echo for each line of @sentence. */
 static void put_sentence(FILE *f, const char *sentence)
 {
@@ -62,14 +70,20 @@ static void put_sentence(FILE *f, const char *sentence)
     (void)fputs(is_new ? "" : "\n", f);
 }
 
-static void put_retry(FILE *f, const char *mac, unsigned retry_s)
+static void put_chain(FILE *f, const char *mac)
 {
-    (void)fprintf(f, ":again\nsleep %u ||\nchain --replace --autofree /boot/", retry_s);
+    (void)fputs("chain --replace --autofree /boot/", f);
     if (mac)
         for (const char *p = mac; *p; p++)
-            (void)fputc(*p == ':' ? '-' : is_plain(*p) ? *p : '-', f);
+            (void)fputc(is_plain(*p) ? *p : '-', f);
     else
         (void)fputs("${netX/mac:hexhyp}", f);
+}
+
+static void put_retry(FILE *f, const char *mac, unsigned retry_s)
+{
+    (void)fprintf(f, ":again\nsleep %u ||\n", retry_s);
+    put_chain(f, mac);
     (void)fputs(" || goto again\n", f);
 }
 
@@ -134,6 +148,35 @@ int boot_script_disk(const struct boot_target *t, char **ret)
     (void)fputs("sanunhook --drive 0x80 ||\n", f);
     put_failure(f, t->client);
     put_retry(f, t->mac, FAILED_RETRY_S);
+    return finish(f, &text, ret);
+}
+
+/* The digits 1 to 9 choose at once. Escape, and a console that cannot show a menu, take the default. */
+int boot_script_menu(const char *client, const char *mac, const struct boot_choices *ch, char **ret)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    if (!f)
+        return -ENOMEM;
+    (void)fputs("#!ipxe\nmenu Diskgate: ", f);
+    put_word(f, client);
+    (void)fputs(" starts from\n", f);
+    for (size_t i = 0; i < ch->n; i++) {
+        if (i < 9)
+            (void)fprintf(f, "item --key %zu %u %zu  ", i + 1, ch->rows[i].slot, i + 1);
+        else
+            (void)fprintf(f, "item %u    ", ch->rows[i].slot);
+        put_text(f, ch->rows[i].text);
+        (void)fputc('\n', f);
+    }
+    (void)fprintf(f, "choose --default %u ", ch->standard);
+    if (ch->timeout_s > 0)
+        (void)fprintf(f, "--timeout %u000 ", ch->timeout_s);
+    (void)fprintf(f, "choice || set choice %u\n", ch->standard);
+    put_chain(f, mac);
+    (void)fputs("/${choice} ||\n", f);
+    put_retry(f, mac, FAILED_RETRY_S);
     return finish(f, &text, ret);
 }
 

@@ -2,11 +2,13 @@
 /* Booting: what a PC that asks for its boot script gets, and what that request means.
  *
  *   GET /boot/52:54:00:12:34:56   the boot event: an iPXE script, always with status 200, so that the PC's screen shows the sentence
+ *   GET /boot/52:54:00:12:34:56/16   the same, of a client whose boot menu was answered: slot 16 was chosen
  *   GET /status                   {"program","version","tag","pid"} for a look whether it runs and whose it is
  *
  * The boot event of a client without a live session begins a new boot: its volatile overlays are dropped and the link's current version is
  * taken, kept ones stay; targets are reconciled; the script carries initiator name, target, LUN and CHAP secret.
- * With a live session: a script that waits and asks again, and says so.
+ * With a live session: a script that waits and asks again, and says so. A client with several boot disks gets a menu first, which changes
+ * nothing; the answer is the boot event, and what was not chosen stays as it is.
  *
  * Threads: boot_event() one at a time per catalog.
  */
@@ -25,18 +27,33 @@ struct boot_target {
     unsigned portal_port, lun;
 };
 
+struct boot_choice {
+    uint32_t slot;
+    char text[NAME_LEN + COMMENT_LEN + 32]; /* the image, its version if it is pinned, and its comment */
+};
+
+/* What a client may start from. */
+struct boot_choices {
+    struct boot_choice rows[BOOT_SLOT_LAST - BOOT_SLOT_FIRST + 2]; /* by slot */
+    size_t n;
+    uint32_t standard;  /* the slot that it takes when nobody chooses */
+    unsigned timeout_s; /* 0 = it waits until somebody does */
+};
+
 /* Each writes a whole iPXE script, "#!ipxe\n...", into a malloc()ed *ret. Text that goes into a script is cut down to what cannot end a line or
  * begin a command. 0 or -ENOMEM. */
 int boot_script_disk(const struct boot_target *t, char **ret);
+/* A menu of @ch that asks for the disk that was chosen. */
+int boot_script_menu(const char *client, const char *mac, const struct boot_choices *ch, char **ret);
 /* Shows the sentence, a line for each of its lines; @retry_s > 0: asks again after that time, for @mac (NULL: for the card that iPXE used
  * last). */
 int boot_script_refuse(const char *sentence, const char *mac, unsigned retry_s, char **ret);
 
 /* --- the event (boot-event.c) ------------------------------------------------------------------------------------ */
 
-/* Answer the request of a PC with @mac_text, as it came (hostile), from @address. Gives a script whatever happens; an error (-ENOMEM) only
+/* Answer the request of a PC with @what, its MAC or MAC/SLOT, as it came (hostile), from @address. Gives a script whatever happens; an error (-ENOMEM) only
  * when there is no memory for one. @err has the sentence for the log where the script is a refusal, "" otherwise. */
-int boot_event(const char *root, const char *mac_text, const char *address, char **ret_script, struct err *err);
+int boot_event(const char *root, const char *what, const char *address, char **ret_script, struct err *err);
 
 /* --- phases (boot-watch.c) --------------------------------------------------------------------------------------- */
 

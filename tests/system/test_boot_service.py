@@ -364,6 +364,45 @@ def test_client_without_a_disk_is_told_so(site):
     assert "diskgate client link pc2" in boot.sentence(boot.script(site, mac(2)))
 
 
+# --- secrets ---
+
+
+def test_secret_of_a_boot_ends_with_the_next_one(site):
+    site.ok("set", "auth.rotate", "on")
+    site.ok("client", "set", "pc1", "--mode", "kept")
+    first, second = boot.BootedDisk(site, MAC), boot.BootedDisk(site, MAC)
+    assert first.url != second.url
+    assert second.can_log_in()
+    assert not first.can_log_in()
+    assert site.target("pc1")["chap_password"] in second.url
+    site.ok("set", "auth.rotate", "off")
+    assert boot.url_of(boot.script(site, MAC)) == second.url
+
+
+def test_secret_of_a_running_client_stays_valid_until_its_next_boot(site):
+    """Its initiator comes back with the secret of its own boot: after a request in its name, and after tgtd has died."""
+    site.ok("set", "auth.rotate", "on")
+    site.ok("client", "set", "pc1", "--mode", "kept")
+    disk = boot.BootedDisk(site, MAC)
+    with boot.session(site, disk.url):
+        assert not boot.url_of(boot.script(site, MAC))
+    for pid in site.tgt_processes():
+        os.kill(pid, signal.SIGKILL)
+    site.ok("up")
+    assert disk.can_log_in()
+    site.ok("target", "sync")
+    assert disk.can_log_in()
+
+
+def test_rotation_needs_chap(site):
+    site.ok("set", "auth.rotate", "on")
+    site.ok("set", "auth.chap", "off")
+    before = site.catalog_text()
+    assert "password" not in boot.url_of(boot.script(site, MAC))
+    rows = [line for line in before.splitlines() if 'INSERT INTO "client"' in line]
+    assert all(line in site.catalog_text() for line in rows)
+
+
 # --- a disk that was lost with the server's power ---
 
 
