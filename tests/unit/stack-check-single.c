@@ -152,8 +152,8 @@ static void check_extent(struct single *c, const struct extent *e, uint64_t off)
         return;
     }
     size_t len = MIN(e->len, MAX_IO);
-    CHECK(pread_full(e->fd, c->buf, len, e->pos) == 0 && memcmp(c->buf, c->model + off, len) == 0,
-          "the extent at %llu leads to other bytes", (unsigned long long)off);
+    bool is_same = pread_full(e->fd, c->buf, len, e->pos) == 0 && memcmp(c->buf, c->model + off, len) == 0;
+    CHECK(is_same || !extent_is_current(e), "the extent at %llu leads to other bytes", (unsigned long long)off);
 }
 
 static void do_map(struct single *c)
