@@ -16,6 +16,15 @@
  *     looks at its state until the new state is set.
  * (3) A block becomes ZERO before its storage is given back; ZERO never depends on a hole in the data file.
  *
+ * A freeze (core/freeze.h) gets to know of every change before it happens, within the range lock: it saves the old bytes of a block that is
+ * about to be overwritten. Zeroing overwrites nothing, only the giving back of storage does; so that waits until nobody needs the bytes
+ * any more, and a discard of a whole disk is as quick as ever.
+ *
+ * With a RAM file (core/ramfile.h) a PRESENT block is in RAM or in the data file. Whole blocks go to RAM where there is room; a part of a
+ * block changes where the block is; spilling moves runs of blocks from RAM to the data file under their range lock.
+ *
+ * (4) A block in RAM is never written to the data file but by a move, so the two never disagree about which is the newer one.
+ *
  * The last block of a disk whose size is no multiple of 4096 is shorter; a write up to the end of the disk is a whole one.
  */
 #include "core/cow.h"
@@ -26,6 +35,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 
+#include "core/ramfile.h"
 #include "core/rangelock.h"
 #include "core/util.h"
 
@@ -36,6 +46,10 @@ struct cow {
     struct livemap *map;
     struct cow_flush flush;
     struct range_lock writers;
+    struct ramfile *_Atomic ram; /* NULL = all is in the data file */
+    uint64_t spilled_to;         /* block where the next spill goes on */
+    struct freeze *freezes;      /* both change only while a range over the whole disk is taken */
+    struct changes *changes;     /* NULL = nobody wants to know */
 };
 
 static uint64_t first_block(uint64_t off)
@@ -56,9 +70,29 @@ static size_t block_len(const struct cow *c, uint64_t blk)
 
 /* --- map --------------------------------------------------------------------------------------------------------- */
 
+/* An extent for [off, off + len), PRESENT blocks: the part of it that lies in one file. @moves was read before the map was. */
+static struct extent present_extent(const struct cow *c, struct ramfile *ram, uint64_t moves, uint64_t off, size_t len)
+{
+    if (!ram)
+        return (struct extent){.kind = EXT_FILE, .fd = c->data_fd, .pos = off, .len = len};
+    bool in_ram;
+    uint64_t blk = first_block(off), run = ramfile_run(ram, blk, end_block(off, len) - blk, &in_ram);
+    return (struct extent){
+        .kind = EXT_FILE,
+        .fd = in_ram ? ramfile_fd(ram) : c->data_fd,
+        .pos = off,
+        .len = (size_t)MIN(len, ((blk + run) << BLOCK_SHIFT) - off),
+        .is_memory = in_ram,
+        .moves = in_ram ? ramfile_moves(ram) : NULL,
+        .moves_seen = moves,
+    };
+}
+
 static int cow_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t max)
 {
     const struct cow *c = (struct cow *)b;
+    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
+    uint64_t moves = ram ? atomic_load(ramfile_moves(ram)) : 0;
     size_t n = 0;
     while (len > 0 && n < max) {
         enum block_state state;
@@ -74,9 +108,9 @@ static int cow_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, 
                 piece += ext[n + (size_t)i].len;
             n += (size_t)r;
         } else {
-            ext[n++] = state == BLOCK_ZERO
-                           ? (struct extent){.kind = EXT_ZERO, .len = piece}
-                           : (struct extent){.kind = EXT_FILE, .fd = c->data_fd, .pos = off, .len = piece};
+            ext[n] = state == BLOCK_ZERO ? (struct extent){.kind = EXT_ZERO, .len = piece}
+                                         : present_extent(c, ram, moves, off, piece);
+            piece = ext[n++].len;
         }
         off += piece;
         len -= piece;
@@ -91,6 +125,52 @@ static enum block_state block_state(const struct cow *c, uint64_t blk)
     enum block_state s;
     (void)livemap_run(c->map, blk, 1, &s); /* a run of one is one */
     return s;
+}
+
+/* --- where blocks are written ---------------------------------------------------------------------------------------
+ *
+ * The caller holds their range.
+ */
+
+/* The file that PRESENT block @blk is in. */
+static int fd_of_block(const struct cow *c, uint64_t blk)
+{
+    bool in_ram = false;
+    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
+    if (ram)
+        (void)ramfile_run(ram, blk, 1, &in_ram); /* a run of one is one */
+    return in_ram ? ramfile_fd(ram) : c->data_fd;
+}
+
+/* Where blocks are that find no room in RAM: those that are in it already stay there. */
+static int write_where_they_are(const struct cow *c, struct ramfile *ram, const char *buf, size_t len, uint64_t off)
+{
+    int r = 0;
+    while (len > 0 && r == 0) {
+        struct extent e = present_extent(c, ram, 0, off, len);
+        r = pwrite_full(e.fd, buf, e.len, e.pos);
+        buf += e.len;
+        off += e.len;
+        len -= e.len;
+    }
+    return r;
+}
+
+/* Write whole blocks, which the caller sets PRESENT afterwards. A tmpfs without memory is as one without room. */
+static int write_whole(const struct cow *c, const void *buf, size_t len, uint64_t off)
+{
+    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
+    uint64_t blk = first_block(off), n = end_block(off, len) - blk;
+    if (!ram)
+        return pwrite_full(c->data_fd, buf, len, off);
+    if (ramfile_reserve(ram, blk, n) < 0)
+        return write_where_they_are(c, ram, buf, len, off);
+    if (pwrite_full(ramfile_fd(ram), buf, len, off) < 0) {
+        ramfile_unreserve(ram, blk, n);
+        return write_where_they_are(c, ram, buf, len, off);
+    }
+    ramfile_set(ram, blk, n);
+    return 0;
 }
 
 /* Replace [off, off+len) within one block that is not PRESENT; @buf NULL = zeros. The caller sets it PRESENT. */
@@ -110,20 +190,58 @@ static int fill_block(struct cow *c, uint64_t blk, enum block_state state, const
         memcpy(whole + (off - start), buf, len);
     else
         memset(whole + (off - start), 0, len);
-    return pwrite_full(c->data_fd, whole, n, start);
+    return write_whole(c, whole, n, start);
 }
 
 static int write_part(struct cow *c, uint64_t blk, const void *buf, size_t len, uint64_t off)
 {
     enum block_state state = block_state(c, blk);
     if (state == BLOCK_PRESENT)
-        return pwrite_full(c->data_fd, buf, len, off);
+        return pwrite_full(fd_of_block(c, blk), buf, len, off);
     return fill_block(c, blk, state, buf, len, off);
 }
 
-static int punch_data(const struct cow *c, uint64_t off, uint64_t len)
+/* Do freezes need what the data file has from @blk on? Returns how many blocks share the answer, at most @max. */
+static uint64_t needed_run(const struct cow *c, uint64_t blk, uint64_t max, bool *ret)
 {
-    return fallocate(c->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len) < 0 ? -errno : 0;
+    *ret = false;
+    for (struct freeze *f = c->freezes; f; f = *freeze_next(f)) {
+        bool is_needed;
+        max = freeze_run(f, blk, max, &is_needed);
+        *ret |= is_needed;
+    }
+    return max;
+}
+
+/* Blocks [first, first + n), all ZERO: they read as zero already; space that stays is only space. */
+static void give_back(const struct cow *c, uint64_t first, uint64_t n)
+{
+    while (n > 0) {
+        bool is_needed;
+        uint64_t run = needed_run(c, first, n, &is_needed);
+        uint64_t off = first << BLOCK_SHIFT, len = MIN(run << BLOCK_SHIFT, c->blk.size - off);
+        if (!is_needed)
+            (void)fallocate(c->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
+        first += run;
+        n -= run;
+    }
+}
+
+/* The caller has the range of these blocks. */
+static void before_states(struct cow *c, uint64_t first, uint64_t n)
+{
+    if (c->changes)
+        changes_mark(c->changes, first, n);
+    for (struct freeze *f = c->freezes; f; f = *freeze_next(f))
+        freeze_touch(f, first, n);
+}
+
+static void before_bytes(struct cow *c, uint64_t first, uint64_t n)
+{
+    if (c->changes)
+        changes_mark(c->changes, first, n);
+    for (struct freeze *f = c->freezes; f; f = *freeze_next(f))
+        freeze_save(f, first, n);
 }
 
 static int zero_part(struct cow *c, uint64_t blk, size_t len, uint64_t off)
@@ -132,8 +250,9 @@ static int zero_part(struct cow *c, uint64_t blk, size_t len, uint64_t off)
     enum block_state state = block_state(c, blk);
     if (state == BLOCK_ZERO)
         return 0;
+    before_bytes(c, blk, 1);
     if (state == BLOCK_PRESENT)
-        return pwrite_full(c->data_fd, zeros, len, off);
+        return pwrite_full(fd_of_block(c, blk), zeros, len, off);
     int r = livemap_prepare(c->map, blk, 1, BLOCK_PRESENT);
     if (r == 0)
         r = fill_block(c, blk, state, NULL, len, off);
@@ -177,7 +296,7 @@ static int write_pieces(struct cow *c, const char *buf, uint64_t off, const stru
     if (p->head)
         r = write_part(c, first_block(off), buf, p->head, off);
     if (r == 0 && p->body_len)
-        r = pwrite_full(c->data_fd, buf + p->head, (size_t)p->body_len, p->body_off);
+        r = write_whole(c, buf + p->head, (size_t)p->body_len, p->body_off);
     uint64_t tail = p->body_off + p->body_len;
     if (r == 0 && p->tail)
         r = write_part(c, first_block(tail), buf + p->head + p->body_len, p->tail, tail);
@@ -199,11 +318,13 @@ static int cow_write(struct blk *b, const void *buf, size_t len, uint64_t off)
     if (r < 0)
         return r;
     range_take(&c->writers, &range, first, end);
+    before_bytes(c, first, end - first);
     enum block_state state;
     bool all_there = livemap_run(c->map, first, end - first, &state) == end - first && state == BLOCK_PRESENT;
     r = all_there ? 0 : livemap_prepare(c->map, first, end - first, BLOCK_PRESENT);
+    bool in_one_piece = all_there && !atomic_load_explicit(&c->ram, memory_order_acquire);
     if (r == 0)
-        r = all_there ? pwrite_full(c->data_fd, buf, len, off) : write_pieces(c, buf, off, &p);
+        r = in_one_piece ? pwrite_full(c->data_fd, buf, len, off) : write_pieces(c, buf, off, &p);
     if (r == 0 && !all_there)
         livemap_set_present(c->map, first, end - first);
     range_release(&c->writers, &range);
@@ -219,8 +340,12 @@ static int zero_body(struct cow *c, uint64_t off, uint64_t len)
     int r = livemap_prepare(c->map, first, n, BLOCK_ZERO);
     if (r < 0)
         return r;
+    before_states(c, first, n);
     livemap_set_zero(c->map, first, n);
-    (void)punch_data(c, off, len); /* it reads as zero already; space that stays is only space */
+    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
+    if (ram)
+        ramfile_drop(ram, first, n);
+    give_back(c, first, n);
     return 0;
 }
 
@@ -244,10 +369,130 @@ static int cow_zero(struct blk *b, uint64_t off, uint64_t len)
     return r;
 }
 
+/* --- RAM --------------------------------------------------------------------------------------------------------- */
+
+void cow_set_ram(struct blk *b, struct ramfile *ram)
+{
+    struct cow *c = (struct cow *)b;
+    assert(!c->ram);
+    atomic_store_explicit(&c->ram, ram, memory_order_release);
+}
+
+#define SPILL_RUN_BLOCKS (MiB / BLOCK_BYTES) /* moved, and kept from writers, at a time */
+
+/* One run at or behind *blk, at most @max blocks, which @buf holds. Bytes moved, 0 when there is none any more. */
+static int64_t spill_run(struct cow *c, struct ramfile *ram, uint64_t *blk, uint64_t max, void *buf)
+{
+    uint64_t n;
+    while (ramfile_find(ram, *blk, max, blk, &n)) {
+        uint64_t first = *blk;
+        bool in_ram;
+        struct range range;
+        range_take(&c->writers, &range, first, first + n);
+        n = ramfile_run(ram, first, n, &in_ram); /* again: it may have been dropped while we waited */
+        int r = in_ram ? ramfile_move(ram, first, n, c->data_fd, buf) : 0;
+        range_release(&c->writers, &range);
+        if (r < 0)
+            return r;
+        *blk = first + n;
+        if (!in_ram)
+            continue;
+        uint64_t off = first << BLOCK_SHIFT, len = n << BLOCK_SHIFT;
+        /* A hint: the disk begins at once, for what was spilled must not fill the page cache instead. */
+        (void)sync_file_range(c->data_fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+        return (int64_t)len;
+    }
+    return 0;
+}
+
+int64_t cow_spill(struct blk *b, size_t max)
+{
+    struct cow *c = (struct cow *)b;
+    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
+    _cleanup_free_ void *buf = ram ? malloc(MiB) : NULL;
+    if (!buf)
+        return ram ? -ENOMEM : 0;
+    int64_t sum = 0;
+    bool is_second_round = c->spilled_to == 0;
+    while ((uint64_t)sum < max) {
+        uint64_t left = MAX((max - (uint64_t)sum) >> BLOCK_SHIFT, 1);
+        int64_t n = spill_run(c, ram, &c->spilled_to, MIN(left, SPILL_RUN_BLOCKS), buf);
+        if (n < 0)
+            return sum > 0 ? sum : n;
+        sum += n;
+        if (n > 0)
+            continue;
+        c->spilled_to = 0;
+        if (is_second_round)
+            break;
+        is_second_round = true;
+    }
+    return sum;
+}
+
 static int cow_flush(struct blk *b)
 {
     struct cow *c = (struct cow *)b;
     return c->flush.flush ? c->flush.flush(c->flush.arg) : 0;
+}
+
+/* --- backup ------------------------------------------------------------------------------------------------------ */
+
+void cow_gate_close(struct blk *b, struct range *gate)
+{
+    struct cow *c = (struct cow *)b;
+    range_take(&c->writers, gate, 0, livemap_block_count(c->map));
+}
+
+void cow_gate_open(struct blk *b, struct range *gate)
+{
+    struct cow *c = (struct cow *)b;
+    range_release(&c->writers, gate);
+}
+
+void cow_freeze(struct blk *b, struct freeze *f)
+{
+    struct cow *c = (struct cow *)b;
+    *freeze_next(f) = c->freezes;
+    c->freezes = f;
+}
+
+/* What was zeroed while @f needed the bytes; a leaf at a time, so that no writer waits for long. */
+static void give_back_rest(struct cow *c, const struct freeze *f)
+{
+    uint64_t end = livemap_block_count(c->map);
+    for (uint64_t blk = 0, run = 0; blk < end; blk += run) {
+        struct range range;
+        enum block_state state;
+        bool is_needed;
+        run = freeze_unsaved(f, blk, end - blk, &is_needed);
+        if (!is_needed)
+            continue;
+        run = MIN(run, LEAF_BLOCKS);
+        range_take(&c->writers, &range, blk, blk + run);
+        run = livemap_run(c->map, blk, run, &state);
+        if (state == BLOCK_ZERO)
+            give_back(c, blk, run);
+        range_release(&c->writers, &range);
+    }
+}
+
+void cow_thaw(struct blk *b, struct freeze *f)
+{
+    struct cow *c = (struct cow *)b;
+    struct range gate;
+    cow_gate_close(b, &gate);
+    struct freeze **p = &c->freezes;
+    while (*p != f)
+        p = freeze_next(*p);
+    *p = *freeze_next(f);
+    cow_gate_open(b, &gate);
+    give_back_rest(c, f);
+}
+
+void cow_track(struct blk *b, struct changes *c)
+{
+    ((struct cow *)b)->changes = c;
 }
 
 static void cow_destroy(struct blk *b)

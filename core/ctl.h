@@ -12,7 +12,11 @@
  *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
  *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes",
  *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
- *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N}
+ *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N,
+ *                         "frozen":[{"id","overlays":N,"side_bytes","age_s","broken"(sentence, where it is void)}]}
+ *   {"cmd":"freeze","id":UUID,"overlays":[OVERLAY_ID]} -> all of them frozen at one instant, as core/freeze.h says; the caller holds
+ *                          ROOT/run/frozen/UUID.holder. {"overlays":[{"overlay_id","epoch_id","epoch"}]}; -ENOENT: one is not attached
+ *   {"cmd":"thaw","id":UUID} -> {"side_bytes":N,"broken"}
  *
  * Threads: ctl_call() any number at once; a server object belongs to one thread.
  */

@@ -2,14 +2,17 @@
 /* Mutexes with a rank: a thread takes them in rising order only, and debug builds abort when it does not.
  *
  *   rank  lock               protects
- *   1     tree.lock          fusefs: the names of the mount and the list of views
- *   2     flush_lock         core/overlay: order of one overlay's flushes; held over their disk I/O
- *   3     durable.lock       core/durable: what a kept overlay's map file will say; held over the writing of that file
- *   4     journal.lock       core/journal: the commit that is gathered, members, areas
- *   5     range_lock.lock    core/rangelock: ranges that are being written
- *   6     livemap.lock       core/livemap: allocation of leaves
- *   7     hold.lock          fusefs/hold: requests that wait for room
- *   8     crew.lock          fusefs/crew: which of the threads that serve wait, which are parked
+ *   1     freezer.lock       fusefs/freezer: the freezes that last; held over the making and deleting of their files
+ *   2     tree.lock          fusefs: the names of the mount and the list of views
+ *   3     flush_lock         core/overlay: order of one overlay's flushes; held over their disk I/O
+ *   4     durable.lock       core/durable: what a kept overlay's map file will say; held over the writing of that file
+ *   5     journal.lock       core/journal: the commit that is gathered, members, areas
+ *   6     range_lock.lock    core/rangelock: ranges that are being written
+ *   7     freeze.lock        core/freeze: copying of leaves into a frozen map
+ *   8     livemap.lock       core/livemap: allocation of leaves
+ *   9     hold.lock          fusefs/hold: requests that wait for room
+ *   10    crew.lock          fusefs/crew: which of the threads that serve wait, which are parked
+ *   11    ram_pool.lock      core/rampool: members and quotas of the RAM write cache; not held while one is spilled
  *
  * Threads: that is what it is for.
  */
@@ -20,14 +23,17 @@
 #include <pthread.h>
 
 enum lock_rank {
-    LOCK_TREE = 1,
-    LOCK_FLUSH = 2,
-    LOCK_DURABLE = 3,
-    LOCK_JOURNAL = 4,
-    LOCK_RANGE = 5,
-    LOCK_MAP = 6,
-    LOCK_HOLD = 7,
-    LOCK_CREW = 8,
+    LOCK_FREEZER = 1,
+    LOCK_TREE,
+    LOCK_FLUSH,
+    LOCK_DURABLE,
+    LOCK_JOURNAL,
+    LOCK_RANGE,
+    LOCK_FREEZE,
+    LOCK_MAP,
+    LOCK_HOLD,
+    LOCK_CREW,
+    LOCK_RAM,
 };
 
 struct lock {

@@ -9,12 +9,15 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "core/changes.h"
 #include "core/cow.h"
 #include "core/datafile.h"
 #include "core/durable.h"
 #include "core/lock.h"
 #include "core/mapfile.h"
+#include "core/ramfile.h"
 #include "core/util.h"
 
 struct names {
@@ -29,10 +32,16 @@ struct overlay {
     struct blk *blk;
     _Atomic bool is_kept;
     bool is_read_only;
+    bool goes_on; /* with the live map of this boot */
+    struct map_stamp stamp;
+    struct changes *changes; /* of kept overlays, NULL where there is none */
     _Atomic bool is_abandoned;
-    _Atomic bool is_marked;  /* the data file says that it was changed */
-    struct lock flush_lock;  /* orders flushes and marks, protects `durable` against a change of mode */
-    struct durable *durable; /* of kept overlays only */
+    _Atomic bool is_marked;      /* the data file says that it was changed */
+    struct lock flush_lock;      /* orders flushes and marks, protects `durable` against a change of mode */
+    struct durable *durable;     /* of kept overlays only */
+    struct ramfile *_Atomic ram; /* made by the first change of a volatile overlay */
+    _Atomic bool is_without_ram; /* none could be made */
+    _Atomic bool is_spilling;    /* one thread at a time */
 };
 
 static struct names names_of(const struct overlay_place *place, const unsigned char id[16])
@@ -60,17 +69,130 @@ static int overlay_flush(void *arg)
     return atomic_load(&o->is_abandoned) ? -ESTALE : durable_flush(o->durable, o->map, o->data_fd);
 }
 
+/* --- RAM --------------------------------------------------------------------------------------------------------- */
+
+static struct ramfile_place ram_place(const struct overlay_place *place)
+{
+    return (struct ramfile_place){
+        .live_fd = place->live_fd,
+        .ram_fd = place->has_ram ? place->ram_fd : -1,
+        .pool = place->has_ram ? place->ram_pool : NULL,
+        .client_id = place->client_id,
+    };
+}
+
+/* The pool's thread calls it. */
+static int64_t overlay_spill(void *arg, size_t max)
+{
+    struct overlay *o = arg;
+    if (atomic_exchange(&o->is_spilling, true))
+        return 0;
+    int64_t n = cow_spill(o->blk, max);
+    atomic_store(&o->is_spilling, false);
+    return n;
+}
+
+/* All of it to the data file, and nothing new into RAM. On failure it may take new blocks again. */
+static int drain_ram(struct overlay *o)
+{
+    int64_t n;
+    ramfile_freeze(o->ram, true);
+    while (atomic_exchange(&o->is_spilling, true)) {
+        const struct timespec pause = {.tv_nsec = 1000000};
+        (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */
+    }
+    while ((n = cow_spill(o->blk, SIZE_MAX)) > 0)
+        ;
+    atomic_store(&o->is_spilling, false);
+    if (n < 0)
+        ramfile_freeze(o->ram, false);
+    return (int)n;
+}
+
+/* The overlay has @f from now on. */
+static int adopt_ram(struct overlay *o, struct ramfile *f)
+{
+    int r = o->place.ram_pool ? ramfile_enlist(f, overlay_spill, o) : 0;
+    if (r < 0)
+        return r;
+    cow_set_ram(o->blk, f);
+    atomic_store(&o->ram, f);
+    return 0;
+}
+
+static bool wants_ram(const struct overlay *o)
+{
+    return o->place.has_ram && o->place.ram_pool && !atomic_load(&o->ram) && !atomic_load(&o->is_without_ram) &&
+           ram_pool_is_on(o->place.ram_pool);
+}
+
+/* Where there is no memory for it, the overlay does without. */
+static void make_ram_locked(struct overlay *o)
+{
+    struct ramfile_place place = ram_place(&o->place);
+    struct ramfile *f = NULL;
+    struct err ignored;
+    if (ramfile_make(&place, livemap_stamp(o->map), &f, &ignored) == 0 && adopt_ram(o, f) == 0)
+        return;
+    atomic_store(&o->is_without_ram, true);
+    if (!f)
+        return;
+    ramfile_close(f);
+    (void)ramfile_delete(&place, livemap_stamp(o->map)->overlay_id, &ignored); /* what stays goes with the overlay */
+}
+
+/* It had blocks in RAM when its process died, and is kept from now on. Nobody uses it yet. */
+static int settle_ram(struct overlay *o, struct ramfile *f, const struct map_stamp *stamp, struct err *err)
+{
+    _cleanup_free_ void *buf = malloc(MiB);
+    int r = buf ? ramfile_enlist(f, overlay_spill, o)
+                : -ENOMEM; /* its account; there is nothing for the thread to do yet */
+    atomic_store(&o->is_spilling, true);
+    for (uint64_t blk = 0, n = 0; r == 0 && ramfile_find(f, blk, MiB / BLOCK_BYTES, &blk, &n); blk += n)
+        r = ramfile_move(f, blk, n, o->data_fd, buf);
+    ramfile_retire(f);
+    atomic_store(&o->is_spilling, false);
+    ramfile_close(f);
+    if (r < 0)
+        return err_sys(err, r, "cannot write the overlay's data '%s'", o->names.data);
+    struct ramfile_place place = ram_place(&o->place);
+    return ramfile_delete(&place, stamp->overlay_id, err);
+}
+
+/* What the last process left in RAM. */
+static int open_ram(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret, struct err *err)
+{
+    struct ramfile_place place = ram_place(&o->place);
+    struct ramfile *f;
+    int r = ramfile_open(&place, stamp, &f, err);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    if (o->is_kept && !o->is_read_only)
+        return settle_ram(o, f, stamp, err);
+    *ret = f;
+    return 0;
+}
+
 /* A volatile overlay says on disk that it is in use before its first change is answered: after a power cut nothing else is left of it, and a
  * fresh one must not take its place under a client that runs on. One sync in its life. */
+static int note_use(struct overlay *o)
+{
+    int r = atomic_load(&o->is_marked) ? 0 : datafile_mark_used(o->data_fd, o->place.dir_fd);
+    if (r == 0)
+        atomic_store(&o->is_marked, true);
+    return r;
+}
+
+/* Before each change of the disk. */
 static int overlay_change(void *arg)
 {
     struct overlay *o = arg;
-    if (atomic_load(&o->is_marked) || atomic_load(&o->is_kept))
+    if (atomic_load(&o->is_kept) || (atomic_load(&o->is_marked) && !wants_ram(o)))
         return 0;
     LOCK_SCOPE(&o->flush_lock);
-    int r = o->is_marked ? 0 : datafile_mark_used(o->data_fd, o->place.dir_fd);
-    if (r == 0)
-        atomic_store(&o->is_marked, true);
+    int r = note_use(o);
+    if (r == 0 && !o->is_kept && wants_ram(o))
+        make_ram_locked(o);
     return r;
 }
 
@@ -288,20 +410,24 @@ static int go_on_kept(struct overlay *o, const struct map_stamp *stamp, int foun
 }
 
 /* The live map of this boot is open: nothing that a map file says is newer, but the place must still be ours. */
-static int go_on_live(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+static int go_on_live(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
+                      struct err *err)
 {
     struct mapfile_info info = {0};
+    o->goes_on = true;
     int found = look_at_mapfile(o, stamp, &info, ret_found, err);
     if (found == -EEXIST)
         return found;
     o->data_fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
     if (o->data_fd < 0)
         return o->data_fd;
-    if (o->is_read_only)
-        return 0;
+    int r = open_ram(o, stamp, ret_ram, err);
+    if (r < 0 || o->is_read_only)
+        return r;
     if (o->is_kept)
         return go_on_kept(o, stamp, found, err);
-    int r = livemap_changes(o->map) > 0 ? overlay_change(o) : 0; /* it may have been kept when it was changed */
+    if (livemap_changes(o->map) > 0) /* it may have been kept when it was changed */
+        r = note_use(o);
     if (r == 0)
         r = drop_mapfile(o);
     return r < 0 ? err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map) : 0;
@@ -331,11 +457,12 @@ static int check_lost(const struct overlay *o, const struct map_stamp *stamp, bo
                    "client's next boot, or until 'diskgate client reset'");
 }
 
-static int open_files(struct overlay *o, const struct map_stamp *stamp, char *ret_found, struct err *err)
+static int open_files(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
+                      struct err *err)
 {
     int r = open_live(o, stamp, ret_found, err);
     if (r == 0)
-        return go_on_live(o, stamp, ret_found, err);
+        return go_on_live(o, stamp, ret_ram, ret_found, err);
     if (r != -ENOENT)
         return r;
     struct mapfile_info info;
@@ -350,9 +477,33 @@ static int open_files(struct overlay *o, const struct map_stamp *stamp, char *re
     return is_void && r == 0 ? make_fresh(o, stamp, err) : r;
 }
 
+/* --- change map --------------------------------------------------------------------------------------------------- */
+
+static struct changes_place changes_place(const struct overlay *o)
+{
+    return (struct changes_place){
+        .live_fd = o->place.live_fd, .dir_fd = o->place.dir_fd, .slot = o->place.slot, .stamp = &o->stamp};
+}
+
+/* Without one every backup reads all of the overlay, so a failure is none. */
+static void track(struct overlay *o)
+{
+    struct changes_place place = changes_place(o);
+    if (o->is_read_only || o->changes || changes_open(&place, o->goes_on, &o->changes) < 0)
+        return;
+    struct range gate;
+    cow_gate_close(o->blk, &gate);
+    cow_track(o->blk, o->changes);
+    cow_gate_open(o->blk, &gate);
+}
+
 static void release(struct overlay *o)
 {
+    if (o->ram)
+        ramfile_retire(o->ram);
     blk_destroy(o->blk);
+    ramfile_close(o->ram);
+    changes_close(o->changes);
     durable_destroy(o->durable);
     livemap_close(o->map);
     closep(&o->data_fd);
@@ -368,21 +519,28 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
     if (!o)
         return err_sys(err, -ENOMEM, "cannot open the overlay");
     o->place = *place;
+    o->stamp = *stamp;
     o->names = names_of(place, stamp->overlay_id);
     o->data_fd = -1;
     o->is_kept = is_kept;
     o->is_read_only = read_only;
     lock_init(&o->flush_lock, LOCK_FLUSH);
     ret_found[0] = 0;
-    int r = open_files(o, stamp, ret_found, err);
+    struct ramfile *ram = NULL;
+    int r = open_files(o, stamp, &ram, ret_found, err);
     if (r == 0 && !read_only)
         mapfile_sweep(place->dir_fd, o->names.map);
     if (r == 0) {
         o->blk = cow_create(lower, o->data_fd, o->map, (struct cow_flush){overlay_flush, o, overlay_change}, read_only);
-        if (!o->blk)
-            r = err_sys(err, -ENOMEM, "cannot open the overlay");
+        r = !o->blk ? -ENOMEM : ram ? adopt_ram(o, ram) : 0;
+        if (r < 0)
+            (void)err_sys(err, r, "cannot open the overlay");
     }
+    if (r == 0 && is_kept)
+        track(o);
     if (r < 0) {
+        if (!o->ram)
+            ramfile_close(ram);
         if (!read_only)
             (void)unlinkat(place->live_fd, o->names.live_new,
                            0); /* there is one only if the opening stopped half-way */
@@ -391,6 +549,26 @@ int overlay_open(const struct overlay_place *place, const struct map_stamp *stam
     }
     *ret = o;
     return 0;
+}
+
+/* --- backup ------------------------------------------------------------------------------------------------------- */
+
+const struct livemap *overlay_map(const struct overlay *o)
+{
+    return o->map;
+}
+
+int overlay_data_fd(const struct overlay *o)
+{
+    return o->data_fd;
+}
+
+void overlay_end_epoch(struct overlay *o, char *ret_id, uint32_t *ret_epoch)
+{
+    ret_id[0] = 0;
+    *ret_epoch = 0;
+    if (o->changes)
+        changes_end_epoch(o->changes, ret_id, ret_epoch);
 }
 
 /* --- in use and after -------------------------------------------------------------------------------------------- */
@@ -409,12 +587,21 @@ uint64_t overlay_bytes(const struct overlay *o)
 {
     struct stat st;
     uint64_t bytes = fstat(o->data_fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
-    return bytes - MIN(bytes, DATAFILE_TAIL_BYTES);
+    return bytes - MIN(bytes, DATAFILE_TAIL_BYTES) + overlay_ram_bytes(o);
+}
+
+uint64_t overlay_ram_bytes(const struct overlay *o)
+{
+    const struct ramfile *ram = atomic_load(&o->ram);
+    return ram ? ramfile_bytes(ram) : 0;
 }
 
 static int become_kept_locked(struct overlay *o, struct err *err)
 {
-    int r = make_durable(o, livemap_stamp(o->map), err);
+    int r = o->ram ? drain_ram(o) : 0;
+    if (r < 0)
+        return err_sys(err, r, "cannot write what is in memory to '%s'", o->names.data);
+    r = make_durable(o, livemap_stamp(o->map), err);
     if (r < 0)
         return r;
     r = durable_flush(o->durable, o->map, o->data_fd);
@@ -423,6 +610,8 @@ static int become_kept_locked(struct overlay *o, struct err *err)
         return err_sys(err, r, "cannot make the overlay durable");
     }
     atomic_store(&o->is_kept, true);
+    o->goes_on = false;
+    track(o);
     return 0;
 }
 
@@ -435,6 +624,8 @@ static int become_volatile_locked(struct overlay *o, struct err *err)
     if (r < 0)
         return err_sys(err, r, "cannot delete the overlay's map '%s'", o->names.map);
     atomic_store(&o->is_kept, false);
+    if (o->ram)
+        ramfile_freeze(o->ram, false);
     durable_abandon(o->durable); /* the journal's thread may have written it anew by now */
     r = drop_mapfile(o);
     durable_destroy(take_ptr(o->durable));
@@ -467,7 +658,19 @@ static int end_kept(struct overlay *o)
         r = durable_save(o->durable);
     if (r == 0)
         (void)unlinkat(o->place.live_fd, o->names.live, 0); /* the map file says the same */
+    if (r == 0 && o->changes)
+        (void)changes_save(o->changes); /* else the next backup reads everything */
     return r;
+}
+
+/* What is in memory goes to disk, and the memory is free: it is not for a root that is down. What cannot be written stays. */
+static int end_ram(struct overlay *o, struct err *err)
+{
+    struct ramfile_place place = ram_place(&o->place);
+    int r = o->is_abandoned ? 0 : drain_ram(o);
+    if (r < 0)
+        return err_sys(err, r, "cannot write what is in memory to '%s'", o->names.data);
+    return ramfile_delete(&place, livemap_stamp(o->map)->overlay_id, err);
 }
 
 int overlay_close(struct overlay *o, struct err *err)
@@ -480,6 +683,8 @@ int overlay_close(struct overlay *o, struct err *err)
         if (r < 0)
             (void)err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
     }
+    if (r == 0 && o->ram && !o->is_read_only)
+        r = end_ram(o, err);
     release(o);
     return r;
 }
@@ -501,12 +706,21 @@ static bool map_owner(const struct overlay_place *place, const struct names *n, 
     return true;
 }
 
+static void delete_changes(const struct overlay_place *place, const unsigned char id[16])
+{
+    struct map_stamp stamp = {0};
+    memcpy(stamp.overlay_id, id, sizeof(stamp.overlay_id));
+    changes_delete(&(struct changes_place){
+        .live_fd = place->live_fd, .dir_fd = place->dir_fd, .slot = place->slot, .stamp = &stamp});
+}
+
 int overlay_delete(const struct overlay_place *place, const char *id, struct err *err)
 {
     unsigned char want[16], owner[16];
     if (uuid_decode(id, want) < 0)
         return err_set(err, -EINVAL, "'%s' is no overlay id", id);
     struct names n = names_of(place, want);
+    delete_changes(place, want);
     bool has_map = map_owner(place, &n, owner), map_is_ours = has_map && memcmp(owner, want, sizeof(want)) == 0;
     bool has_data = datafile_owner(place->dir_fd, n.data, owner);
     bool data_is_ours = has_data ? memcmp(owner, want, sizeof(want)) == 0 : map_is_ours;
@@ -519,5 +733,8 @@ int overlay_delete(const struct overlay_place *place, const char *id, struct err
         r = unlink_if_there(place->dir_fd, n.data, err);
     if (r == 0)
         r = unlink_if_there(place->live_fd, n.live_new, err);
+    struct ramfile_place ram = ram_place(place);
+    if (r == 0)
+        r = ramfile_delete(&ram, want, err);
     return r < 0 ? r : unlink_if_there(place->live_fd, n.live, err);
 }

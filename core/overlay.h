@@ -4,6 +4,8 @@
  *   ROOT/overlays/DIR/SLOT.data   blocks at the same offsets as on the disk, sparse; behind them the overlay's id
  *   ROOT/overlays/DIR/SLOT.map    durable map, of kept overlays only
  *   ROOT/run/live/ID.live         live map while the machine runs; ID = the overlay's id
+ *   ROOT/run/ram/ID.*             of volatile overlays: blocks that lie in memory (core/ramfile.h)
+ *   ...  SLOT.changes, ID.changes change map of kept ones, a hint for backups (core/changes.h)
  *
  * Which map counts when an overlay is opened:
  *   live map of this boot         taken as it is: nothing acknowledged is lost when diskgate-fs dies
@@ -19,7 +21,8 @@
  * (4) After a sync of the data failed once, every later flush fails too: the kernel reports a lost write once only.
  * (5) A volatile overlay's data file is durably marked as changed before its first change is answered: a power cut of the server never
  *     leads to a fresh disk under a client that still runs.
- * (6) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
+ * (6) What a volatile overlay has in memory goes to the data file before it becomes kept, and at a clean end.
+ * (7) Files with another overlay's id are never touched: -EEXIST, and the caller decides with the catalog's list of garbage.
  *
  * Threads: overlay_open(), overlay_close(), overlay_set_kept(): one at a time per place; the layer: as blk.h.
  */
@@ -34,6 +37,7 @@
 #include "core/names.h"
 
 struct journal;
+struct ram_pool;
 
 struct overlay_place {
     int dir_fd;  /* ROOT/overlays/DIR, borrowed while the overlay is open */
@@ -41,6 +45,10 @@ struct overlay_place {
     unsigned slot;
     struct journal
         *journal; /* that kept overlays flush into, borrowed likewise; NULL: each flush replaces the map file */
+    bool has_ram; /* the three below count */
+    int ram_fd;   /* ROOT/run/ram, borrowed likewise */
+    struct ram_pool *ram_pool; /* likewise; NULL where nothing is written */
+    int64_t client_id;         /* whose quota of the pool it is */
 };
 
 struct overlay;
@@ -66,8 +74,15 @@ void overlay_abandon(struct overlay *o);
 /* True if nothing was ever written or zeroed in it. */
 bool overlay_is_untouched(const struct overlay *o);
 
-/* Bytes that the data file occupies. */
+/* Bytes that its blocks occupy, in the data file and in memory; in memory alone. */
 uint64_t overlay_bytes(const struct overlay *o);
+uint64_t overlay_ram_bytes(const struct overlay *o);
+
+/* For a backup (core/freeze.h): what a freeze is made of, borrowed until overlay_close(). */
+const struct livemap *overlay_map(const struct overlay *o);
+int overlay_data_fd(const struct overlay *o);
+/* The layer's gate is closed: an epoch of the change map ends. An empty @ret_id (UUID_LEN + 1 bytes): there is no change map. */
+void overlay_end_epoch(struct overlay *o, char *ret_id, uint32_t *ret_epoch);
 
 /* A clean end: a kept overlay is flushed first. 0, or the flush's error with a sentence; the memory is gone either way.
  * The layer must be out of use. NULL is allowed. */

@@ -9,6 +9,7 @@
  *       fs.sock fs.lock      control socket and claim of diskgate-fs; fs.log its messages
  *       tgt.N tgt.N.lock     control socket of tgtd shard N-1, made by tgtd; tgtN.pid, tgtN.log
  *       live/                live maps of the overlays
+ *       frozen/              overlays as they were when a backup began (core/freeze.h)
  *       up.lock              held while `up`, `down` or a reconciliation runs
  *       init.lock            held while the catalog is made
  *

@@ -170,6 +170,12 @@ static struct slot *slot_of(const struct attach *a, const char *overlay_id)
     return NULL;
 }
 
+struct view *attach_view(const struct attach *a, const char *overlay_id)
+{
+    const struct slot *s = slot_of(a, overlay_id);
+    return s && s->view && s->view->overlay && !s->view->is_read_only ? s->view : NULL;
+}
+
 /* The overlay's folder, made if needed. */
 static int open_overlay_dir(const struct attach *a, const char *dir, struct err *err)
 {

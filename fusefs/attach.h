@@ -38,6 +38,9 @@ struct attach *attach_create(const struct attach_options *o);
 /* 0 also when some views fail; an error only when the catalog itself cannot be read: then nothing was changed. */
 int attach_sync(struct attach *a, struct err *err);
 
+/* The attached view of overlay @overlay_id, borrowed until the next attach_sync(). NULL when there is none that can be written. */
+struct view *attach_view(const struct attach *a, const char *overlay_id);
+
 /* {"views":[...],"images":[...]} as core/ctl.h says. NULL when memory is out. */
 json_t *attach_status(struct attach *a);
 

@@ -68,11 +68,13 @@ static int own_new_overlays(int fd, const struct options *o, struct err *err)
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
-    f->run_fd = f->live_fd = f->journal_fd = -1;
+    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = -1;
     if (!o->is_read_only) {
         int r = make_folder(o->root, "run", 0755, err);
         if (r == 0)
             r = make_folder(o->root, "run/live", 0700, err);
+        if (r == 0)
+            r = make_folder(o->root, "run/frozen", 0700, err);
         if (r == 0)
             r = make_folder(o->root, "overlays", 0700, err);
         if (r < 0)
@@ -86,6 +88,9 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
         return f->live_fd;
     if (o->is_read_only)
         return own_new_overlays(f->overlays_fd, o, err);
+    f->frozen_fd = root_open_dir(o->root, "run/frozen", err);
+    if (f->frozen_fd < 0)
+        return f->frozen_fd;
     f->run_fd = root_open_dir(o->root, "run", err);
     if (f->run_fd < 0)
         return f->run_fd;
@@ -93,7 +98,9 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     if (f->journal_fd < 0)
         return f->journal_fd;
     int r = own_folder(f->overlays_fd, o, 1, err);
-    return r < 0 ? r : own_folder(f->live_fd, o, 0, err);
+    if (r == 0)
+        r = own_folder(f->live_fd, o, 0, err);
+    return r < 0 ? r : own_folder(f->frozen_fd, o, 0, err);
 }
 
 static int check_catalog(const char *root, struct err *err)

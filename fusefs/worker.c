@@ -16,6 +16,7 @@
 #include "core/recover.h"
 #include "core/util.h"
 #include "fusefs/attach.h"
+#include "fusefs/freezer.h"
 #include "fusefs/hold.h"
 
 #ifndef PR_SET_IO_FLUSHER
@@ -29,6 +30,7 @@ struct worker {
     struct session *session;
     struct journal *journal;
     struct attach *attach;
+    struct freezer *freezer; /* NULL in a read-only mount */
     struct ctl_server *ctl;
     pid_t opener_pid;
     struct timespec start;
@@ -47,7 +49,31 @@ static json_t *status(struct worker *w)
                               json_integer(w->opener_pid)); /* fails for lack of memory only: the key is missing then */
     (void)json_object_set_new(j, "worker_pid", json_integer(getpid()));
     (void)json_object_set_new(j, "uptime_s", json_integer(now.tv_sec - w->start.tv_sec));
+    if (w->freezer)
+        (void)json_object_set_new(j, "frozen", freezer_status(w->freezer)); /* likewise */
     return j;
+}
+
+static const char *text_of(json_t *req, const char *key)
+{
+    const char *text = json_string_value(json_object_get(req, key));
+    return text ? text : "";
+}
+
+static int freeze(struct worker *w, json_t *req, json_t **ret, struct err *err)
+{
+    json_t *ids = json_object_get(req, "overlays");
+    size_t n = json_array_size(ids);
+    _cleanup_free_ struct view **views = calloc(MAX(n, 1U), sizeof(*views));
+    if (!views)
+        return err_sys(err, -ENOMEM, "cannot freeze");
+    for (size_t i = 0; i < n; i++) {
+        const char *id = json_string_value(json_array_get(ids, i));
+        views[i] = id ? attach_view(w->attach, id) : NULL;
+        if (!views[i])
+            return err_set(err, -ENOENT, "overlay '%.64s' is not attached", id ? id : "");
+    }
+    return freezer_freeze(w->freezer, text_of(req, "id"), views, n, ret, err);
 }
 
 static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct err *err)
@@ -63,6 +89,10 @@ static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct 
         *ret = status(w);
     } else if (strcmp(cmd, "status") == 0) {
         *ret = status(w);
+    } else if (strcmp(cmd, "freeze") == 0) {
+        return freeze(w, req, ret, err);
+    } else if (strcmp(cmd, "thaw") == 0) {
+        return freezer_thaw(w->freezer, text_of(req, "id"), ret, err);
     } else {
         return err_set(err, -EINVAL, "diskgate-fs does not know the command '%s'", cmd);
     }
@@ -157,6 +187,18 @@ static int start_journal(struct worker *w, struct err *err)
     return journal_start(w->files.journal_fd, found.next_number, JOURNAL_AREA_BYTES, &w->journal, err);
 }
 
+/* Before any overlay is opened: what a backup took for frozen in an earlier process, or while there was none, is so no more. */
+static int start_freezer(struct worker *w, struct err *err)
+{
+    if (w->o->is_read_only)
+        return 0;
+    w->freezer = freezer_create(w->files.frozen_fd, err);
+    if (!w->freezer)
+        return -EIO;
+    int r = freezer_start(w->freezer);
+    return r < 0 ? err_sys(err, r, "cannot start") : 0;
+}
+
 static int start(struct worker *w, struct err *err)
 {
     /* Memory of a few hundred KiB is used again and again: keep it from going back to the kernel each time. */
@@ -168,6 +210,8 @@ static int start(struct worker *w, struct err *err)
         if (r < 0)
             (void)err_sys(err, r, "cannot start");
     }
+    if (r == 0)
+        r = start_freezer(w, err);
     if (r == 0)
         r = start_journal(w, err);
     if (r == 0 && make_attach(w) < 0)
@@ -198,7 +242,9 @@ int worker_run(struct worker *w)
     ctl_server_stop(w->ctl);
     if (w->fs.hold)
         hold_stop(w->fs.hold);
+    freezer_stop(w->freezer);
     attach_destroy(w->attach);
+    freezer_destroy(w->freezer);
     tree_destroy(w->fs.tree);
     journal_stop(w->journal);
     hold_destroy(w->fs.hold);

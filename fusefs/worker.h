@@ -13,6 +13,7 @@ struct worker_files {
     int opener;      /* socket to the privileged half */
     int overlays_fd; /* ROOT/overlays */
     int live_fd;     /* ROOT/run/live, -1 in a read-only mount */
+    int frozen_fd;   /* ROOT/run/frozen, likewise */
     int run_fd;      /* ROOT/run, likewise */
     int journal_fd;  /* ROOT/journal, likewise */
     int ready_fd;    /* gets one byte 0 when the mount serves, or a sentence */
