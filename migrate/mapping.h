@@ -7,6 +7,9 @@
  *   mapping_save(m, FILE *)         the same text form, with the evidence as comments
  *   mapping_destroy(m)
  *
+ * The source is borrowed: it is closed after the mapping is destroyed. A source without clients but with settings of the site (CCBoot.ini) gives
+ * -ENODATA and a mapping that site_read() can use.
+ *
  * Scores and rules: docs/importing.md. Threads: one at a time.
  */
 #ifndef DISKGATE_MIGRATE_MAPPING_H
@@ -27,6 +30,8 @@ struct source;
 int mapping_detect(struct source *s, struct mapping **ret, struct err *err);
 int mapping_load(const char *path, struct source *s, struct mapping **ret, struct err *err);
 int mapping_save(const struct mapping *m, FILE *to);
+/* What a mapping file says of the character set ([source] charset), for source_options, before the source is opened. Empty: nothing. */
+int mapping_charset(const char *path, char ret[32], struct err *err);
 /* The evidence for people: one line a role, "mac = 客户机.网卡地址   132 of 132 values are MACs, all different; the name says so". */
 void mapping_print(const struct mapping *m, FILE *to);
 void mapping_destroy(struct mapping *m); /* NULL is allowed */

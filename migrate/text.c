@@ -175,6 +175,28 @@ bool text_copy(const char *text, size_t len, char *ret, size_t size)
     return is_cut;
 }
 
+void text_mend(char *text)
+{
+    size_t len = strlen(text), back = 0;
+    while (back < 3 && back < len && ((unsigned char)text[len - 1 - back] & 0xc0) == 0x80)
+        back++;
+    if (back == len)
+        return;
+    unsigned char lead = (unsigned char)text[len - 1 - back];
+    size_t need = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
+    if (need > back)
+        text[len - 1 - back] = 0;
+}
+
+void text_format(char *ret, size_t size, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(ret, size, fmt, ap);
+    va_end(ap);
+    text_mend(ret);
+}
+
 /* Length of the blank that @p begins with, 0 when it is none: ASCII blanks, NO-BREAK SPACE, IDEOGRAPHIC SPACE, BOM. */
 static size_t blank_at(const char *p, size_t len)
 {
@@ -300,6 +322,7 @@ void text_add_sentence(char *buf, size_t size, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(sentence, sizeof(sentence), fmt, ap);
     va_end(ap);
+    text_mend(sentence);
     if (len + strlen(sentence) + 6 < size)
         (void)snprintf(buf + len, size - len, "%s%s", len ? " " : "", sentence);
     else if (len >= 3 && strcmp(buf + len - 3, "...") != 0 && len + 5 <= size)

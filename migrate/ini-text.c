@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* INI text cut into lines. Nothing here fails: what is no section and has no "=" is a key without a value, and the caller says what he thinks. */
+#include "migrate/ini-text.h"
+
+#include <string.h>
+
+#include "migrate/text.h"
+
+static char *trim(char *p)
+{
+    const char *q = p;
+    size_t len = text_trim(&q, strlen(p));
+    p += q - p;
+    p[len] = 0;
+    return p;
+}
+
+/* Where a remark begins: ";" with a blank before it that is not the first of the value, outside of quotes. */
+static void drop_remark(char *value)
+{
+    bool is_quoted = false;
+    for (char *p = value; *p; p++) {
+        if (*p == '"' && (p == value || p[-1] != '\\'))
+            is_quoted = !is_quoted;
+        if (*p == ';' && !is_quoted && p > value && (p[-1] == ' ' || p[-1] == '\t')) {
+            *p = 0;
+            return;
+        }
+    }
+}
+
+static char *next_line(char **rest)
+{
+    char *line = *rest;
+    size_t n = strcspn(line, "\r\n");
+    char *end = line + n;
+    *rest = *end == '\r' && end[1] == '\n' ? end + 2 : *end ? end + 1 : end;
+    *end = 0;
+    return line;
+}
+
+int ini_lines(char *text, bool has_remarks, ini_each *each, void *arg)
+{
+    struct ini_line l = {0, "", NULL, NULL};
+    int r = 0;
+    while (*text && r >= 0) {
+        char *line = trim(next_line(&text));
+        size_t len = strlen(line);
+        l.number++;
+        if (len == 0 || *line == ';' || *line == '#')
+            continue;
+        if (*line == '[' && line[len - 1] == ']') {
+            line[len - 1] = 0;
+            l.section = trim(line + 1);
+            l.key = l.value = NULL;
+            r = each(arg, &l);
+            continue;
+        }
+        char *equals = strchr(line, '=');
+        if (equals) {
+            *equals = 0;
+            char *value = trim(equals + 1);
+            if (has_remarks)
+                drop_remark(value);
+            l.value = trim(value);
+        } else {
+            l.value = NULL;
+        }
+        l.key = trim(line);
+        r = each(arg, &l);
+    }
+    return r;
+}
