@@ -4,7 +4,7 @@
  * (1) A hidden image is no choice. Where every image is hidden there is no menu, and the client boots as if it had one disk.
  * (2) The default is the one that was set, else slot 0, else the first; of those that are choices, if there are any.
  */
-#include "gateway/boot-event.h"
+#include "gateway/boot.h"
 
 #include <stdio.h>
 

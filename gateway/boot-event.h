@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the files of the boot event share: one request on its way.
  *
- * Order of calls: event_identify(), then boot_choices_read(). Threads: one at a time per event.
+ * Threads: one at a time per event.
  */
 #ifndef DISKGATE_GATEWAY_BOOT_EVENT_H
 #define DISKGATE_GATEWAY_BOOT_EVENT_H
@@ -29,9 +29,5 @@ struct event {
 
 /* boot-who.c: 0 and e->client when the PC with e->mac is a client, or becomes one. */
 int event_identify(struct event *e);
-
-/* boot-choice.c: what @client may start from. */
-int boot_choices_read(struct catalog *c, const struct client_row *client, struct boot_choices *ret, struct err *err);
-bool boot_choices_have(const struct boot_choices *ch, uint32_t slot);
 
 #endif

@@ -15,6 +15,7 @@
 #ifndef DISKGATE_GATEWAY_BOOT_H
 #define DISKGATE_GATEWAY_BOOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "core/catalog-boot.h"
@@ -48,6 +49,12 @@ int boot_script_menu(const char *client, const char *mac, const struct boot_choi
 /* Shows the sentence, a line for each of its lines; @retry_s > 0: asks again after that time, for @mac (NULL: for the card that iPXE used
  * last). */
 int boot_script_refuse(const char *sentence, const char *mac, unsigned retry_s, char **ret);
+
+/* --- choices (boot-choice.c) ------------------------------------------------------------------------------------- */
+
+/* What @client may start from. */
+int boot_choices_read(struct catalog *c, const struct client_row *client, struct boot_choices *ret, struct err *err);
+bool boot_choices_have(const struct boot_choices *ch, uint32_t slot);
 
 /* --- the event (boot-event.c) ------------------------------------------------------------------------------------ */
 

@@ -138,6 +138,12 @@ int comment_parse(const char *text, char *ret, struct err *err)
     return 0;
 }
 
+int on_off_parse(const char *text, const char *name, bool *ret, struct err *err)
+{
+    *ret = strcmp(text, "on") == 0;
+    return *ret || strcmp(text, "off") == 0 ? 0 : err_set(err, -EINVAL, "%s takes on or off, not '%.80s'", name, text);
+}
+
 int slot_parse(const char *text, uint32_t *ret, struct err *err)
 {
     char *end;
@@ -145,8 +151,8 @@ int slot_parse(const char *text, uint32_t *ret, struct err *err)
     if (!text)
         return 0;
     unsigned long n = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || n > SLOT_MAX)
-        return err_set(err, -EINVAL, "slot '%s' must be a number from 0 to %d", text, SLOT_MAX);
+    if (text[0] < '0' || text[0] > '9' || *end || n > BOOT_SLOT_LAST)
+        return err_set(err, -EINVAL, "slot '%s' must be a number from 0 to %d", text, BOOT_SLOT_LAST);
     *ret = (uint32_t)n;
     return 0;
 }

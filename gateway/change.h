@@ -34,7 +34,10 @@ void report_print(struct cmd *cmd, json_t *report, bool with_changes);
 /* -EINVAL when @text is longer than the catalog keeps or no UTF-8; NULL is allowed and stores "". @ret holds COMMENT_LEN + 1 bytes. */
 int comment_parse(const char *text, char *ret, struct err *err);
 
-/* A slot as a decimal number 0..SLOT_MAX; NULL gives 0. */
+/* "on" or "off" of the option @name. */
+int on_off_parse(const char *text, const char *name, bool *ret, struct err *err);
+
+/* A slot as a decimal number 0..BOOT_SLOT_LAST; NULL gives 0. */
 int slot_parse(const char *text, uint32_t *ret, struct err *err);
 
 #endif

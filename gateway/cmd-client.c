@@ -16,6 +16,7 @@
 #include "core/ctl.h"
 #include "core/names.h"
 #include "core/util.h"
+#include "gateway/boot.h"
 #include "gateway/change.h"
 #include "gateway/inventory.h"
 #include "gateway/link.h"
@@ -75,37 +76,74 @@ static void add_boot(json_t *object, const struct client_row *row, json_t *sessi
     (void)json_object_set_new(object, "written_bytes", b ? json_integer((json_int_t)b->written_bytes) : json_null());
 }
 
+static json_t *text_or_null(const char *text)
+{
+    return *text ? json_string(text) : json_null();
+}
+
+/* What it has of its own where others have the site's. */
+static void add_own(json_t *object, const struct client_row *row)
+{
+    _cleanup_json_ json_t *own =
+        json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:I}", "netmask", text_or_null(row->netmask), "gateway",
+                  text_or_null(row->gateway), "dns", text_or_null(row->dns), "boot_slot", (json_int_t)row->boot_slot,
+                  "boot_default_slot", (json_int_t)row->boot_default, "menu_timeout_s", (json_int_t)row->menu_timeout_s,
+                  "ram_write_bytes", (json_int_t)row->ram_write_bytes);
+    (void)json_object_update(object, own); /* without memory a key is missing */
+}
+
 static json_t *client_json(const struct client_row *row, json_t *all_links, json_t *all_sessions,
                            const struct boots *boots)
 {
     json_t *links = rows_where(all_links, "client", row->name),
            *sessions = rows_where(all_sessions, "client", row->name);
     bool is_online = json_array_size(sessions) > 0;
-    json_t *object =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s}", "name", row->name, "mac", row->mac,
-                  "ip", row->ip[0] ? json_string(row->ip) : json_null(), "group",
-                  row->group[0] ? json_string(row->group) : json_null(), "mode", overlay_mode_name(row->mode),
-                  "links_text", take_shown(links), "links", links, "online", is_online, "sessions", sessions, "iqn",
-                  out_string(row->iqn), "comment", out_string(row->comment), "created_at", row->created_at);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:o, s:o, s:b, s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:s}", "name", row->name, "mac", row->mac, "ip",
+        text_or_null(row->ip), "group", text_or_null(row->group), "is_disabled", row->is_disabled, "mode",
+        overlay_mode_name(row->mode), "links_text", take_shown(links), "links", links, "online", is_online, "sessions",
+        sessions, "iqn", out_string(row->iqn), "comment", out_string(row->comment), "created_at", row->created_at);
     add_boot(object, row, sessions, boots);
+    add_own(object, row);
     return object;
 }
 
-static const struct column client_columns[] = {
-    {"name", "NAME", COL_TEXT},         {"mac", "MAC", COL_TEXT},           {"ip", "IP", COL_TEXT},
-    {"group", "GROUP", COL_TEXT},       {"mode", "MODE", COL_TEXT},         {"online", "ONLINE", COL_YES},
-    {"address", "ADDRESS", COL_TEXT},   {"booted_at", "BOOTED", COL_TEXT},  {"boot_image", NULL, COL_TEXT},
-    {"boot_version", NULL, COL_NUMBER}, {"boot_shown", "FROM", COL_SHOWN},  {"read_bytes", "READ", COL_SIZE},
-    {"written_bytes", NULL, COL_SIZE},  {"links_text", "LINKS", COL_SHOWN}, {"links", NULL, COL_JSON},
-    {"comment", "COMMENT", COL_TEXT},   {"created_at", NULL, COL_TEXT},     {0}};
+static const struct column client_columns[] = {{"name", "NAME", COL_TEXT},
+                                               {"mac", "MAC", COL_TEXT},
+                                               {"ip", "IP", COL_TEXT},
+                                               {"group", "GROUP", COL_TEXT},
+                                               {"mode", "MODE", COL_TEXT},
+                                               {"is_disabled", "DISABLED", COL_YES},
+                                               {"online", "ONLINE", COL_YES},
+                                               {"address", "ADDRESS", COL_TEXT},
+                                               {"booted_at", "BOOTED", COL_TEXT},
+                                               {"boot_image", NULL, COL_TEXT},
+                                               {"boot_version", NULL, COL_NUMBER},
+                                               {"boot_shown", "FROM", COL_SHOWN},
+                                               {"read_bytes", "READ", COL_SIZE},
+                                               {"written_bytes", NULL, COL_SIZE},
+                                               {"links_text", "LINKS", COL_SHOWN},
+                                               {"links", NULL, COL_JSON},
+                                               {"comment", "COMMENT", COL_TEXT},
+                                               {"created_at", NULL, COL_TEXT},
+                                               {0}};
 
 static const struct column client_fields[] = {{"name", "Name", COL_TEXT},
                                               {"mac", "MAC", COL_TEXT},
                                               {"ip", "IP", COL_TEXT},
                                               {"group", "Group", COL_TEXT},
                                               {"mode", "Mode", COL_TEXT},
+                                              {"is_disabled", "Disabled", COL_YES},
                                               {"comment", "Comment", COL_TEXT},
                                               {"iqn", "Target", COL_TEXT},
+                                              {"netmask", "Netmask", COL_TEXT},
+                                              {"gateway", "Gateway", COL_TEXT},
+                                              {"dns", "Name servers", COL_TEXT},
+                                              {"boot_slot", NULL, COL_NUMBER},
+                                              {"boot_default_slot", NULL, COL_NUMBER},
+                                              {"menu_timeout_s", NULL, COL_NUMBER},
+                                              {"menu_shown", "Boot menu", COL_SHOWN},
+                                              {"ram_write_bytes", NULL, COL_NUMBER},
                                               {"online", "Online", COL_YES},
                                               {"created_at", "Added", COL_TEXT},
                                               {"address", "Address", COL_TEXT},
@@ -153,11 +191,19 @@ static int run_list(struct cmd *cmd, struct err *err)
     return EXIT_DONE;
 }
 
-static const struct column show_overlay_columns[] = {
-    {"slot", "SLOT", COL_NUMBER}, {"lun", NULL, COL_NUMBER},        {"shown", "LINK", COL_SHOWN},
-    {"image", NULL, COL_TEXT},    {"version", NULL, COL_NUMBER},    {"current_version", NULL, COL_NUMBER},
-    {"mode", "MODE", COL_TEXT},   {"size_bytes", "SIZE", COL_SIZE}, {"overlay_bytes", "OWN DATA", COL_SIZE},
-    {"state", "STATE", COL_TEXT}, {"problem", "PROBLEM", COL_TEXT}, {0}};
+static const struct column show_overlay_columns[] = {{"slot", "SLOT", COL_NUMBER},
+                                                     {"lun", "LUN", COL_NUMBER},
+                                                     {"shown", "LINK", COL_SHOWN},
+                                                     {"menu", "MENU", COL_TEXT},
+                                                     {"image", NULL, COL_TEXT},
+                                                     {"version", NULL, COL_NUMBER},
+                                                     {"current_version", NULL, COL_NUMBER},
+                                                     {"mode", "MODE", COL_TEXT},
+                                                     {"size_bytes", "SIZE", COL_SIZE},
+                                                     {"overlay_bytes", "OWN DATA", COL_SIZE},
+                                                     {"state", "STATE", COL_TEXT},
+                                                     {"problem", "PROBLEM", COL_TEXT},
+                                                     {0}};
 
 /* Put a link's "shown" and "lun" into the overlay row of the same slot. */
 static void join_links(json_t *overlays, json_t *links)
@@ -169,7 +215,22 @@ static void join_links(json_t *overlays, json_t *links)
     {
         (void)json_object_set(o, "shown", json_object_get(l, "shown"));
         (void)json_object_set(o, "lun", json_object_get(l, "lun"));
+        (void)json_object_set(o, "menu", json_object_get(l, "menu"));
     }
+}
+
+/* What its PC does when it is switched on, of a client that has a boot menu. */
+static int add_menu(json_t *object, struct catalog *c, const struct client_row *row, struct err *err)
+{
+    struct boot_choices menu;
+    int r = boot_choices_read(c, row, &menu, err);
+    if (r < 0 || menu.n < 2)
+        return r;
+    json_t *text = menu.timeout_s
+                       ? json_sprintf("%zu choices, slot %u after %u s", menu.n, menu.standard, menu.timeout_s)
+                       : json_sprintf("%zu choices, waits for one", menu.n);
+    (void)json_object_set_new(object, "menu_shown", text); /* without memory a line is missing */
+    return 0;
 }
 
 static int print_client(struct cmd *cmd, struct catalog *c, const char *name, struct err *err)
@@ -189,6 +250,9 @@ static int print_client(struct cmd *cmd, struct catalog *c, const char *name, st
     sessions = sessions_or_none(cmd, c, row.name);
     join_links(overlays, links);
     _cleanup_json_ json_t *object = client_json(&row, links, sessions, &boots);
+    r = add_menu(object, c, &row, err);
+    if (r < 0)
+        return r;
     out_fields(&cmd->out, client_fields, object);
     if (!cmd->is_json)
         out_line(&cmd->out, "%s", "");
@@ -228,6 +292,49 @@ static void tell_short_mac(const char *text, const char *mac)
         warn_line("note: the MAC '%s' was taken as %s", text, mac);
 }
 
+/* @text, if it is given, into a field that the catalog checks. */
+static int take_text(const char *text, const char *what, char *ret, size_t size, struct err *err)
+{
+    if (text && strlen(text) >= size)
+        return err_set(err, -EINVAL, "the %s '%.80s' is too long", what, text);
+    if (text)
+        (void)snprintf(ret, size, "%s", text); /* fits */
+    return 0;
+}
+
+static int timeout_parse(const char *text, uint32_t *ret, struct err *err)
+{
+    char *end;
+    unsigned long n = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end || n > MENU_TIMEOUT_MAX_S)
+        return err_set(
+            err, -EINVAL,
+            "--menu-timeout takes a number of seconds from 1 to %d, or 0 for the setting boot.menu_timeout_s, "
+            "not '%.80s'",
+            MENU_TIMEOUT_MAX_S, text);
+    *ret = (uint32_t)n;
+    return 0;
+}
+
+/* Those of its network, its boot menu and its memory. */
+static int take_own_options(struct cmd *cmd, struct client_row *row, struct err *err)
+{
+    const char *disabled = cmd_option(cmd, "disabled"), *timeout = cmd_option(cmd, "menu-timeout");
+    const char *ram = cmd_option(cmd, "ram-write");
+    int r = disabled ? on_off_parse(disabled, "--disabled", &row->is_disabled, err) : 0;
+    if (r == 0 && timeout)
+        r = timeout_parse(timeout, &row->menu_timeout_s, err);
+    if (r == 0 && ram)
+        r = size_parse(ram, &row->ram_write_bytes, err);
+    if (r == 0)
+        r = take_text(cmd_option(cmd, "netmask"), "netmask", row->netmask, sizeof(row->netmask), err);
+    if (r == 0)
+        r = take_text(cmd_option(cmd, "gateway"), "gateway", row->gateway, sizeof(row->gateway), err);
+    if (r == 0)
+        r = take_text(cmd_option(cmd, "dns"), "list of name servers", row->dns, sizeof(row->dns), err);
+    return r;
+}
+
 /* Take the options that were given into @row. */
 static int take_options(struct cmd *cmd, struct client_row *row, struct err *err)
 {
@@ -246,7 +353,7 @@ static int take_options(struct cmd *cmd, struct client_row *row, struct err *err
         r = comment_parse(comment, row->comment, err);
     if (r == 0 && group)
         (void)snprintf(row->group, sizeof(row->group), "%s", group); /* checked */
-    return r;
+    return r ? r : take_own_options(cmd, row, err);
 }
 
 static int run_add(struct cmd *cmd, struct err *err)
@@ -299,7 +406,7 @@ static int run_set(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     struct client_row old, row;
-    const char *image = cmd_option(cmd, "image");
+    const char *image = cmd_option(cmd, "image"), *standard = cmd_option(cmd, "boot-default");
     char thing[NAME_LEN + 16];
     if (cmd->n_values == (size_t)cmd_has(cmd, "force"))
         return err_set(err, VERB_USAGE, "nothing to set: give at least one option");
@@ -312,10 +419,18 @@ static int run_set(struct cmd *cmd, struct err *err)
     r = take_options(cmd, &row, err);
     if (r == 0)
         r = check_mode(cmd, c, &old, &row, err);
+    if (r == 0 && row.is_disabled && !old.is_disabled && !cmd_has(cmd, "force"))
+        r = refuse_if_online(cmd->root, c, old.name, "disabling it", err);
+    if (r == 0 && standard && !image)
+        r = boot_slot_parse(c, row.name, standard, &row.boot_default, err);
     if (r == 0)
         r = client_set(c, &row, err);
     if (r == 0 && image)
         r = link_slot(cmd, c, row.name, 0, image, err);
+    if (r == 0 && standard && image) { /* it may name the new one */
+        r = boot_slot_parse(c, row.name, standard, &row.boot_default, err);
+        r = r ? r : client_set(c, &row, err);
+    }
     if (r < 0)
         return r;
     (void)snprintf(thing, sizeof(thing), "client %s", row.name);
@@ -365,6 +480,12 @@ static int run_remove(struct cmd *cmd, struct err *err)
         {"ip", 0, "A", "its fixed address; \"\" = none"},                                                              \
         {"mode", 0, "volatile|kept", "what becomes of its changes at the next boot"},                                  \
         {"group", 0, "G", "a group for lists; \"\" = none"},                                                           \
+        {"disabled", 0, "on|off", "whether its PC is refused and its target closed"},                                  \
+        {"menu-timeout", 0, "S", "seconds that its boot menu waits; 0 = as boot.menu_timeout_s says"},                 \
+        {"netmask", 0, "A", "its own netmask, as 255.255.255.0; \"\" = the site's"},                                   \
+        {"gateway", 0, "A", "its own router; \"\" = the site's"},                                                      \
+        {"dns", 0, "A,...", "its own name servers; \"\" = the site's"},                                                \
+        {"ram-write", 0, "SIZE", "RAM for what it writes; 0 = as the settings say"},                                   \
     {                                                                                                                  \
         "comment", 'm', "TEXT", "a comment that lists show"                                                            \
     }
@@ -374,6 +495,7 @@ static const struct option_def add_options[] = {
 static const struct option_def set_options[] = {
     {"mac", 0, "MAC", "its MAC address, in any usual spelling"},
     CLIENT_OPTIONS,
+    {"boot-default", 0, "IMG|S", "what its boot menu takes when nobody chooses: an image or a slot"},
     {"force", 0, NULL, "also while the client is running, also when kept changes are lost"},
     {0}};
 static const struct option_def remove_options[] = {

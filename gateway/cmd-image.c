@@ -69,8 +69,9 @@ static int image_json(struct cmd *cmd, struct catalog *c, const struct image_row
     json_t *current = NULL, *v;
     size_t k;
     json_array_foreach(versions, k, v) if (json_integer_value(json_object_get(v, "version")) == i->current) current = v;
-    *ret = json_pack("{s:s, s:s, s:I, s:O?, s:O?, s:O?, s:o, s:o, s:o, s:s}", "name", i->name, "kind",
-                     i->is_data ? "data" : "boot", "current_version", (json_int_t)i->current, "size_bytes",
+    *ret = json_pack("{s:s, s:s, s:b, s:I, s:I, s:O?, s:O?, s:O?, s:o, s:o, s:o, s:s}", "name", i->name, "kind",
+                     i->is_data ? "data" : "boot", "is_hidden", i->is_hidden, "ram_cache_bytes",
+                     (json_int_t)i->ram_cache_bytes, "current_version", (json_int_t)i->current, "size_bytes",
                      json_object_get(current, "size_bytes"), "format", json_object_get(current, "format"), "state",
                      json_object_get(current, "state"), "clients", users_json(links, i->name), "versions", versions,
                      "comment", out_string(i->comment), "created_at", i->created_at);
@@ -87,6 +88,7 @@ static const struct column version_columns[] = {
 
 static const struct column image_columns[] = {{"name", "NAME", COL_TEXT},
                                               {"kind", "KIND", COL_TEXT},
+                                              {"is_hidden", "HIDDEN", COL_YES},
                                               {"current_version", "VERSION", COL_NUMBER},
                                               {"format", NULL, COL_TEXT},
                                               {"size_bytes", "SIZE", COL_SIZE},
@@ -98,6 +100,8 @@ static const struct column image_columns[] = {{"name", "NAME", COL_TEXT},
 
 static const struct column image_fields[] = {{"name", "Name", COL_TEXT},
                                              {"kind", "Kind", COL_TEXT},
+                                             {"is_hidden", "Hidden", COL_YES},
+                                             {"ram_cache_bytes", NULL, COL_NUMBER},
                                              {"comment", "Comment", COL_TEXT},
                                              {"current_version", "Current version", COL_NUMBER},
                                              {"format", "Format", COL_TEXT},

@@ -15,6 +15,20 @@
 #include "gateway/change.h"
 #include "gateway/cmd.h"
 #include "gateway/inventory.h"
+#include "gateway/tgt-want.h"
+
+/* Another disk of a boot menu than the one that it runs from is no loss for a running client. */
+static int refuse_if_running(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed,
+                             struct err *err)
+{
+    struct client_row row;
+    int r = client_get(c, client, &row, err);
+    if (r < 0)
+        return r;
+    explicit_bzero(row.chap_password, sizeof(row.chap_password));
+    bool is_lun = slot < 0 || want_lun(&row, (uint32_t)slot) > 0;
+    return is_lun ? refuse_if_online(cmd->root, c, row.name, deed, err) : 0;
+}
 
 int refuse_loss(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed, struct err *err)
 {
@@ -22,7 +36,7 @@ int refuse_loss(struct cmd *cmd, struct catalog *c, const char *client, int slot
     char size[32];
     if (cmd_has(cmd, "force"))
         return 0;
-    int r = refuse_if_online(cmd->root, c, client, deed, err);
+    int r = refuse_if_running(cmd, c, client, slot, deed, err);
     if (r == 0)
         r = kept_bytes(cmd->root, c, client, slot, &kept, err);
     if (r < 0 || kept == 0)
@@ -67,22 +81,86 @@ int link_slot(struct cmd *cmd, struct catalog *c, const char *client, uint32_t s
     return r < 0 ? r : link_set(c, client, slot, image, pinned, err);
 }
 
+int boot_slot_parse(struct catalog *c, const char *client, const char *text, uint32_t *ret, struct err *err)
+{
+    _cleanup_free_ struct link_row *rows = NULL;
+    char image[NAME_LEN + 1];
+    uint32_t version = 0, found = 0;
+    size_t n = 0, hits = 0;
+    int r = link_list(c, client, &rows, &n, err);
+    if (r == 0 && text[strspn(text, "0123456789")] == 0 && slot_parse(text, ret, NULL) == 0 && slot_is_boot(*ret))
+        return 0; /* whether it is linked, the catalog looks */
+    if (r == 0)
+        r = image_ref_parse(text, image, &version, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n; i++) {
+        if (!slot_is_boot(rows[i].slot) || strcasecmp(rows[i].image, image) != 0 ||
+            (version && rows[i].pinned != version))
+            continue;
+        found = hits++ > 0 ? found : rows[i].slot;
+    }
+    if (hits == 0)
+        return err_set(err, -ENOENT,
+                       "client '%s' has no disk from '%s' to boot from; 'diskgate client link %s %s --menu' adds it to "
+                       "its boot menu",
+                       client, text, client, text);
+    if (hits > 1)
+        return err_set(err, -EINVAL, "client '%s' has %zu disks from '%s' to boot from: name the slot instead", client,
+                       hits, text);
+    *ret = found;
+    return 0;
+}
+
+/* The slot for one more disk in the boot menu; one that has just this link already will do. */
+static int menu_slot(struct catalog *c, const char *client, const char *ref, uint32_t *ret, struct err *err)
+{
+    char image[NAME_LEN + 1];
+    uint32_t pinned;
+    struct link_row old;
+    bool is_taken;
+    int64_t free_slot = -1;
+    int r = image_ref_parse(ref, image, &pinned, err);
+    for (uint32_t slot = BOOT_SLOT_FIRST; r == 0 && slot <= BOOT_SLOT_LAST; slot++) {
+        r = find_link(c, client, slot, &old, &is_taken, err);
+        if (r == 0 && is_taken && old.pinned == pinned && strcasecmp(old.image, image) == 0) {
+            *ret = slot;
+            return 0;
+        }
+        if (!is_taken && free_slot < 0)
+            free_slot = slot;
+    }
+    if (r == 0 && free_slot < 0)
+        return err_set(err, -ENOSPC, "the boot menu of client '%s' is full: slots %d to %d are taken", client,
+                       BOOT_SLOT_FIRST, BOOT_SLOT_LAST);
+    *ret = (uint32_t)free_slot;
+    return r;
+}
+
 static int run_link(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     struct client_row row;
     char thing[NAME_LEN + 16];
     uint32_t slot;
-    int r = slot_parse(cmd_option(cmd, "slot"), &slot, err);
+    const char *text = cmd_option(cmd, "slot");
+    if (text && cmd_has(cmd, "menu"))
+        return err_set(err, VERB_USAGE, "--menu chooses a slot by itself: leave --slot out");
+    int r = slot_parse(text, &slot, err);
     if (r == 0)
         r = change_open(cmd, &c, err);
     if (r == 0)
         r = client_get(c, cmd_arg(cmd, 0), &row, err);
+    if (r == 0 && cmd_has(cmd, "menu"))
+        r = menu_slot(c, row.name, cmd_arg(cmd, 1), &slot, err);
     if (r == 0)
         r = link_slot(cmd, c, row.name, slot, cmd_arg(cmd, 1), err);
     if (r < 0)
         return r;
     (void)snprintf(thing, sizeof(thing), "client %s", row.name);
+    if (slot >= BOOT_SLOT_FIRST)
+        return change_done(cmd, c, thing, err, "client '%s' has %s in its boot menu (slot %u)", row.name,
+                           cmd_arg(cmd, 1), slot);
     return change_done(cmd, c, thing, err, "client '%s' has a disk from %s in slot %u (LUN %u)", row.name,
                        cmd_arg(cmd, 1), slot, slot + 1);
 }
@@ -147,7 +225,8 @@ int link_run_reset(struct cmd *cmd, struct err *err)
 
 #define FORCE_HELP "also while the client is running, also when kept changes are lost"
 static const struct option_def link_options[] = {
-    {"slot", 0, "S", "the slot: 0 (default) is the boot disk, 1 and up are data disks"},
+    {"slot", 0, "S", "the slot: 0 (default) is the boot disk, 1 to 15 are data disks, 16 to 31 are in the boot menu"},
+    {"menu", 0, NULL, "one more disk to boot from: the PC shows a menu"},
     {"force", 0, NULL, FORCE_HELP},
     {0}};
 static const struct option_def unlink_options[] = {

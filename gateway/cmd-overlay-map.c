@@ -13,7 +13,9 @@
 #include "gateway/overlay-look.h"
 
 static const struct option_def slot_options[] = {
-    {"slot", 0, "S", "the slot: 0 (default) is the boot disk, 1 and up are data disks", OPT_ONCE}, {0}};
+    {"slot", 0, "S", "the slot: 0 (default) is the boot disk, 1 to 15 are data disks, 16 to 31 are in the boot menu",
+     OPT_ONCE},
+    {0}};
 
 static const struct column run_columns[] = {
     {"block", "BLOCK", COL_NUMBER}, {"blocks", "BLOCKS", COL_NUMBER}, {"state", "STATE", COL_TEXT}, {0}};

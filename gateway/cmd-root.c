@@ -145,14 +145,18 @@ static void status_sentence(struct cmd *cmd, json_t *s, const char *state, size_
 {
     long long clients = json_integer_value(json_object_get(s, "clients"));
     long long online = json_integer_value(json_object_get(s, "clients_online"));
+    long long disabled = json_integer_value(json_object_get(s, "clients_disabled"));
+    char off[48] = "";
+    if (disabled > 0)
+        (void)snprintf(off, sizeof(off), ", %lld disabled", disabled); /* fits */
     if (strcmp(state, "down") == 0)
         out_line(&cmd->out, "down: nothing of %s is running; 'diskgate up' starts it", cmd->root);
     else if (problems)
-        out_line(&cmd->out, "%s: %lld client%s, %lld online, %zu problem%s", state, clients, clients == 1 ? "" : "s",
-                 online, problems, problems == 1 ? "" : "s");
+        out_line(&cmd->out, "%s: %lld client%s, %lld online%s, %zu problem%s", state, clients, clients == 1 ? "" : "s",
+                 online, off, problems, problems == 1 ? "" : "s");
     else
-        out_line(&cmd->out, "%s: %lld client%s, %lld online, no problems", state, clients, clients == 1 ? "" : "s",
-                 online);
+        out_line(&cmd->out, "%s: %lld client%s, %lld online%s, no problems", state, clients, clients == 1 ? "" : "s",
+                 online, off);
 }
 
 static void status_problems(struct cmd *cmd, json_t *problems)

@@ -14,7 +14,9 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "cli/output.h"
+#include "gateway/boot.h"
 #include "gateway/service.h"
+#include "gateway/tgt-want.h"
 
 #define FS_TIMEOUT_MS 5000
 
@@ -161,35 +163,80 @@ static void link_text(const struct link_row *l, const struct view_row *v, char *
                        v->version);
 }
 
-static json_t *link_row_json(const struct link_row *l, const struct view_row *v)
+/* Part of the link in its client's boot menu; NULL where it has none. */
+static const char *menu_part(const struct link_row *l, const struct boot_choices *menu)
+{
+    if (!menu || !slot_is_boot(l->slot))
+        return NULL;
+    if (l->slot == menu->standard)
+        return "default";
+    return boot_choices_have(menu, l->slot) ? "choice" : "hidden";
+}
+
+static json_t *link_row_json(const struct link_row *l, const struct view_row *v, const struct client_row *client,
+                             const struct boot_choices *menu)
 {
     char text[NAME_LEN + 64];
+    const char *part = menu_part(l, menu);
+    unsigned lun = client ? want_lun(client, l->slot) : 0;
     link_text(l, v, text, sizeof(text));
-    return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:s}", "client", l->client, "slot", (json_int_t)l->slot,
-                     "lun", (json_int_t)l->slot + 1, "image", l->image, "pinned_version",
-                     l->pinned ? json_integer(l->pinned) : json_null(), "current_version",
-                     v ? json_integer(v->current) : json_null(), "overlay_version",
-                     v ? json_integer(v->version) : json_null(), "mode",
-                     v ? json_string(overlay_mode_name(v->mode)) : json_null(), "shown", text);
+    return json_pack(
+        "{s:s, s:I, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "client", l->client, "slot", (json_int_t)l->slot, "lun",
+        lun ? json_integer((json_int_t)lun) : json_null(), "menu", part ? json_string(part) : json_null(), "image",
+        l->image, "pinned_version", l->pinned ? json_integer(l->pinned) : json_null(), "current_version",
+        v ? json_integer(v->current) : json_null(), "overlay_version", v ? json_integer(v->version) : json_null(),
+        "mode", v ? json_string(overlay_mode_name(v->mode)) : json_null(), "shown", text);
+}
+
+static bool has_menu(const struct link_row *links, size_t n, int64_t client_id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (links[i].client_id == client_id && links[i].slot >= BOOT_SLOT_FIRST)
+            return true;
+    return false;
+}
+
+/* A client on the way through a list that is sorted by client. */
+struct owner {
+    struct client_row row;
+    struct boot_choices menu;
+    bool has_menu;
+};
+
+static int next_owner(struct catalog *c, const struct link_row *links, size_t n, const struct link_row *l,
+                      struct owner *o, struct err *err)
+{
+    if (o->row.id == l->client_id)
+        return 0;
+    int r = client_get(c, l->client, &o->row, err);
+    explicit_bzero(o->row.chap_password, sizeof(o->row.chap_password));
+    o->has_menu = has_menu(links, n, l->client_id);
+    return r == 0 && o->has_menu ? boot_choices_read(c, &o->row, &o->menu, err) : r;
 }
 
 int link_rows(struct catalog *c, const char *client, json_t **ret, struct err *err)
 {
     _cleanup_free_ struct link_row *links = NULL;
     _cleanup_free_ struct view_row *views = NULL;
+    _cleanup_free_ struct owner *owner = calloc(1, sizeof(*owner));
     size_t n_links = 0, n_views = 0;
-    int r = link_list(c, client, &links, &n_links, err);
+    int r = owner ? link_list(c, client, &links, &n_links, err) : err_sys(err, -ENOMEM, "cannot list the links");
     if (r == 0)
         r = view_list(c, client, &views, &n_views, err);
     if (r < 0)
         return r;
     json_t *list = json_array();
-    for (size_t i = 0; i < n_links; i++) {
+    for (size_t i = 0; i < n_links && r == 0; i++) {
         const struct view_row *v = NULL;
+        r = next_owner(c, links, n_links, &links[i], owner, err);
         for (size_t k = 0; k < n_views && !v; k++)
             v = views[k].link_id == links[i].id ? &views[k] : NULL;
-        (void)json_array_append_new(list, link_row_json(&links[i], v));
+        (void)json_array_append_new(list,
+                                    link_row_json(&links[i], v, &owner->row, owner->has_menu ? &owner->menu : NULL));
     }
-    *ret = list;
-    return 0;
+    if (r == 0)
+        *ret = list;
+    else
+        json_decref(list);
+    return r;
 }

@@ -13,9 +13,12 @@
  * already is left alone. */
 int link_slot(struct cmd *cmd, struct catalog *c, const char *client, uint32_t slot, const char *ref, struct err *err);
 
-/* -EBUSY with a sentence when @client is running, or when @slot (< 0: any slot) holds kept changes, unless the verb got --force.
+/* -EBUSY with a sentence when @client is running (from @slot, where that is for its boot menu), or when @slot (< 0: any slot) holds kept changes, unless the verb got --force.
  * @deed says what would do it: "removing it". */
 int refuse_loss(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed, struct err *err);
+
+/* The boot slot of @client that @text names: a slot's number, or the image (IMG or IMG@V) that is linked there. */
+int boot_slot_parse(struct catalog *c, const char *client, const char *text, uint32_t *ret, struct err *err);
 
 /* `client reset` and `overlay reset` are the same verb. */
 verb_fn link_run_reset;

@@ -60,11 +60,12 @@ static int run_external(const struct cmd *cmd, int argc, char **argv, struct err
 int main(int argc, char **argv)
 {
     const struct verb *rows[VERBS_MAX] = {NULL};
-    const struct verb *const nouns[] = {
-        cmd_root_verbs,          cmd_config_verbs,      cmd_log_verbs,          cmd_image_add_verbs,
-        cmd_image_verbs,         cmd_image_check_verbs, cmd_image_repair_verbs, cmd_image_export_verbs,
-        cmd_client_verbs,        cmd_client_boot_verbs, cmd_link_verbs,         cmd_overlay_verbs,
-        cmd_overlay_check_verbs, cmd_overlay_map_verbs, cmd_target_verbs,       cmd_boot_verbs};
+    const struct verb *const nouns[] = {cmd_root_verbs,         cmd_config_verbs,        cmd_log_verbs,
+                                        cmd_image_add_verbs,    cmd_image_verbs,         cmd_image_check_verbs,
+                                        cmd_image_repair_verbs, cmd_image_export_verbs,  cmd_image_set_verbs,
+                                        cmd_client_verbs,       cmd_client_boot_verbs,   cmd_link_verbs,
+                                        cmd_overlay_verbs,      cmd_overlay_check_verbs, cmd_overlay_map_verbs,
+                                        cmd_target_verbs,       cmd_boot_verbs};
     for (size_t i = 0; i < ARRAY_SIZE(nouns); i++)
         program_add_rows(rows, VERBS_MAX, nouns[i]);
     return program_run(&(struct verb_table){"diskgate", rows, externals}, argc, argv, run_external);

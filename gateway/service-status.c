@@ -17,6 +17,7 @@
 #include "gateway/daemon.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
+#include "gateway/net-report.h"
 #include "gateway/service-parts.h"
 #include "gateway/shard.h"
 #include "gateway/site.h"
@@ -81,6 +82,13 @@ static void look_at_shards(struct snapshot *n)
     }
 }
 
+static void keep_sessions(struct snapshot *n)
+{
+    for (unsigned k = 0; k < SHARDS_MAX; k++)
+        for (size_t i = 0; i < n->states[k].n_targets; i++)
+            (void)want_keep_session(&n->site, &n->want, &n->states[k].targets[i]);
+}
+
 static int snapshot_take(struct snapshot *n, const char *root, struct catalog *c, struct err *err)
 {
     n->site.run_fd = -1;
@@ -98,6 +106,7 @@ static int snapshot_take(struct snapshot *n, const char *root, struct catalog *c
     if (n->is_up) {
         look_at_fs(n);
         look_at_shards(n);
+        keep_sessions(n);
         n->dnsmasq_pid = dnsmasq_find(&n->site);
         n->daemon_error = daemon_check(&n->site, c, ANSWER_MS, &n->daemon_problem);
         (void)daemon_runs(&n->site, &n->daemon_pid);
@@ -165,20 +174,26 @@ static json_t *session_list(const struct tgt_target *t)
     return list;
 }
 
-/* Why the disk of view @v is not open, "" if it is. */
+/* Why the disk of view @v is not open, "" if it is. One that is no LUN must only be there. */
 static void lun_problem(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
                         const struct tgt_target *t, char *ret, size_t max)
 {
     char path[64];
     want_path(v->overlay_id, path);
-    const struct tgt_lun *l = t ? tgt_find_lun(t, v->slot + 1) : NULL;
+    unsigned lun = want_lun(e->client, v->slot);
+    const struct tgt_lun *l = t ? tgt_find_lun(t, lun) : NULL;
     ret[0] = 0;
     if (!n->is_up)
         return;
-    if (n->fs_error)
+    if (e->client->is_disabled && lun > 0)
+        (void)snprintf(ret, max, "the client is disabled; 'diskgate client set %s --disabled off' lets it boot again",
+                       e->client->name);
+    else if (n->fs_error)
         (void)snprintf(ret, max, "%s", n->fs_problem.msg);
     else
         want_view_problem(v, n->fs, ret, max);
+    if (lun == 0)
+        return;
     if (!*ret)
         want_acl_problem(&n->site, e->client, ret, max);
     if (!*ret && !t && n->shard_errors[e->shard])
@@ -195,14 +210,15 @@ static json_t *target_row(const struct snapshot *n, const struct want_entry *e, 
     char portal[80], why[1024];
     site_portal(&n->site, k, portal);
     lun_problem(n, e, v, t, why, sizeof(why));
-    json_t *row = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:s, s:I, s:s, s:o}", "client", v->client, "iqn",
-                            e->client->iqn, "initiator", e->initiator, "portal", portal, "lun", (json_int_t)v->slot + 1,
-                            "slot", (json_int_t)v->slot, "image", v->image, "version", (json_int_t)v->version, "mode",
-                            overlay_mode_name(v->mode), "shard", (json_int_t)k, "state",
-                            !n->is_up ? "down"
-                            : *why    ? "closed"
-                                      : "open",
-                            "sessions", session_list(t));
+    json_t *row =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:s, s:I, s:s, s:o}", "client", v->client, "iqn",
+                  e->client->iqn, "initiator", e->initiator, "portal", portal, "lun",
+                  (json_int_t)want_lun(e->client, v->slot), "slot", (json_int_t)v->slot, "image", v->image, "version",
+                  (json_int_t)v->version, "mode", overlay_mode_name(v->mode), "shard", (json_int_t)k, "state",
+                  !n->is_up ? "down"
+                  : *why    ? "closed"
+                            : "open",
+                  "sessions", session_list(t));
     if (row && *why)
         (void)json_object_set_new(row, "problem", json_string(why));
     if (row && with_secrets && n->site.has_chap) {
@@ -221,7 +237,8 @@ int service_targets(const char *root, struct catalog *c, bool with_secrets, json
         return r;
     for (size_t i = 0; i < n.want.n_views && list; i++) {
         const struct want_entry *e = want_find(&n.want, n.want.views[i].client_id);
-        if (e && json_array_append_new(list, target_row(&n, e, &n.want.views[i], with_secrets)) < 0)
+        if (e && want_lun(e->client, n.want.views[i].slot) > 0 &&
+            json_array_append_new(list, target_row(&n, e, &n.want.views[i], with_secrets)) < 0)
             return err_sys(err, -ENOMEM, "cannot list the targets");
     }
     *ret = json_pack("{s:O}", "targets", list);
@@ -325,24 +342,47 @@ static void space_problem(json_t *list, const struct snapshot *n)
     add_problem(list, "overlays", why);
 }
 
+/* Went what the client wrote with the server's power, and is it a disk that it may be running from? */
+static bool is_lost(const struct snapshot *n, const struct view_row *v)
+{
+    const struct want_entry *e = want_find(&n->want, v->client_id);
+    bool is_lun = e && !e->client->is_disabled && want_lun(e->client, v->slot) > 0;
+    return is_lun && want_is_lost(n->fs, v->overlay_id);
+}
+
 /* Is a disk of the client lost, and so all of them closed until its next boot? */
 static bool client_waits(const struct snapshot *n, int64_t client_id)
 {
     for (size_t i = 0; i < n->want.n_views; i++)
-        if (n->want.views[i].client_id == client_id && want_is_lost(n->fs, n->want.views[i].overlay_id))
+        if (n->want.views[i].client_id == client_id && is_lost(n, &n->want.views[i]))
             return true;
     return false;
+}
+
+/* The disk that the client started from was taken out of its boot menu: LUN 1 stays closed until its next boot. */
+static void notice_gone(json_t *list, const struct snapshot *n, const struct client_row *client)
+{
+    char what[NAME_LEN + 32];
+    for (size_t i = 0; i < n->want.n_views; i++)
+        if (n->want.views[i].client_id == client->id && n->want.views[i].slot == client->boot_slot)
+            return;
+    (void)snprintf(what, sizeof(what), "client %s slot %u", client->name, client->boot_slot); /* fits */
+    (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", what, "notice",
+                                                "waits for its next boot: the disk that it started from was unlinked"));
 }
 
 /* What is as it must be, and worth knowing. */
 static json_t *notice_list(const struct snapshot *n)
 {
     json_t *list = json_array();
+    for (size_t i = 0; i < n->want.n_clients && n->is_up; i++)
+        if (n->want.clients[i].boot_slot != 0)
+            notice_gone(list, n, &n->want.clients[i]);
     for (size_t i = 0; i < n->want.n_views && n->is_up; i++) {
         const struct view_row *v = &n->want.views[i];
         char what[NAME_LEN + 32];
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
-        if (want_is_lost(n->fs, v->overlay_id))
+        if (is_lost(n, v))
             (void)json_array_append_new(list,
                                         json_pack("{s:s, s:s}", "what", what, "notice",
                                                   "waits for its next boot: what it had written was lost with the "
@@ -380,7 +420,7 @@ static json_t *problem_list(const struct snapshot *n, struct catalog *c)
         unsigned k = e ? e->shard : 0;
         const struct tgt_target *t = e ? find_target(n, e, &k) : NULL;
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
-        if (client_waits(n, v->client_id))
+        if (client_waits(n, v->client_id) || (e && e->client->is_disabled))
             continue;
         if (e && !(n->shard_errors[k] && !t))
             lun_problem(n, e, v, t, why, sizeof(why));
@@ -405,6 +445,14 @@ static size_t online_count(const struct snapshot *n)
     return count;
 }
 
+static size_t disabled_count(const struct snapshot *n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n->want.n_clients; i++)
+        count += n->want.clients[i].is_disabled;
+    return count;
+}
+
 static json_int_t overlay_bytes(const json_t *fs)
 {
     json_int_t sum = 0;
@@ -423,15 +471,22 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     char folder[PATH_MAX];
     struct statvfs fs;
     bool has_space = root_path(root, "overlays", folder, NULL) == 0 && statvfs(folder, &fs) == 0;
-    json_t *problems = problem_list(&n, c);
+    json_t *problems = problem_list(&n, c), *notices = notice_list(&n);
+    _cleanup_json_ json_t *net = json_object();
+    if (n.is_up)
+        net_report(root, c, problems, notices, net);
     const char *state = !n.is_up ? "down" : json_array_size(problems) ? "degraded" : "up";
     json_t *status = json_pack("{s:s, s:s, s:o, s:I, s:I, s:o, s:o, s:I}", "root", root, "state", state, "parts",
                                part_list(&n), "clients", (json_int_t)n.want.n_clients, "clients_online",
                                (json_int_t)online_count(&n), "problems", problems, "overlay_free_bytes",
                                has_space ? json_integer((json_int_t)(fs.f_bavail * fs.f_frsize)) : json_null(),
                                "overlay_bytes", overlay_bytes(n.fs));
-    if (status)
-        (void)json_object_set_new(status, "notices", notice_list(&n)); /* without memory there are none */
+    if (status) { /* without memory they are missing */
+        (void)json_object_set(status, "notices", notices);
+        (void)json_object_update(status, net);
+        (void)json_object_set_new(status, "clients_disabled", json_integer((json_int_t)disabled_count(&n)));
+    }
+    json_decref(notices);
     *ret = status;
     return status ? 0 : err_sys(err, -ENOMEM, "cannot tell the state");
 }

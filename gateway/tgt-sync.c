@@ -90,13 +90,16 @@ static void show_all(struct sync *y)
         show(y, k);
 }
 
-/* Clients stay where they have a session. */
+/* Clients stay where they have a session, and on the disk that they run from. */
 static void place(struct sync *y)
 {
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
         for (size_t i = 0; i < y->state[k].n_targets; i++) {
             const struct tgt_target *t = &y->state[k].targets[i];
             struct want_entry *e = t->n_sessions ? want_find(&y->want, t->tid) : NULL;
+            if (want_keep_session(y->site, &y->want, t))
+                report_change(y->report, "client %s runs from slot %u and gets another disk at its next boot",
+                              e->client->name, e->client->boot_slot);
             if (!e || e->shard == k || strcmp(t->name, e->target.iqn) != 0)
                 continue;
             report_change(y->report, "client %s has a session on shard %u and moves to shard %u at its next boot",
@@ -150,9 +153,18 @@ static bool plan_has(const struct tgt_plan *p, enum tgt_op_kind kind, int64_t ti
     return false;
 }
 
+/* "slot 3", "the boot disk": a LUN that closes may have been any of the boot slots. */
+static const char *disk_name(uint64_t lun, char ret[32])
+{
+    if (lun == BOOT_LUN)
+        return "the boot disk";
+    (void)snprintf(ret, 32, "slot %u", (unsigned)lun - 1); /* fits */
+    return ret;
+}
+
 static void tell_op(const struct context *x, const struct tgt_plan *p, const struct tgt_op *op)
 {
-    char who[256];
+    char who[256], disk[32];
     name_target(x->sync, x->shard, op->tid, who, sizeof(who));
     json_t *report = x->sync->report;
     bool is_new = plan_has(p, TGT_NEW_TARGET, op->tid);
@@ -161,11 +173,11 @@ static void tell_op(const struct context *x, const struct tgt_plan *p, const str
     else if (op->kind == TGT_DELETE_TARGET)
         report_change(report, "target of %s closed", who);
     else if (op->kind == TGT_NEW_LUN && !is_new)
-        report_change(report, "slot %u of %s opened", (unsigned)op->lun - 1, who);
+        report_change(report, "%s of %s opened", disk_name(op->lun, disk), who);
     else if (op->kind == TGT_DELETE_LUN)
-        report_change(report, "slot %u of %s closed", (unsigned)op->lun - 1, who);
+        report_change(report, "%s of %s closed", disk_name(op->lun, disk), who);
     else if (op->kind == TGT_HEAL_LUN)
-        report_change(report, "slot %u of %s revived", (unsigned)op->lun - 1, who);
+        report_change(report, "%s of %s revived", disk_name(op->lun, disk), who);
     else if (op->kind == TGT_BIND_ACL && !is_new)
         report_change(report, "access rules of %s renewed", who);
 }

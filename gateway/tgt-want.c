@@ -4,6 +4,10 @@
  * tid = client id, LUN = slot + 1, but LUN 1 = the client's boot slot and no other boot slot; file = by-id/OVERLAY.img in the mount: the same path is the same disk, a reset or another image is
  * another path. Clients are spread by id modulo shards. A disk's serial number tells root, client and slot, so it stays when the
  * client is renamed or gets another image, and no two gateways give the same.
+ *
+ * (1) A disabled client has no LUN, and a target without a LUN is no target.
+ * (2) While a session has LUN 1, that is the boot slot, whatever the catalog says: another disk never takes its place under a running system.
+ * (3) A boot slot that is not linked any more is no LUN, and no other disk takes its place before the client's next boot.
  */
 #include "gateway/tgt-want.h"
 
@@ -43,7 +47,7 @@ static const char *acl_of(const struct site *s, const struct want_entry *e)
     return "ALL";
 }
 
-static void init_entry(const struct site *s, const struct client_row *client, struct want_entry *e)
+static void init_entry(const struct site *s, struct client_row *client, struct want_entry *e)
 {
     *e = (struct want_entry){.client = client, .shard = (unsigned)((uint64_t)client->id % s->shards)};
     (void)snprintf(e->initiator, sizeof(e->initiator), "%s:initiator", client->iqn); /* fits */
@@ -63,7 +67,8 @@ unsigned want_lun(const struct client_row *client, uint32_t slot)
 static void add_luns(const struct site *s, const struct want *w, struct want_entry *e)
 {
     struct want_target *t = &e->target;
-    for (size_t i = 0; i < w->n_views && t->n_luns < ARRAY_SIZE(t->luns); i++) {
+    t->n_luns = 0;
+    for (size_t i = 0; i < w->n_views && !e->client->is_disabled && t->n_luns < ARRAY_SIZE(t->luns); i++) {
         const struct view_row *v = &w->views[i];
         unsigned lun = v->client_id == t->tid ? want_lun(e->client, v->slot) : 0;
         if (lun == 0)
@@ -74,6 +79,14 @@ static void add_luns(const struct site *s, const struct want *w, struct want_ent
         (void)snprintf(l->sn, sizeof(l->sn), "%s-%lld-%u", s->tag, (long long)v->client_id,
                        v->slot); /* 8 + 19 + 2 and two '-' */
     }
+}
+
+static bool has_view(const struct want *w, int64_t client_id)
+{
+    for (size_t i = 0; i < w->n_views; i++)
+        if (w->views[i].client_id == client_id)
+            return true;
+    return false;
 }
 
 int want_read(const struct site *s, struct catalog *c, struct want *ret, struct err *err)
@@ -90,7 +103,7 @@ int want_read(const struct site *s, struct catalog *c, struct want *ret, struct 
         init_entry(s, &w.clients[i], e);
         add_luns(s, &w, e);
         e->target.acl = acl_of(s, e); /* may point into the entry, which stays where it is */
-        w.n += e->target.n_luns > 0;
+        w.n += has_view(&w, e->target.tid);
     }
     if (r < 0) {
         want_finish(&w);
@@ -98,6 +111,24 @@ int want_read(const struct site *s, struct catalog *c, struct want *ret, struct 
     }
     *ret = w;
     return 0;
+}
+
+bool want_keep_session(const struct site *s, struct want *w, const struct tgt_target *t)
+{
+    struct want_entry *e = t->n_sessions > 0 ? want_find(w, t->tid) : NULL;
+    const struct tgt_lun *have = e && strcmp(t->name, e->target.iqn) == 0 ? tgt_find_lun(t, BOOT_LUN) : NULL;
+    for (size_t i = 0; have && i < w->n_views; i++) {
+        const struct view_row *v = &w->views[i];
+        char path[64];
+        want_path(v->overlay_id, path);
+        if (v->client_id != t->tid || !slot_is_boot(v->slot) || v->slot == e->client->boot_slot ||
+            strcmp(path, have->path) != 0)
+            continue;
+        e->client->boot_slot = v->slot;
+        add_luns(s, w, e);
+        return true;
+    }
+    return false;
 }
 
 const json_t *want_find_view(const json_t *status, const char *id)
@@ -186,6 +217,8 @@ void want_check_views(const struct site *s, struct want *w, const json_t *status
     for (size_t i = 0; i < w->n; i++) {
         struct want_entry *e = &w->entries[i];
         char why[1024], what[NAME_LEN + 16];
+        if (e->target.n_luns == 0)
+            continue;
         check_luns(w, e, status, report);
         want_acl_problem(s, e->client, why, sizeof(why));
         (void)snprintf(what, sizeof(what), "client %s", e->client->name); /* fits */
@@ -207,7 +240,7 @@ struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_
     struct want_target *ret = calloc(w->n + 1, sizeof(*ret));
     size_t n = 0;
     for (size_t i = 0; i < w->n && ret; i++)
-        if (w->entries[i].shard == k)
+        if (w->entries[i].shard == k && w->entries[i].target.n_luns > 0)
             ret[n++] = w->entries[i].target;
     *ret_n = n;
     return ret;

@@ -2,7 +2,8 @@
 /* The targets that the catalog and the views ask for.
  *
  * Order of calls:
- *   want_read()          all clients that have a link
+ *   want_read()          all clients that have a link, also those that get no LUN
+ *   want_keep_session()  of each target that there is
  *   want_check_views()   takes out LUNs whose view does not serve, and targets without a LUN or without a possible ACL, and says why
  *
  * Threads: one at a time per object.
@@ -19,9 +20,9 @@
 #include "gateway/tgt-plan.h"
 
 struct want_entry {
-    const struct client_row *client; /* in want.clients */
-    unsigned shard;                  /* where it is to be served */
-    char initiator[256];             /* the name that the client logs in with: its iqn and ":initiator" */
+    struct client_row *client; /* in want.clients */
+    unsigned shard;            /* where it is to be served */
+    char initiator[256];       /* the name that the client logs in with: its iqn and ":initiator" */
     struct want_target target;
 };
 
@@ -35,6 +36,8 @@ struct want {
 };
 
 int want_read(const struct site *s, struct catalog *c, struct want *ret, struct err *err);
+/* Where @t has a session whose LUN 1 is another boot disk of its client than the catalog says, that disk stays. True if it is so. */
+bool want_keep_session(const struct site *s, struct want *w, const struct tgt_target *t);
 void want_finish(struct want *w);
 
 #define BOOT_LUN 1
@@ -63,7 +66,7 @@ void want_acl_problem(const struct site *s, const struct client_row *client, cha
 
 void want_check_views(const struct site *s, struct want *w, const json_t *status, json_t *report);
 
-/* Targets of shard @k, a fresh array whose pointers live as long as @w. NULL without memory. */
+/* Targets of shard @k that have a LUN, a fresh array whose pointers live as long as @w. NULL without memory. */
 struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_n);
 
 /* NULL when client id @tid has no link. */
