@@ -83,7 +83,23 @@ static bool is_taken(const struct client_row *rows, size_t n, const char *ip)
     return false;
 }
 
-/* One line for each client with an address of its own; dnsmasq does not start when one comes twice. */
+static bool has_own_network(const struct client_row *cl)
+{
+    return *cl->netmask || *cl->gateway || *cl->dns;
+}
+
+/* Options for one client alone, by the tag that its dhcp-host line sets. */
+static void put_own_options(FILE *f, const struct client_row *cl)
+{
+    const struct {
+        const char *name, *value;
+    } rows[] = {{"netmask", cl->netmask}, {"router", cl->gateway}, {"dns-server", cl->dns}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+        if (*rows[i].value)
+            (void)fprintf(f, "dhcp-option=tag:client%" PRId64 ",option:%s,%s\n", cl->id, rows[i].name, rows[i].value);
+}
+
+/* One line for each client with an address or network settings of its own; dnsmasq does not start when an address comes twice. */
 static int put_hosts(FILE *f, struct catalog *c, struct err *err)
 {
     _cleanup_free_ struct client_row *rows = NULL;
@@ -91,12 +107,19 @@ static int put_hosts(FILE *f, struct catalog *c, struct err *err)
     struct in_addr v4;
     int r = client_list(c, &rows, &n, err);
     for (size_t i = 0; r == 0 && i < n; i++) {
-        if (inet_pton(AF_INET, rows[i].ip, &v4) != 1)
+        bool has_ip = inet_pton(AF_INET, rows[i].ip, &v4) == 1, has_own = has_own_network(&rows[i]);
+        if (!has_ip && !has_own)
             continue;
-        bool is_second = is_taken(rows, i, rows[i].ip), has_name = is_host_name(rows[i].name);
-        (void)fprintf(f, "%sdhcp-host=%s,%s%s%s\n", is_second ? "# given to another client: " : "", rows[i].mac,
-                      rows[i].ip, has_name ? "," : "", has_name ? rows[i].name : "");
+        bool is_second = has_ip && is_taken(rows, i, rows[i].ip), has_name = is_host_name(rows[i].name);
+        (void)fprintf(f, "%sdhcp-host=%s", is_second ? "# given to another client: " : "", rows[i].mac);
+        if (has_own)
+            (void)fprintf(f, ",set:client%" PRId64, rows[i].id);
+        (void)fprintf(f, "%s%s%s%s\n", has_ip ? "," : "", has_ip ? rows[i].ip : "", has_name ? "," : "",
+                      has_name ? rows[i].name : "");
+        put_own_options(f, &rows[i]);
     }
+    if (rows)
+        explicit_bzero(rows, n * sizeof(*rows)); /* secrets */
     return r;
 }
 

@@ -22,6 +22,7 @@
 #include "gateway/shard.h"
 #include "gateway/site.h"
 #include "gateway/tgt-show.h"
+#include "gateway/tgt-want.h"
 #include "gateway/tgtadm.h"
 
 #define GONE_S      60 /* from the loader's session to the system's */
@@ -124,15 +125,16 @@ static const struct client_row *client_of(const struct look *l, int64_t id)
     return NULL;
 }
 
-/* Sum of a counter over the client's views. */
-static uint64_t count_of(const struct look *l, const char *client, const char *key)
+/* Sum of a counter over the views that are LUNs of the client: those that it did not choose still have the counts of other boots. */
+static uint64_t count_of(const struct look *l, const struct client_row *client, const char *key)
 {
     uint64_t sum = 0;
     const json_t *views = json_object_get(l->fs, "views");
     for (size_t i = 0; i < json_array_size(views); i++) {
         const json_t *v = json_array_get(views, i);
         const char *name = json_string_value(json_object_get(v, "client"));
-        if (name && strcmp(name, client) == 0)
+        uint32_t slot = (uint32_t)json_integer_value(json_object_get(v, "slot"));
+        if (name && strcmp(name, client->name) == 0 && want_lun(client, slot) > 0)
             sum += (uint64_t)json_integer_value(json_object_get(v, key));
     }
     return sum;
@@ -158,8 +160,8 @@ static struct seen *begin(struct boot_watch *w, const struct look *l, const stru
     w->seen = more;
     struct seen *s = &w->seen[w->n++];
     *s = (struct seen){.boot_id = row->id,
-                       .read_bytes = count_of(l, client->name, "read_bytes"),
-                       .written_bytes = count_of(l, client->name, "written_bytes"),
+                       .read_bytes = count_of(l, client, "read_bytes"),
+                       .written_bytes = count_of(l, client, "written_bytes"),
                        .session_s = l->now_s};
     if (client->mode == OVERLAY_VOLATILE) {
         s->read_bytes = MIN(s->read_bytes, row->read_bytes);
@@ -176,7 +178,7 @@ static uint64_t since(uint64_t now, uint64_t *last)
 }
 
 /* Bytes since the last look. True if the client has begun to read. */
-static bool count_bytes(const struct look *l, const char *client, struct boot_row *row, struct seen *s)
+static bool count_bytes(const struct look *l, const struct client_row *client, struct boot_row *row, struct seen *s)
 {
     if (!l->fs)
         return false;
@@ -205,7 +207,7 @@ static bool look_at_boot(const struct look *l, const struct client_row *client, 
             (void)snprintf(row->address, sizeof(row->address), "%s", session->address);
         is_new = true;
     }
-    is_new = count_bytes(l, client->name, row, s) || is_new;
+    is_new = count_bytes(l, client, row, s) || is_new;
     int64_t quiet_s = l->now_s - s->session_s;
     if (row->login_s > 0 ? quiet_s >= GONE_S : l->now_s - row->script_s >= NO_LOGIN_S) {
         row->end_s = row->login_s > 0 ? s->session_s : row->script_s;

@@ -2,8 +2,9 @@
 /* What became of a client's last boot, in words.
  *
  *   seen last                          likely cause
- *   no script request                  DHCP: dnsmasq's log tells where it stopped, if dnsmasq is ours
+ *   no script request                  DHCP: boot-why-dhcp.c; also when that came after the boot that is told of
  *   refused                            the sentence that the PC shows
+ *   menu                               it waits for somebody to choose, or it was switched off there
  *   script                             the loader cannot log in: network, password, address rule
  *   login                              nothing was read: the loader cannot boot from it
  *   less than LOADER_BYTES read        no boot code for this firmware
@@ -15,25 +16,23 @@
 #include "gateway/boot.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
 #include "core/ctl.h"
-#include "core/root.h"
 #include "core/util.h"
+#include "gateway/boot-why.h"
 #include "gateway/service.h"
 
 #define LOADER_BYTES (512 * KiB)
 #define SYSTEM_BYTES (48 * MiB)
 #define QUIET_S      60
 #define PATIENCE_S   30
-#define LOG_BYTES    (1 * MiB)
-#define LOG_NAME     "run/dnsmasq.log"
+#define LATER_S      5 /* what comes so soon behind a boot belongs to it: its system asks for an address, too */
 
-static const char *when(int64_t unix_s, char buf[32])
+const char *why_when(int64_t unix_s, char buf[32])
 {
     time_text(buf, 24, unix_s);
     buf[10] = ' ';
@@ -42,86 +41,6 @@ static const char *when(int64_t unix_s, char buf[32])
 }
 
 /* --- before the script ------------------------------------------------------------------------------------------- */
-
-/* What dnsmasq has said about a MAC. It writes no times, so only the order tells. */
-struct trace {
-    bool is_there; /* a log */
-    bool has_asked, has_address, has_file;
-    char address[46];
-};
-
-static bool has_words(const char *line, const char *a, const char *b)
-{
-    return strstr(line, a) && strcasestr(line, b);
-}
-
-static void read_line(struct trace *t, const char *line, const char *mac)
-{
-    if (has_words(line, "DHCPDISCOVER", mac) || has_words(line, "DHCPREQUEST", mac) || has_words(line, "PXE", mac))
-        t->has_asked = true;
-    const char *ack = has_words(line, "DHCPACK", mac) ? strstr(line, "DHCPACK") : NULL;
-    if (ack && sscanf(ack, "%*s %45s", t->address) == 1)
-        t->has_address = true;
-    const char *sent = *t->address ? strstr(line, "sent ") : NULL;
-    const char *to = sent ? strstr(sent, " to ") : NULL;
-    if (to && strncmp(to + 4, t->address, strlen(t->address)) == 0 && strcspn(to + 4, " \n") == strlen(t->address))
-        t->has_file = true;
-}
-
-static struct trace read_log(const char *root, const char *mac)
-{
-    struct trace t = {0};
-    char path[PATH_MAX];
-    _cleanup_free_ char *line = NULL;
-    size_t room = 0;
-    if (root_path(root, LOG_NAME, path, NULL) < 0)
-        return t;
-    _cleanup_fclose_ FILE *f = fopen(path, "re");
-    if (!f)
-        return t;
-    t.is_there = true;
-    if (fseek(f, -(long)LOG_BYTES, SEEK_END) < 0)
-        rewind(f);
-    while (getline(&line, &room, f) > 0)
-        read_line(&t, line, mac);
-    return t;
-}
-
-static void tell_dhcp(FILE *f, const char *root, struct catalog *c, const struct client_row *client)
-{
-    struct trace t = read_log(root, client->mac);
-    char address[SETTING_LEN + 1] = "", port[SETTING_LEN + 1] = "";
-    (void)setting_get(c, "gateway.address", address, NULL); /* words only */
-    (void)setting_get(c, "boot.port", port, NULL);
-    if (!t.is_there)
-        (void)fputs(
-            "Whether it asked for an address, the site's own DHCP server knows; 'diskgate boot options' says what that "
-            "server must send.",
-            f); /* memory only, checked at the end; so everywhere here */
-    else if (t.has_file)
-        (void)fprintf(
-            f,
-            "It got the address %s and fetched its boot file, but the loader did not ask for http://%s:%s/boot/: "
-            "a firewall, or a loader other than iPXE.",
-            t.address, address, port);
-    else if (t.has_address)
-        (void)fprintf(
-            f,
-            "It got the address %s but fetched no boot file: network boot (PXE) may stand behind the disk in its "
-            "firmware, or Secure Boot refuses the loader.",
-            t.address);
-    else if (t.has_asked)
-        (void)fputs(
-            "It asked for an address and took none from here: the range may be full, or a second DHCP server has "
-            "answered; run/dnsmasq.log tells.",
-            f);
-    else
-        (void)fprintf(
-            f,
-            "No DHCP request of %s was seen: it may be switched off, not set to network boot, on another network, "
-            "or have another MAC.",
-            client->mac);
-}
 
 static void tell_settings(FILE *f, struct catalog *c)
 {
@@ -184,7 +103,7 @@ static void tell_login(FILE *f, const struct boot_row *b, int64_t now_s, bool is
     if (is_running(b) && is_online)
         (void)fprintf(f, "It runs, at %s.", b->address);
     else if (is_running(b))
-        (void)fprintf(f, "It ran until %s.", when(b->end_s ? b->end_s : MAX(b->last_read_s, b->login_s), at));
+        (void)fprintf(f, "It ran until %s.", why_when(b->end_s ? b->end_s : MAX(b->last_read_s, b->login_s), at));
     else if (is_online && now_s - MAX(b->last_read_s, b->login_s) < QUIET_S)
         (void)fputs("It is on its way.", f);
     else if (b->read_bytes == 0)
@@ -210,12 +129,17 @@ static void tell_boot(FILE *f, struct catalog *c, const struct client_row *clien
     int64_t now_s = (int64_t)time(NULL);
     if (*b->refused) {
         (void)fprintf(f, "%s asked for its boot script at %s, from %s, and was refused: ", client->name,
-                      when(b->script_s, at), b->address);
+                      why_when(b->script_s, at), b->address);
         for (const char *p = b->refused; *p; p++)
             (void)fputc(*p == '\n' ? ' ' : *p, f);
         return;
     }
-    (void)fprintf(f, "%s got its boot script at %s, for image %s version %u. ", client->name, when(b->script_s, at),
+    if (!*b->image) {
+        (void)fprintf(f, "%s got its boot menu at %s, from %s, and no choice has come back yet.", client->name,
+                      why_when(b->script_s, at), b->address);
+        return;
+    }
+    (void)fprintf(f, "%s got its boot script at %s, for image %s version %u. ", client->name, why_when(b->script_s, at),
                   b->image, b->version);
     if (b->login_s == 0 && !is_online)
         tell_no_login(f, c, client, b, now_s);
@@ -223,6 +147,12 @@ static void tell_boot(FILE *f, struct catalog *c, const struct client_row *clien
         (void)fprintf(f, "It is logged in at this moment.");
     else
         tell_login(f, b, now_s, is_online);
+}
+
+/* When the boot was last heard of. */
+static int64_t last_life_s(const struct boot_row *b)
+{
+    return MAX(MAX(b->script_s, b->login_s), MAX(b->last_read_s, b->end_s));
 }
 
 int boot_why(const char *root, struct catalog *c, const char *name, char **ret, struct err *err)
@@ -243,14 +173,19 @@ int boot_why(const char *root, struct catalog *c, const char *name, char **ret, 
     FILE *f = open_memstream(&text, &len);
     if (!f)
         return err_sys(err, -ENOMEM, "cannot tell");
+    if (client.is_disabled)
+        (void)fprintf(f, "%s is disabled: its PC is refused until 'diskgate client set %s --disabled off'. ",
+                      client.name, client.name);
     if (n > 0) {
         tell_boot(f, c, &client, &rows[0], is_online);
+        if (!is_online)
+            why_dhcp(f, root, c, &client, last_life_s(&rows[0]) + LATER_S);
     } else if (is_online) {
         (void)fprintf(f, "%s is logged in and never asked for a boot script: its initiator was set up by hand.",
                       client.name);
     } else {
         (void)fprintf(f, "%s (%s) never asked for its boot script. ", client.name, client.mac);
-        tell_dhcp(f, root, c, &client);
+        why_dhcp(f, root, c, &client, 0);
         tell_settings(f, c);
     }
     bool is_bad = ferror(f);

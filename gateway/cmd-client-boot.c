@@ -140,6 +140,8 @@ static int run_wake(struct cmd *cmd, struct err *err)
     if (r < 0)
         return r;
     explicit_bzero(row.chap_password, sizeof(row.chap_password));
+    if (row.is_disabled)
+        warn_line("note: client '%s' is disabled: its PC wakes and is refused", row.name);
     if (!cmd->is_quiet)
         out_line(&cmd->out, "a wake-up packet for %s (%s) was sent to %s; whether it wakes, only the PC knows",
                  row.name, row.mac, to);

@@ -138,8 +138,10 @@ static json_t *boot_json(const struct boot_row *b)
     return json_pack("{s:I, s:s, s:o, s:s, s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:o}", "id",
                      (json_int_t)b->id, "time", at, "shown_time", shown_time(at), "client", b->client, "mac", b->mac,
                      "address", b->address, "image", b->image, "version", (json_int_t)b->version, "shown_image",
-                     has_image ? json_sprintf("%s@%u", b->image, b->version) : json_null(), "login_s",
-                     phase(b, b->login_s), "first_read_s", phase(b, b->first_read_s), "last_read_s",
+                     has_image     ? json_sprintf("%s@%u", b->image, b->version)
+                     : *b->refused ? json_null()
+                                   : json_string("menu"),
+                     "login_s", phase(b, b->login_s), "first_read_s", phase(b, b->first_read_s), "last_read_s",
                      phase(b, b->last_read_s), "end_s", phase(b, b->end_s), "read_bytes", (json_int_t)b->read_bytes,
                      "written_bytes", (json_int_t)b->written_bytes, "ended_at",
                      has_ended ? json_string(ended) : json_null(), "refused", out_string(b->refused));
