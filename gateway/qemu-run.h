@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
-#include "gateway/jail.h"
+#include "core/jail.h"
 #include "cli/progress.h"
 
 #define QEMU_SOURCE_FD  3

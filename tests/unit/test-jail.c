@@ -19,8 +19,8 @@
 
 #include <cmocka.h>
 
+#include "core/jail.h"
 #include "core/util.h"
-#include "gateway/jail.h"
 
 #define FILE_BYTES_MAX 4096
 

@@ -4,7 +4,7 @@
  * Ids, capabilities and limits must succeed. Network and Landlock are tried: a container may forbid the one and a kernel may lack the
  * other, and what they add is a second wall.
  */
-#include "gateway/jail.h"
+#include "core/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@
 
 #define MEMORY_BYTES_MAX (4ULL << 30)
 #define FILES_MAX        64
+#define OVERFLOW_ID      65534 /* the kernel's own "nobody" */
 #define CAPS_MAX         63
 
 static int become(uid_t uid, gid_t gid)
@@ -95,6 +96,14 @@ int jail_pick_user(struct jail *j, const char *name, int fd, const char *path, s
         path, name);
 }
 
+void jail_pick_nobody(struct jail *j)
+{
+    const struct passwd *pw = getpwnam("nobody");
+    bool is_root = geteuid() == 0, is_usable = pw && pw->pw_uid != 0;
+    j->uid = !is_root ? geteuid() : is_usable ? pw->pw_uid : OVERFLOW_ID;
+    j->gid = !is_root ? getegid() : is_usable ? pw->pw_gid : OVERFLOW_ID;
+}
+
 /* --- Landlock ---------------------------------------------------------------------------------------------------- */
 
 #define ALLOW_READ  (LANDLOCK_ACCESS_FS_READ_FILE)
@@ -130,6 +139,8 @@ static void close_file_systems(const struct jail *j)
     allow(rules, "/dev/null", ALLOW_WRITE);
     allow_fd(rules, j->read_fd, ALLOW_READ);
     allow_fd(rules, j->write_fd, ALLOW_WRITE);
+    if (j->program_fd > 0)
+        allow_fd(rules, j->program_fd, ALLOW_READ | LANDLOCK_ACCESS_FS_EXECUTE);
     (void)syscall(SYS_landlock_restrict_self, rules, 0); /* tried */
 }
 
@@ -145,7 +156,7 @@ static int limit(int what, uint64_t max)
 
 static int set_limits(const struct jail *j)
 {
-    int r = limit(RLIMIT_AS, MEMORY_BYTES_MAX);
+    int r = limit(RLIMIT_AS, j->memory_bytes_max ? j->memory_bytes_max : MEMORY_BYTES_MAX);
     if (r == 0)
         r = limit(RLIMIT_CPU, j->cpu_s_max);
     if (r == 0)

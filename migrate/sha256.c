@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* SHA-256; see sha256.h. Source: FIPS 180-4, sections 4.1.2, 4.2.2, 5.3.3 and 6.2. */
+#include "migrate/sha256.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util.h"
+
+static const uint32_t K[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
+};
+
+static inline uint32_t turn(uint32_t x, unsigned n)
+{
+    return x >> n | x << (32 - n);
+}
+
+static void take_block(uint32_t h[8], const unsigned char *p)
+{
+    uint32_t w[64], v[8];
+    for (int i = 0; i < 16; i++) {
+        memcpy(&w[i], p + 4 * i, 4);
+        w[i] = be32toh(w[i]);
+    }
+    for (int i = 16; i < 64; i++) {
+        uint32_t s0 = turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3;
+        uint32_t s1 = turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10;
+        w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+    }
+    memcpy(v, h, sizeof(v));
+    for (int i = 0; i < 64; i++) {
+        uint32_t s1 = turn(v[4], 6) ^ turn(v[4], 11) ^ turn(v[4], 25), choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
+        uint32_t s0 = turn(v[0], 2) ^ turn(v[0], 13) ^ turn(v[0], 22);
+        uint32_t most = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
+        uint32_t t1 = v[7] + s1 + choice + K[i] + w[i], t2 = s0 + most;
+        memmove(v + 1, v, 7 * sizeof(v[0]));
+        v[4] += t1;
+        v[0] = t1 + t2;
+    }
+    for (int i = 0; i < 8; i++)
+        h[i] += v[i];
+}
+
+void sha256_init(struct sha256 *s)
+{
+    *s = (struct sha256){
+        .h = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+}
+
+void sha256_update(struct sha256 *s, const void *buf, size_t len)
+{
+    const unsigned char *p = buf;
+    while (len > 0) {
+        size_t at = s->bytes % 64, n = MIN(len, 64 - at);
+        if (n == 64) {
+            take_block(s->h, p);
+        } else {
+            memcpy(s->block + at, p, n);
+            if (at + n == 64)
+                take_block(s->h, s->block);
+        }
+        s->bytes += n;
+        p += n;
+        len -= n;
+    }
+}
+
+void sha256_hex(struct sha256 *s, char *ret)
+{
+    static const unsigned char pad[64] = {0x80};
+    uint64_t bits = htobe64(s->bytes * 8);
+    sha256_update(s, pad, 1 + (119 - s->bytes % 64) % 64);
+    sha256_update(s, &bits, sizeof(bits));
+    for (int i = 0; i < 8; i++)
+        (void)snprintf(ret + 8 * i, 9, "%08x", s->h[i]);
+}
+
+int sha256_file(int fd, char *ret)
+{
+    struct sha256 s;
+    unsigned char buf[65536];
+    uint64_t off = 0;
+    sha256_init(&s);
+    for (;;) {
+        ssize_t n = pread(fd, buf, sizeof(buf), (off_t)off);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        sha256_update(&s, buf, (size_t)n);
+        off += (uint64_t)n;
+    }
+    sha256_hex(&s, ret);
+    return 0;
+}
