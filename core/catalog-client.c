@@ -179,7 +179,7 @@ static int check_ip(struct catalog *c, char *ip, size_t size, int64_t own_id, st
                            owner.name);
 }
 
-static int check_network(struct client_row *row, struct err *err)
+int client_network_check(struct client_row *row, struct err *err)
 {
     char dns[SETTING_LEN + 1];
     if (*row->netmask && !address_is_netmask(row->netmask))
@@ -224,7 +224,7 @@ static int check_fields(struct catalog *c, struct client_row *row, struct err *e
     if (r == 0 && *row->group)
         r = name_check(row->group, "group name", err);
     if (r == 0)
-        r = check_network(row, err);
+        r = client_network_check(row, err);
     if (r == 0)
         r = check_boot(c, row, err);
     if (r == 0)

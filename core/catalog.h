@@ -60,6 +60,10 @@ int catalog_begin(struct catalog *c, struct err *err);
 int catalog_commit(struct catalog *c, struct err *err); /* on failure the transaction is rolled back */
 void catalog_rollback(struct catalog *c);
 
+/* The whole catalog as the bytes of a database file, checked for damage; *ret is to be free()d. For a backup; changes nothing.
+ * -EBADMSG: damaged. */
+int catalog_copy(struct catalog *c, void **ret, size_t *ret_len, struct err *err);
+
 /* Name that audit rows carry as "who": the caller's login, for example "root" or "sudo:anna". Default: from the process. */
 void catalog_set_actor(struct catalog *c, const char *who);
 
@@ -175,6 +179,8 @@ int client_add(struct catalog *c, struct client_row *row, struct err *err);
 /* Store mac, ip, group, mode, is_disabled, boot_default, menu_timeout_s, netmask, gateway, dns, ram_write_bytes and comment of row
  * @row->id. A boot_default other than 0 must be linked. */
 int client_set(struct catalog *c, const struct client_row *row, struct err *err);
+/* 0 and one spelling of netmask, gateway and dns; -EINVAL. */
+int client_network_check(struct client_row *row, struct err *err);
 /* Make @slot, which must be linked and may hold a boot disk, LUN 1. At a client's boot: a writer without audit row. */
 int client_set_boot_slot(struct catalog *c, const char *name, uint32_t slot, struct err *err);
 int client_rename(struct catalog *c, const char *old, const char *name, struct err *err);
@@ -239,6 +245,7 @@ struct view_row {
     uint32_t version;    /* its number */
     uint32_t current;    /* number of the version that the link asks for: the pin or the image's current one */
     uint64_t size_bytes;
+    uint64_t ram_write_bytes; /* quota of the client, 0 = as the settings say */
 };
 
 /* All views, by client name and slot; of one client when @client is not NULL. */

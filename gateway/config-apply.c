@@ -2,7 +2,7 @@
 /* A difference of configurations becomes calls of the catalog's writers, in an order in which none of their rules is broken on the way:
  *
  *   settings -> renames -> clients removed, links removed -> images added and changed -> clients changed and added
- *            -> links set -> images that become data images -> images removed
+ *            -> links set -> defaults of boot menus -> images that become data images -> images removed
  *
  * Clients may exchange their MACs, addresses or CHAP users. Whoever holds what another one shall have is parked first: a locally
  * administered MAC that nobody has, no address, a CHAP user that nobody has.
@@ -99,7 +99,7 @@ static int add_image(const struct work *w, const struct config_image *i)
 {
     const struct config_version *v = &i->versions[0];
     struct image_info info;
-    struct image_row row = {.is_data = i->is_data};
+    struct image_row row = {.is_data = i->is_data, .is_hidden = i->is_hidden, .ram_cache_bytes = i->ram_cache_bytes};
     struct version_row version = {.is_adopted = v->path[0] == '/'};
     int r = look_at_file(w, i->name, v->path, v, &info, version.identity);
     if (r < 0)
@@ -155,9 +155,12 @@ static int store_image(const struct work *w, const struct config_image *want, bo
 {
     struct image_row row;
     int r = image_get(w->c, want->name, &row, w->err);
-    if (r < 0 || (row.is_data == is_data && strcmp(row.comment, want->comment) == 0))
+    if (r < 0 || (row.is_data == is_data && row.is_hidden == want->is_hidden &&
+                  row.ram_cache_bytes == want->ram_cache_bytes && strcmp(row.comment, want->comment) == 0))
         return r;
     row.is_data = is_data;
+    row.is_hidden = want->is_hidden;
+    row.ram_cache_bytes = want->ram_cache_bytes;
     strcpy(row.comment, want->comment);
     return image_set(w->c, &row, w->err);
 }
@@ -261,28 +264,37 @@ static int park_client(const struct work *w, const struct client_pair *p, uint32
     return client_set(w->c, &row, w->err);
 }
 
+/* All but name, secret and boot_default. */
+static void take_fields(struct client_row *row, const struct config_client *want)
+{
+    strcpy(row->mac, want->mac);
+    strcpy(row->ip, want->ip);
+    strcpy(row->netmask, want->netmask);
+    strcpy(row->gateway, want->gateway);
+    strcpy(row->dns, want->dns);
+    strcpy(row->group, want->group);
+    strcpy(row->comment, want->comment);
+    row->mode = want->mode;
+    row->is_disabled = want->is_disabled;
+    row->menu_timeout_s = want->menu_timeout_s;
+    row->ram_write_bytes = want->ram_write_bytes;
+}
+
 static int set_client(const struct work *w, const struct config_client *want)
 {
     struct client_row row;
     int r = client_get(w->c, want->name, &row, w->err);
     if (r < 0)
         return r;
-    strcpy(row.mac, want->mac);
-    strcpy(row.ip, want->ip);
-    strcpy(row.group, want->group);
-    strcpy(row.comment, want->comment);
-    row.mode = want->mode;
+    take_fields(&row, want);
     return client_set(w->c, &row, w->err);
 }
 
 static int add_client(const struct work *w, const struct config_client *want)
 {
-    struct client_row row = {.mode = want->mode};
+    struct client_row row = {0};
     strcpy(row.name, want->name);
-    strcpy(row.mac, want->mac);
-    strcpy(row.ip, want->ip);
-    strcpy(row.group, want->group);
-    strcpy(row.comment, want->comment);
+    take_fields(&row, want);
     return client_add(w->c, &row, w->err);
 }
 
@@ -337,12 +349,27 @@ static int set_links(const struct work *w)
     return r;
 }
 
+static int set_boot_defaults(const struct work *w)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->d->n_clients; i++) {
+        const struct config_client *want = w->d->clients[i].want;
+        struct client_row row;
+        r = want ? client_get(w->c, want->name, &row, w->err) : 0;
+        if (r < 0 || !want || row.boot_default == want->boot_default)
+            continue;
+        row.boot_default = want->boot_default;
+        r = client_set(w->c, &row, w->err);
+    }
+    return r;
+}
+
 int config_apply(const char *root, struct catalog *c, const struct config_diff *d, struct err *err)
 {
     const struct work w = {root, c, d, err};
-    int (*const steps[])(const struct work *) = {apply_settings,     rename_images, remove_and_rename_clients,
-                                                 add_and_set_images, set_clients,   set_secrets,
-                                                 set_links,          finish_images};
+    int (*const steps[])(const struct work *) = {apply_settings,     rename_images,     remove_and_rename_clients,
+                                                 add_and_set_images, set_clients,       set_secrets,
+                                                 set_links,          set_boot_defaults, finish_images};
     int r = 0;
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(steps); i++)
         r = steps[i](&w);

@@ -49,12 +49,30 @@ static void say_text(struct config_diff *d, const char *thing, const char *name,
             *want ? want : "none");
 }
 
+static void say_number(struct config_diff *d, const char *thing, const char *name, const char *field, uint64_t have,
+                       uint64_t want)
+{
+    char old[24], new[24];
+    (void)snprintf(old, sizeof(old), "%" PRIu64, have); /* fits, both */
+    (void)snprintf(new, sizeof(new), "%" PRIu64, want);
+    say_text(d, thing, name, field, old, new);
+}
+
+static void say_bool(struct config_diff *d, const char *thing, const char *name, const char *field, bool have,
+                     bool want)
+{
+    say_text(d, thing, name, field, have ? "yes" : "no", want ? "yes" : "no");
+}
+
 /* --- fields ------------------------------------------------------------------------------------------------------ */
 
 bool client_differs(const struct config_client *a, const struct config_client *b)
 {
     return strcmp(a->mac, b->mac) != 0 || strcmp(a->ip, b->ip) != 0 || strcmp(a->group, b->group) != 0 ||
-           a->mode != b->mode || strcmp(a->comment, b->comment) != 0;
+           a->mode != b->mode || strcmp(a->comment, b->comment) != 0 || a->is_disabled != b->is_disabled ||
+           a->menu_timeout_s != b->menu_timeout_s || strcmp(a->netmask, b->netmask) != 0 ||
+           strcmp(a->gateway, b->gateway) != 0 || strcmp(a->dns, b->dns) != 0 ||
+           a->ram_write_bytes != b->ram_write_bytes;
 }
 
 bool client_secret_differs(const struct config_client *have, const struct config_client *want)
@@ -187,6 +205,8 @@ static void say_image(struct config_diff *d, const struct config_image *have, co
     if (strcmp(have->name, want->name) != 0)
         say(d, "~ image %s name -> %s", have->name, want->name);
     say_text(d, "image", want->name, "kind", have->is_data ? "data" : "boot", want->is_data ? "data" : "boot");
+    say_bool(d, "image", want->name, "hidden", have->is_hidden, want->is_hidden);
+    say_number(d, "image", want->name, "ram_cache_bytes", have->ram_cache_bytes, want->ram_cache_bytes);
     say_text(d, "image", want->name, "comment", have->comment, want->comment);
     for (size_t i = 0; i < want->n_versions; i++) {
         const struct config_version *v = &want->versions[i], *old = config_find_version(have, v->number);
@@ -257,6 +277,23 @@ static void say_links(struct config_diff *d, const struct config_client *have, c
     }
 }
 
+static void say_fields(struct config_diff *d, const struct config_client *have, const struct config_client *want)
+{
+    say_text(d, "client", want->name, "mac", have->mac, want->mac);
+    say_text(d, "client", want->name, "ip", have->ip, want->ip);
+    say_text(d, "client", want->name, "netmask", have->netmask, want->netmask);
+    say_text(d, "client", want->name, "gateway", have->gateway, want->gateway);
+    say_text(d, "client", want->name, "dns", have->dns, want->dns);
+    say_text(d, "client", want->name, "group", have->group, want->group);
+    say_text(d, "client", want->name, "mode", overlay_mode_name(have->mode), overlay_mode_name(want->mode));
+    say_bool(d, "client", want->name, "disabled", have->is_disabled, want->is_disabled);
+    say_number(d, "client", want->name, "menu_timeout_s", have->menu_timeout_s, want->menu_timeout_s);
+    say_number(d, "client", want->name, "ram_write_bytes", have->ram_write_bytes, want->ram_write_bytes);
+    say_text(d, "client", want->name, "comment", have->comment, want->comment);
+    if (client_secret_differs(have, want))
+        say(d, "~ client %s CHAP user and password", want->name);
+}
+
 static void say_client(struct config_diff *d, const struct config_client *have, const struct config_client *want)
 {
     if (!want)
@@ -267,16 +304,11 @@ static void say_client(struct config_diff *d, const struct config_client *have, 
         return;
     if (have && strcmp(have->name, want->name) != 0)
         say(d, "~ client %s name -> %s", have->name, want->name);
-    if (have) {
-        say_text(d, "client", want->name, "mac", have->mac, want->mac);
-        say_text(d, "client", want->name, "ip", have->ip, want->ip);
-        say_text(d, "client", want->name, "group", have->group, want->group);
-        say_text(d, "client", want->name, "mode", overlay_mode_name(have->mode), overlay_mode_name(want->mode));
-        say_text(d, "client", want->name, "comment", have->comment, want->comment);
-        if (client_secret_differs(have, want))
-            say(d, "~ client %s CHAP user and password", want->name);
-    }
+    if (have)
+        say_fields(d, have, want);
     say_links(d, have, want);
+    if (have)
+        say_number(d, "client", want->name, "boot_default_slot", have->boot_default, want->boot_default);
 }
 
 static bool has_client(const struct config_diff *d, const struct config_client *have)

@@ -111,6 +111,8 @@ static int load_image(struct catalog *c, struct config_image *to, const struct i
     strcpy(to->name, i->name);
     strcpy(to->comment, i->comment);
     to->is_data = i->is_data;
+    to->is_hidden = i->is_hidden;
+    to->ram_cache_bytes = i->ram_cache_bytes;
     to->current = i->current;
     to->n_versions = n;
     for (size_t k = 0; k < n; k++)
@@ -142,7 +144,14 @@ static void load_client(struct config_client *to, const struct client_row *cl, c
     strcpy(to->comment, cl->comment);
     strcpy(to->chap_user, cl->chap_user);
     strcpy(to->chap_password, cl->chap_password);
+    strcpy(to->netmask, cl->netmask);
+    strcpy(to->gateway, cl->gateway);
+    strcpy(to->dns, cl->dns);
     to->mode = cl->mode;
+    to->is_disabled = cl->is_disabled;
+    to->boot_default = cl->boot_default;
+    to->menu_timeout_s = cl->menu_timeout_s;
+    to->ram_write_bytes = cl->ram_write_bytes;
     for (size_t i = 0; i < n; i++) {
         if (links[i].client_id != cl->id || to->n_links == SLOTS)
             continue;
@@ -193,12 +202,17 @@ static void put_text(json_t *o, const char *key, const char *value)
         (void)json_object_set_new(o, key, json_string(value)); /* what is not stored is found by the caller's count */
 }
 
+static void put_number(json_t *o, const char *key, uint64_t value)
+{
+    if (value)
+        (void)json_object_set_new(o, key, json_integer((json_int_t)value));
+}
+
 static json_t *version_json(const struct config_version *v)
 {
     json_t *o = json_pack("{s:I, s:s}", "version", (json_int_t)v->number, "path", v->path);
     put_text(o, "format", v->format);
-    if (v->size_bytes)
-        (void)json_object_set_new(o, "size_bytes", json_integer((json_int_t)v->size_bytes));
+    put_number(o, "size_bytes", v->size_bytes);
     put_text(o, "identity", v->identity);
     put_text(o, "full_hash", v->full_hash);
     put_text(o, "comment", v->comment);
@@ -211,6 +225,9 @@ static int images_json(const struct config *f, json_t *list, struct err *err)
         const struct config_image *im = &f->images[i];
         json_t *versions = json_array(),
                *o = json_pack("{s:s, s:s}", "name", im->name, "kind", im->is_data ? "data" : "boot");
+        if (im->is_hidden)
+            (void)json_object_set_new(o, "hidden", json_true());
+        put_number(o, "ram_cache_bytes", im->ram_cache_bytes);
         put_text(o, "comment", im->comment);
         (void)json_object_set_new(o, "current_version", json_integer(im->current));
         (void)json_object_set_new(o, "versions", versions);
@@ -231,8 +248,7 @@ static json_t *links_json(const struct config_client *cl)
     for (size_t i = 0; i < cl->n_links; i++) {
         const struct config_link *l = &cl->links[i];
         json_t *o = json_pack("{s:I, s:s}", "slot", (json_int_t)l->slot, "image", l->image);
-        if (l->pinned)
-            (void)json_object_set_new(o, "version", json_integer(l->pinned));
+        put_number(o, "version", l->pinned);
         (void)json_array_append_new(list, o);
     }
     return list;
@@ -243,7 +259,15 @@ static json_t *client_json(const struct config_client *cl, bool with_secrets)
     json_t *o = json_pack("{s:s, s:s}", "name", cl->name, "mac", cl->mac);
     put_text(o, "ip", cl->ip);
     put_text(o, "group", cl->group);
+    put_text(o, "netmask", cl->netmask);
+    put_text(o, "gateway", cl->gateway);
+    put_text(o, "dns", cl->dns);
     put_text(o, "mode", overlay_mode_name(cl->mode));
+    if (cl->is_disabled)
+        (void)json_object_set_new(o, "disabled", json_true());
+    put_number(o, "boot_default_slot", cl->boot_default);
+    put_number(o, "menu_timeout_s", cl->menu_timeout_s);
+    put_number(o, "ram_write_bytes", cl->ram_write_bytes);
     put_text(o, "comment", cl->comment);
     if (with_secrets) {
         put_text(o, "chap_user", cl->chap_user);

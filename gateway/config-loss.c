@@ -3,7 +3,7 @@
  *
  *   client removed, slot relinked or unlinked   kept changes are lost; a running client loses its disk
  *   kept -> volatile                            kept changes are dropped at the next boot
- *   another mode                                not under a running client
+ *   another mode, disabled                      not under a running client
  *   image removed                               its file, when it belongs to the root; its links
  *
  * A relink to the version that the overlay lies over already loses nothing.
@@ -122,6 +122,9 @@ static void look_at_client(struct losses *l, const struct client_pair *p)
         is_cut = look_at_slot(l, p, slot) || is_cut;
     if (address && is_cut)
         say(l, "client %s is running now (logged in from %s) and loses a disk", p->have->name, address);
+    else if (address && p->want && p->want->is_disabled && !p->have->is_disabled)
+        say(l, "client %s is running now (logged in from %s) and is disabled: it loses its disk", p->have->name,
+            address);
     else if (address && p->want && p->want->mode != p->have->mode)
         say(l, "client %s is running now (logged in from %s) and its mode changes", p->have->name, address);
 }

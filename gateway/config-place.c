@@ -90,6 +90,13 @@ int place_number(const struct place *p, const char *key, uint64_t low, uint64_t 
 }
 
 /* A list of at least @min items; *ret is borrowed. */
+int place_bool(const struct place *p, const char *key, bool *ret, struct err *err)
+{
+    const json_t *v = json_object_get(p->o, key);
+    *ret = json_is_true(v);
+    return !v || json_is_boolean(v) ? 0 : place_refuse(p, key, err, "this must be true or false");
+}
+
 int place_list(const struct place *p, const char *key, size_t min, json_t **ret, struct err *err)
 {
     *ret = json_object_get(p->o, key);

@@ -42,6 +42,7 @@ int place_check_keys(const struct place *p, const char *const *keys, struct err 
 int place_text(const struct place *p, const char *key, int need, char *ret, size_t size, struct err *err);
 int place_number(const struct place *p, const char *key, uint64_t low, uint64_t high, uint64_t standard, uint64_t *ret,
                  struct err *err);
+int place_bool(const struct place *p, const char *key, bool *ret, struct err *err); /* false where it is not there */
 /* A list of @min items or more, which must be there; *ret is borrowed. */
 int place_list(const struct place *p, const char *key, size_t min, json_t **ret, struct err *err);
 /* As name_check() wants it; NAME_LEN + 1 bytes. */

@@ -93,7 +93,8 @@ static int read_versions(const struct place *p, struct config_image *i, struct e
 
 static int read_image(const struct place *p, struct config_image *i, struct err *err)
 {
-    static const char *const keys[] = {"name", "kind", "comment", "current_version", "versions", NULL};
+    static const char *const keys[] = {"name",     "kind", "hidden", "ram_cache_bytes", "comment", "current_version",
+                                       "versions", NULL};
     char kind[16];
     uint64_t current;
     int r = place_check_keys(p, keys, err);
@@ -103,6 +104,10 @@ static int read_image(const struct place *p, struct config_image *i, struct err 
         r = place_text(p, "kind", OPTIONAL, kind, sizeof(kind), err);
     if (r == 0 && kind[0] && strcmp(kind, "boot") != 0 && strcmp(kind, "data") != 0)
         r = place_refuse(p, "kind", err, "'%s' must be boot or data", kind);
+    if (r == 0)
+        r = place_bool(p, "hidden", &i->is_hidden, err);
+    if (r == 0)
+        r = place_number(p, "ram_cache_bytes", 0, INT64_MAX, 0, &i->ram_cache_bytes, err);
     if (r == 0)
         r = place_comment(p, i->comment, err);
     if (r == 0)

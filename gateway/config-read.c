@@ -80,9 +80,10 @@ static int check_link(const struct place *p, const struct config *f, const struc
         return place_refuse(p, "image", err, "there is no image '%s' in the list of images", l->image);
     if (l->pinned && !config_find_version(i, l->pinned))
         return place_refuse(p, "version", err, "image '%s' has no version %u", i->name, l->pinned);
-    if (l->slot == 0 && i->is_data)
-        return place_refuse(p, "slot", err, "slot 0 is the boot disk and '%s' is a data image: use slot 1 or above",
-                            i->name);
+    if (slot_is_boot(l->slot) && i->is_data)
+        return place_refuse(p, "slot", err,
+                            "slot %u is for a boot disk and '%s' is a data image: use a slot from 1 to %d", l->slot,
+                            i->name, SLOT_MAX);
     return 0;
 }
 
@@ -193,10 +194,55 @@ static int read_secret(const struct place *p, struct config_client *cl, struct e
                               "a password has 12 to 16 letters and digits, a user letters, digits and . _ -");
 }
 
+static int read_network(const struct place *p, const char *key, char *ret, size_t size, struct err *err)
+{
+    struct client_row row = {0};
+    struct err why;
+    char *field = strcmp(key, "netmask") == 0 ? row.netmask : strcmp(key, "gateway") == 0 ? row.gateway : row.dns;
+    int r = place_text(p, key, OPTIONAL, ret, size, err);
+    if (r < 0)
+        return r;
+    strcpy(field, ret); /* of the same size */
+    if (client_network_check(&row, &why) < 0)
+        return place_refuse_as(p, key, &why, err);
+    strcpy(ret, field);
+    return 0;
+}
+
+static int read_menu(const struct place *p, struct config_client *cl, struct err *err)
+{
+    uint64_t slot = 0, timeout_s = 0;
+    int r = place_number(p, "menu_timeout_s", 0, MENU_TIMEOUT_MAX_S, 0, &timeout_s, err);
+    if (r == 0)
+        r = place_number(p, "boot_default_slot", 0, BOOT_SLOT_LAST, 0, &slot, err);
+    if (r < 0)
+        return r;
+    cl->menu_timeout_s = (uint32_t)timeout_s;
+    cl->boot_default = (uint32_t)slot;
+    if (slot > 0 && (!slot_is_boot(cl->boot_default) || !config_link_of(cl, cl->boot_default)))
+        return place_refuse(p, "boot_default_slot", err, "slot %u is no boot disk of this client", cl->boot_default);
+    return 0;
+}
+
 static int read_client(const struct place *p, const struct config *f, struct config_client *cl, struct err *err)
 {
-    static const char *const keys[] = {"name",      "mac",           "ip",    "group", "mode", "comment",
-                                       "chap_user", "chap_password", "links", NULL};
+    static const char *const keys[] = {"name",
+                                       "mac",
+                                       "ip",
+                                       "netmask",
+                                       "gateway",
+                                       "dns",
+                                       "group",
+                                       "mode",
+                                       "disabled",
+                                       "boot_default_slot",
+                                       "menu_timeout_s",
+                                       "ram_write_bytes",
+                                       "comment",
+                                       "chap_user",
+                                       "chap_password",
+                                       "links",
+                                       NULL};
     int r = place_check_keys(p, keys, err);
     if (r == 0)
         r = place_name(p, "name", REQUIRED, "client name", cl->name, err);
@@ -207,12 +253,24 @@ static int read_client(const struct place *p, const struct config *f, struct con
     if (r == 0)
         r = place_name(p, "group", OPTIONAL, "group name", cl->group, err);
     if (r == 0)
+        r = read_network(p, "netmask", cl->netmask, sizeof(cl->netmask), err);
+    if (r == 0)
+        r = read_network(p, "gateway", cl->gateway, sizeof(cl->gateway), err);
+    if (r == 0)
+        r = read_network(p, "dns", cl->dns, sizeof(cl->dns), err);
+    if (r == 0)
         r = read_mode(p, &cl->mode, err);
+    if (r == 0)
+        r = place_bool(p, "disabled", &cl->is_disabled, err);
+    if (r == 0)
+        r = place_number(p, "ram_write_bytes", 0, INT64_MAX, 0, &cl->ram_write_bytes, err);
     if (r == 0)
         r = place_comment(p, cl->comment, err);
     if (r == 0)
         r = read_secret(p, cl, err);
-    return r < 0 ? r : read_links(p, f, cl, err);
+    if (r == 0)
+        r = read_links(p, f, cl, err);
+    return r < 0 ? r : read_menu(p, cl, err);
 }
 
 /* Names, MACs, addresses and CHAP users are each a client's own. */

@@ -46,7 +46,8 @@ struct config_version {
 
 struct config_image {
     char name[NAME_LEN + 1];
-    bool is_data;
+    bool is_data, is_hidden;
+    uint64_t ram_cache_bytes;
     uint32_t current;
     char comment[COMMENT_LEN + 1];
     struct config_version *versions; /* by number, at least one */
@@ -65,6 +66,10 @@ struct config_client {
     char ip[46];
     char group[NAME_LEN + 1];
     enum overlay_mode mode;
+    bool is_disabled;
+    uint32_t boot_default, menu_timeout_s;
+    char netmask[16], gateway[16], dns[SETTING_LEN + 1];
+    uint64_t ram_write_bytes;
     char comment[COMMENT_LEN + 1];
     char chap_user[64], chap_password[64]; /* both "": FILE does not tell */
     struct config_link links[SLOTS];
@@ -136,7 +141,8 @@ static inline void config_diff_destroyp(struct config_diff **d)
     config_diff_destroy(*d);
 }
 
-bool client_differs(const struct config_client *a, const struct config_client *b); /* but for name, links, secrets */
+/* But for name, links, secrets and the default of the boot menu, which goes with the links. */
+bool client_differs(const struct config_client *a, const struct config_client *b);
 bool client_secret_differs(const struct config_client *have, const struct config_client *want);
 bool link_differs(const struct config_link *a, const struct config_link *b); /* NULL = none */
 bool version_differs(const struct config_version *have, const struct config_version *want);

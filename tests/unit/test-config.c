@@ -52,6 +52,10 @@ static const char *pick(struct random *r, const char *const *from, size_t n)
 static const char *const comments[] = {"", "", "plain", "b\xc3\xbcro", "\"quoted\" \\ and, more"};
 static const char *const groups[] = {"", "room1", "room-2"};
 
+static const char *const masks[] = {"", "255.255.255.0", "255.255.254.0"};
+static const char *const routers[] = {"", "10.0.0.1", "10.0.0.254"};
+static const char *const servers[] = {"", "10.0.0.1", "10.0.0.1,8.8.8.8"};
+
 static void random_images(struct fixture *f, struct random *r, struct config *c)
 {
     c->images = calloc(FILES, sizeof(*c->images));
@@ -61,6 +65,8 @@ static void random_images(struct fixture *f, struct random *r, struct config *c)
             continue;
         (void)snprintf(im->name, sizeof(im->name), below(r, 4) ? "image%u" : "other%u", i);
         im->is_data = below(r, 2);
+        im->is_hidden = below(r, 2);
+        im->ram_cache_bytes = below(r, 2) * GiB;
         im->current = 1;
         strcpy(im->comment, pick(r, comments, ARRAY_SIZE(comments)));
         im->versions = calloc(1, sizeof(*im->versions));
@@ -74,10 +80,12 @@ static void random_images(struct fixture *f, struct random *r, struct config *c)
 
 static void random_links(struct random *r, const struct config *c, struct config_client *cl)
 {
-    for (uint32_t slot = 0; slot <= SLOT_MAX && c->n_images; slot++) {
+    for (uint32_t slot = 0; slot < SLOTS && c->n_images; slot++) {
         const struct config_image *im = &c->images[below(r, (uint32_t)c->n_images)];
-        if (below(r, 4) || (slot == 0 && im->is_data))
+        if (below(r, 4) || (slot_is_boot(slot) && im->is_data))
             continue;
+        if (slot_is_boot(slot) && below(r, 3) == 0)
+            cl->boot_default = slot;
         struct config_link *l = &cl->links[cl->n_links++];
         *l = (struct config_link){.slot = slot, .pinned = below(r, 2)};
         strcpy(l->image, im->name);
@@ -105,6 +113,12 @@ static void random_clients(struct random *r, struct config *c)
         strcpy(cl->group, pick(r, groups, ARRAY_SIZE(groups)));
         strcpy(cl->comment, pick(r, comments, ARRAY_SIZE(comments)));
         cl->mode = (enum overlay_mode)below(r, 3);
+        cl->is_disabled = below(r, 2);
+        cl->menu_timeout_s = below(r, 3) * 15;
+        cl->ram_write_bytes = below(r, 3) * MiB;
+        strcpy(cl->netmask, pick(r, masks, ARRAY_SIZE(masks)));
+        strcpy(cl->gateway, pick(r, routers, ARRAY_SIZE(routers)));
+        strcpy(cl->dns, pick(r, servers, ARRAY_SIZE(servers)));
         if (has_secrets) {
             (void)snprintf(cl->chap_user, sizeof(cl->chap_user), "user-%u", macs[i]);
             (void)snprintf(cl->chap_password, sizeof(cl->chap_password), "secretsecret%u", below(r, 90) + 10);
