@@ -9,10 +9,9 @@
 static char *trim(char *p)
 {
     const char *q = p;
-    size_t len = text_trim(&q, strlen(p));
-    p += q - p;
-    p[len] = 0;
-    return p;
+    size_t len = text_trim(&q, strlen(p)), skip = (size_t)(q - p);
+    p[skip + len] = 0;
+    return &p[skip];
 }
 
 /* Where a remark begins: ";" with a blank before it that is not the first of the value, outside of quotes. */

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What record.c and record-image.c share: one pass over the client table.
+ *
+ * Threads: one at a time.
+ */
+#ifndef DISKGATE_MIGRATE_RECORD_PRIV_H
+#define DISKGATE_MIGRATE_RECORD_PRIV_H
+
+#include "migrate/lookup.h"
+#include "migrate/mapping-priv.h"
+#include "migrate/record.h"
+
+struct record_reading {
+    struct source *source;
+    const struct mapping *m;
+    const struct source_table *table;
+    struct lookup *lookups[MAPPING_ITEMS_MAX][2]; /* of an item's look-ups */
+    struct lookup *names;                         /* of images, by path */
+    bool is_used[SOURCE_COLUMNS_MAX];
+    struct record record;
+    record_each *each;
+    void *arg;
+    uint64_t rows;
+};
+
+/* One sentence into the record's doubts; @column may be NULL. */
+#define record_doubt(r, ...) text_add_sentence((r)->record.doubt, sizeof((r)->record.doubt), __VA_ARGS__)
+
+/* The images that item number @n gives this row. */
+void record_add_images(struct record_reading *r, unsigned n, const struct cell *cells);
+
+#endif

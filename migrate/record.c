@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* records_read(): one pass over the client table, one record a row, by the mapping.
+ *
+ *   columns with a role -> their field, normalised, or its raw text and a doubt
+ *   all other columns   -> rest, as JSON
+ *
+ * (1) each row of the table is one call of @each, whatever is in it; what was not read stays visible in raw text, doubt or rest.
+ * (2) Memory: one record, and the tables that are looked up in (lookup.h).
+ *
+ * A record is large, so a new row clears only what is looked at: strings get an end, images their count.
+ */
+#include "migrate/record-priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/util.h"
+#include "migrate/normalise.h"
+#include "migrate/text.h"
+
+#define REST_VALUE 200 /* bytes of a value that rest keeps */
+
+static void clear(struct record *rec, uint64_t row)
+{
+    rec->row = row;
+    rec->mac_status = MAC_EMPTY;
+    rec->is_disabled = false;
+    rec->image_count = 0;
+    rec->source_id[0] = rec->raw_mac[0] = rec->mac[0] = rec->raw_name[0] = rec->name[0] = 0;
+    rec->ip[0] = rec->netmask[0] = rec->gateway[0] = rec->dns[0] = 0;
+    rec->group[0] = rec->raw_group[0] = rec->comment[0] = rec->rest[0] = rec->doubt[0] = 0;
+}
+
+static const char *trimmed(const struct cell *c, char buf[64], size_t *ret_len)
+{
+    const char *text = cell_text(c, buf, ret_len);
+    *ret_len = text_trim(&text, *ret_len);
+    return text;
+}
+
+static void copy(const struct cell *c, char *ret, size_t size)
+{
+    char buf[64];
+    size_t len;
+    const char *text = trimmed(c, buf, &len);
+    (void)text_copy(text, len, ret, size);
+}
+
+static void doubt_value(struct record_reading *r, const char *what, const struct cell *c)
+{
+    char buf[64], text[80];
+    size_t len;
+    const char *p = trimmed(c, buf, &len);
+    (void)text_copy(p, len, text, sizeof(text));
+    record_doubt(r, "Its %s '%s' cannot be read.", what, text_quote(text));
+}
+
+/* --- roles ------------------------------------------------------------------------------------------------------------ */
+
+/* One byte of a MAC in six columns. */
+static int mac_byte(const struct cell *c)
+{
+    unsigned v;
+    char end;
+    if (c->kind == CELL_INT)
+        return c->integer >= 0 && c->integer <= 255 ? (int)c->integer : -1;
+    if (c->kind == CELL_BYTES && c->len == 1)
+        return (unsigned char)*c->text;
+    bool is_hex =
+        c->kind == CELL_TEXT && c->len >= 1 && c->len <= 2 && strspn(c->text, "0123456789abcdefABCDEF") == c->len;
+    return is_hex && sscanf(c->text, "%2x%c", &v, &end) == 1 ? (int)v : -1;
+}
+
+static void read_mac_bytes(struct record *rec, const struct item *item, const struct cell *cells)
+{
+    unsigned char bytes[MAC_COLUMNS];
+    unsigned empty = 0, bad = 0;
+    for (int i = 0; i < MAC_COLUMNS; i++) {
+        const struct cell *c = &cells[item->columns[i]];
+        size_t n = strlen(rec->raw_mac);
+        char text[40];
+        int b = mac_byte(c);
+        copy(c, text, sizeof(text));
+        if (b >= 0)
+            (void)snprintf(text, sizeof(text), "%02x", (unsigned)b);
+        (void)snprintf(rec->raw_mac + n, sizeof(rec->raw_mac) - n, "%s%s", i ? ":" : "", text);
+        empty += cell_is_empty(c);
+        bad += b < 0;
+        bytes[i] = (unsigned char)b;
+    }
+    rec->mac_status = empty == MAC_COLUMNS ? MAC_EMPTY : bad ? MAC_BAD_FORM : mac_from_bytes(bytes, rec->mac);
+}
+
+static void read_mac(struct record_reading *r, const struct item *item, const struct cell *cells)
+{
+    const struct cell *c = &cells[item->columns[0]];
+    if (item->column_count == MAC_COLUMNS) {
+        read_mac_bytes(&r->record, item, cells);
+        return;
+    }
+    char buf[64];
+    size_t len;
+    const char *text = cell_text(c, buf, &len);
+    (void)text_copy(text, len, r->record.raw_mac, sizeof(r->record.raw_mac));
+    r->record.mac_status = mac_from_cell(c, r->record.mac);
+    if (c->kind == CELL_BAD)
+        record_doubt(r, "Its MAC cannot be read: the value is %s.", text_quote(c->text));
+}
+
+static void read_address(struct record_reading *r, const char *what, const struct cell *c, char *ret)
+{
+    char buf[64];
+    size_t len;
+    const char *text = cell_text(c, buf, &len);
+    if (!cell_is_empty(c) && !ip_is_none(text, len) && (c->kind != CELL_TEXT || !ip_from_text(text, len, ret)))
+        doubt_value(r, what, c);
+}
+
+static void read_mask(struct record_reading *r, const struct cell *c)
+{
+    char buf[64];
+    size_t len;
+    const char *text = cell_text(c, buf, &len);
+    if (!cell_is_empty(c) && !ip_is_none(text, len) && !mask_from_text(text, len, r->record.netmask))
+        doubt_value(r, "netmask", c);
+}
+
+static void read_dns(struct record_reading *r, const struct cell *c)
+{
+    char buf[64];
+    size_t len;
+    const char *text = cell_text(c, buf, &len);
+    if (!cell_is_empty(c) && !dns_add(r->record.dns, text, len))
+        doubt_value(r, "DNS server", c);
+}
+
+static void read_group(struct record_reading *r, unsigned n, const struct cell *c)
+{
+    struct record *rec = &r->record;
+    char key[512];
+    copy(c, rec->raw_group, sizeof(rec->raw_group));
+    if (r->m->items[n].hop_count > 0 && cell_key(c, key, sizeof(key))) {
+        const struct lookup_row *row = lookup_find(r->lookups[n][0], key);
+        if (!row) {
+            record_doubt(r, "Group '%s' is not in the table of groups.", text_quote(rec->raw_group));
+            return;
+        }
+        (void)text_copy(row->value, strlen(row->value), rec->raw_group, sizeof(rec->raw_group));
+    }
+    if (*rec->raw_group && !name_from_raw(rec->raw_group, rec->group))
+        rec->group[0] = 0; /* nothing of it can be written in a name: the raw text stays */
+}
+
+static void read_enabled(struct record_reading *r, enum role role, const struct cell *c)
+{
+    bool is_yes;
+    if (cell_is_empty(c))
+        return;
+    if (!bool_from_cell(c, &is_yes))
+        doubt_value(r, role_name(role), c);
+    else
+        r->record.is_disabled |= is_yes == (role == ROLE_DISABLED);
+}
+
+static void read_name(struct record_reading *r, const struct cell *c)
+{
+    struct record *rec = &r->record;
+    copy(c, rec->raw_name, sizeof(rec->raw_name));
+    if (!name_from_raw(rec->raw_name, rec->name))
+        rec->name[0] = 0;
+}
+
+static void read_item(struct record_reading *r, unsigned n, const struct cell *cells)
+{
+    const struct item *item = &r->m->items[n];
+    const struct cell *c = &cells[item->columns[0]];
+    struct record *rec = &r->record;
+    switch (item->role) {
+    case ROLE_MAC:
+        read_mac(r, item, cells);
+        return;
+    case ROLE_IMAGE:
+    case ROLE_DATA:
+        record_add_images(r, n, cells);
+        return;
+    default:
+        break;
+    }
+    if (c->kind == CELL_BAD) {
+        record_doubt(r, "Its %s cannot be read: the value is %s.", role_name(item->role), text_quote(c->text));
+        return;
+    }
+    switch (item->role) {
+    case ROLE_KEY:
+        copy(c, rec->source_id, sizeof(rec->source_id));
+        break;
+    case ROLE_NAME:
+        read_name(r, c);
+        break;
+    case ROLE_IP:
+        read_address(r, "IP address", c, rec->ip);
+        break;
+    case ROLE_NETMASK:
+        read_mask(r, c);
+        break;
+    case ROLE_GATEWAY:
+        read_address(r, "gateway", c, rec->gateway);
+        break;
+    case ROLE_DNS:
+        read_dns(r, c);
+        break;
+    case ROLE_GROUP:
+        read_group(r, n, c);
+        break;
+    case ROLE_COMMENT:
+        copy(c, rec->comment, sizeof(rec->comment));
+        break;
+    default:
+        read_enabled(r, item->role, c);
+        break;
+    }
+}
+
+/* --- rows ------------------------------------------------------------------------------------------------------------- */
+
+static void read_rest(struct record_reading *r, const struct cell *cells)
+{
+    struct text_out out;
+    text_json_begin(&out, r->record.rest, sizeof(r->record.rest));
+    for (size_t i = 0; i < r->table->column_count; i++) {
+        char buf[64];
+        size_t len;
+        const struct cell *c = &cells[i];
+        if (r->is_used[i] || cell_is_empty(c))
+            continue;
+        const char *text = cell_text(c, buf, &len);
+        text_json_member(&out, r->table->columns[i].name, text, len, REST_VALUE);
+        if (c->kind == CELL_BAD)
+            record_doubt(r, "Its column '%s' cannot be read: the value is %s.", text_quote(r->table->columns[i].name),
+                         text_quote(c->text));
+    }
+    text_json_end(&out);
+}
+
+static int read_row(void *arg, uint64_t number, const struct cell *cells)
+{
+    struct record_reading *r = arg;
+    clear(&r->record, number);
+    for (unsigned i = 0; i < r->m->item_count; i++)
+        read_item(r, i, cells);
+    read_rest(r, cells);
+    int e = r->each(r->arg, &r->record);
+    r->rows += e >= 0;
+    return e;
+}
+
+static int load_lookups(struct record_reading *r, unsigned n, struct err *err)
+{
+    const struct item *item = &r->m->items[n];
+    for (unsigned k = 0; k < item->hop_count; k++) {
+        bool is_last = k + 1 == item->hop_count;
+        struct lookup_what what = {.table = item->hops[k].table,
+                                   .key = item->hops[k].key,
+                                   .value = is_last ? item->value : item->hops[k].next,
+                                   .label = is_last ? item->label : -1,
+                                   .order = k == 0 ? item->order : -1,
+                                   .value_is_key = !is_last};
+        int e = lookup_load(r->source, &what, &r->lookups[n][k], err);
+        if (e < 0)
+            return e;
+    }
+    return 0;
+}
+
+static int prepare(struct record_reading *r, struct err *err)
+{
+    const struct mapping *m = r->m;
+    for (unsigned i = 0; i < m->item_count; i++) {
+        for (unsigned k = 0; k < m->items[i].column_count; k++)
+            r->is_used[m->items[i].columns[k]] = true;
+        int e = load_lookups(r, i, err);
+        if (e < 0)
+            return e;
+    }
+    struct lookup_what names = {.table = m->names_table,
+                                .key = m->names_path,
+                                .value = m->names_label,
+                                .label = -1,
+                                .order = -1,
+                                .key_is_path = true};
+    return m->names_table >= 0 ? lookup_load(r->source, &names, &r->names, err) : 0;
+}
+
+static void destroy_reading(struct record_reading **r)
+{
+    if (!*r)
+        return;
+    for (unsigned i = 0; i < MAPPING_ITEMS_MAX; i++) {
+        lookup_destroy((*r)->lookups[i][0]);
+        lookup_destroy((*r)->lookups[i][1]);
+    }
+    lookup_destroy((*r)->names);
+    free(*r);
+}
+
+int records_read(struct source *s, const struct mapping *m, record_each *each, void *arg, uint64_t *ret_rows,
+                 struct err *err)
+{
+    _cleanup_(destroy_reading) struct record_reading *r = NULL;
+    if (m->table < 0 || !mapping_item(m, ROLE_MAC))
+        return err_set(err, -EINVAL, "the mapping names no table of clients");
+    r = calloc(1, sizeof(*r));
+    if (!r)
+        return err_set(err, -ENOMEM, "there is not enough memory to read the clients");
+    r->source = s;
+    r->m = m;
+    r->table = source_table(s, (size_t)m->table);
+    r->each = each;
+    r->arg = arg;
+    int e = prepare(r, err);
+    if (e == 0)
+        e = source_rows(s, (size_t)m->table, read_row, r, NULL, err);
+    if (ret_rows)
+        *ret_rows = r->rows;
+    return e;
+}
