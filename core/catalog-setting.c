@@ -67,6 +67,11 @@ static bool is_size(const char *form, char *value)
     return size_parse(value, &bytes, NULL) == 0;
 }
 
+static bool is_size_or_auto(const char *form, char *value)
+{
+    return strcmp(value, "auto") == 0 || is_size(form, value);
+}
+
 static bool is_name_or_empty(const char *form, char *value)
 {
     return !*value || name_check(value, "name", NULL) == 0;
@@ -200,6 +205,9 @@ static const struct setting_def defs[] = {
      "a number with s, m, h or d, 2m..366d", is_lease},
     {"boot.ra", "on", "whether boot.dhcp full answers iPXE's search for an IPv6 router: 13 s less for each boot",
      "on|off", is_choice},
+    {"boot.dhcp_probe_s", "300",
+     "seconds between diskgated's looks for other DHCP servers on that interface; 0 = never. Not with boot.dhcp off",
+     "0..86400", is_number},
     {"boot.efi_file", "snponly.efi", "iPXE for UEFI: with the firmware's network driver, or with its own ones",
      "snponly.efi|ipxe.efi", is_choice},
     {"boot.ipxe_folder", "/usr/lib/ipxe", "where undionly.kpxe, ipxe.efi and snponly.efi come from", "a path from / on",
@@ -223,7 +231,10 @@ static const struct setting_def defs[] = {
     {"clients.template_image", "", "image that they boot from", "IMG or IMG@V, or empty", is_image_or_empty},
     {"clients.template_mode", "volatile", "what becomes of their changes at the next boot", "volatile|kept", is_choice},
     {"ram.read_bytes", "0", "RAM for the boot sets of images, 0 = none is pinned", "a size as in 512M or 8G", is_size},
-    {"ram.write_bytes", "0", "RAM for what clients write to volatile overlays, 0 = straight to disk",
+    {"ram.write_bytes", "auto",
+     "RAM for what clients write to volatile overlays; auto = an eighth of it, 0 = straight to disk",
+     "auto, or a size as in 512M or 8G", is_size_or_auto},
+    {"ram.client_write_bytes", "0", "how much of it one client may have, 0 = as much as there is",
      "a size as in 512M or 8G", is_size},
     {"fs.full_wait_s", "50", "seconds that a client's write waits for room on a full disk before it fails", "1..86400",
      is_number},

@@ -3,6 +3,7 @@
  *
  *   settings   boot.http, boot.port, gateway.address: the boot service follows within a second
  *   watch      boot-watch.c
+ *   network    net-watch.c
  *   repair     every gateway.watch_s: a part that has died while others run is what service_sync() is for
  *
  * The catalog stays open from round to round: opening it checks all of it. It is opened anew after an error and when its file was exchanged.
@@ -25,6 +26,7 @@
 #include "gateway/boot.h"
 #include "gateway/daemon.h"
 #include "gateway/fsproc.h"
+#include "gateway/net-watch.h"
 #include "gateway/proc.h"
 #include "gateway/report.h"
 #include "gateway/service.h"
@@ -43,11 +45,12 @@ struct keeper {
     struct catalog *c;
     struct stat db_stat;
     struct boot_watch *watch;
+    struct net_watch *net;
     struct boot_http *http;
     char address[SETTING_LEN + 1]; /* where http listens */
     unsigned port;
     int64_t next_repair_ms;
-    struct trouble with_catalog, with_http, with_watch, with_repair;
+    struct trouble with_catalog, with_http, with_watch, with_net, with_repair;
 };
 
 static void note(struct trouble *t, const char *what, int r, const struct err *err)
@@ -185,6 +188,7 @@ int keeper_open(const char *root, struct keeper **ret, struct err *err)
     int r = root_path(root, "catalog.db", k->db, err);
     r = r ? r : need_catalog(k, err);
     r = r ? r : follow_settings(k, err);
+    r = r ? r : net_watch_open(root, &k->net, err);
     if (r < 0) {
         keeper_close(k);
         return r;
@@ -204,6 +208,8 @@ void keeper_turn(struct keeper *k)
     note(&k->with_http, "the boot service", http, &err);
     int watch = boot_watch_look(k->watch, k->c, &err);
     note(&k->with_watch, "watching boots", watch, &err);
+    int net = net_watch_turn(k->net, k->c, &err);
+    note(&k->with_net, "watching the network", net, &err);
     r = repair(k, &err);
     note(&k->with_repair, "repairing", r, &err);
     if (watch == -EBADMSG || watch == -EIO)
@@ -216,6 +222,7 @@ void keeper_close(struct keeper *k)
         return;
     boot_http_stop(k->http);
     boot_watch_destroy(k->watch);
+    net_watch_close(k->net);
     catalog_close(k->c);
     free(k);
 }

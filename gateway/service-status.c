@@ -18,6 +18,7 @@
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/net-report.h"
+#include "gateway/service-memory.h"
 #include "gateway/service-parts.h"
 #include "gateway/shard.h"
 #include "gateway/site.h"
@@ -475,6 +476,8 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     _cleanup_json_ json_t *net = json_object();
     if (n.is_up)
         net_report(root, c, problems, notices, net);
+    if (n.is_up && !n.fs_error)
+        memory_report(n.fs, problems, notices, net);
     const char *state = !n.is_up ? "down" : json_array_size(problems) ? "degraded" : "up";
     json_t *status = json_pack("{s:s, s:s, s:o, s:I, s:I, s:o, s:o, s:I}", "root", root, "state", state, "parts",
                                part_list(&n), "clients", (json_int_t)n.want.n_clients, "clients_online",

@@ -19,6 +19,7 @@
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/mount.h"
+#include "gateway/net-watch.h"
 #include "gateway/portal.h"
 #include "gateway/report.h"
 #include "gateway/service-parts.h"
@@ -54,7 +55,8 @@ static void remove_rest(const struct site *s)
             sscanf(e->d_name, "tgt.%u%n", &k, &at) == 1 && (e->d_name[at] == 0 || strcmp(e->d_name + at, ".lock") == 0);
         bool is_pid = !is_socket && sscanf(e->d_name, "tgt%u.pid%n", &k, &at) == 1 && at > 0 && e->d_name[at] == 0;
         bool is_lock = strcmp(e->d_name, "init.lock") == 0 && !root_locked(s->root, e->d_name, &unused);
-        if (is_socket || is_pid || is_lock)
+        bool is_net = strcmp(e->d_name, NET_SOCKET) == 0 && !root_locked(s->root, "diskgated.lock", &unused);
+        if (is_socket || is_pid || is_lock || is_net)
             (void)unlinkat(s->run_fd, e->d_name, 0); /* what cannot be removed does no harm */
     }
     (void)unlinkat(s->run_fd, "mnt", AT_REMOVEDIR);
@@ -198,6 +200,8 @@ static int bring_down(const struct site *s, json_t *report, struct err *err)
     int r0 = dnsmasq_stop(s, report, &of_dnsmasq);
     int r1 = stop_shards(s, false, report, &sessions, &first);
     int r = fsproc_stop(s, report, err);
+    if (r == 0)
+        r = fsproc_release_memory(s, report, err);
     if (r1 < 0) /* a request of it may have hung in the mount that is gone now */
         r1 = stop_shards(s, true, report, &sessions, &first);
     if (r == 0 && r1 < 0)
