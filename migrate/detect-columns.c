@@ -110,7 +110,7 @@ static double score_name(const struct profile *p, size_t i, const char *name)
     if (hint < HINT_MAX && (hint_of(HINT_GROUP, name) > hint || hint_of(HINT_COMMENT, name) > hint))
         return 0;
     double content = 0.4 * distinct + 0.3 * profile_share(c, c->hosts) + 0.3 * fill(p, i);
-    if (profile_share(c, c->ints) > 0.5)
+    if (profile_share(c, c->numbers) > 0.5)
         content -= 0.4; /* numbers are more likely an id */
     return content >= (hint > 0 ? 0.45 : 0.75) ? content + hint : 0;
 }
@@ -299,7 +299,9 @@ double detect_roles(struct detect *d, int table, struct mapping *m, bool *ret_is
     detect_group(d, m);
     if (!mapping_item(m, ROLE_GROUP))
         explain_texts(take(m, p, ROLE_GROUP, score_group), p, HINT_GROUP);
-    explain_texts(take(m, p, ROLE_COMMENT, score_comment), p, HINT_COMMENT);
+    struct item *comment = take(m, p, ROLE_COMMENT, score_comment);
+    if (comment)
+        explain(comment, p, p->columns[comment->columns[0]].filled, "texts", HINT_COMMENT);
     explain_texts(must_take(m, p, ROLE_NAME, score_name, ret_is_open), p, HINT_NAME);
     take_key(m, p);
     m->score = weigh(p, m, mac->columns[0]);

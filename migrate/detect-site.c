@@ -76,19 +76,36 @@ static void add(struct mapping *m, const struct site_item *item)
         m->sites[m->site_count++] = *item;
 }
 
+/* The column of option numbers: it may be called so, and most known numbers are in it. */
+static struct site_item best_options(struct detect *d, int table, int value)
+{
+    const struct profile *p = d->profiles[table];
+    struct site_item best = {SITE_OPTIONS, table, -1, value};
+    unsigned best_known = 0;
+    for (size_t i = 0; i < p->table->column_count; i++) {
+        const struct column_profile *c = &p->columns[i];
+        bool may_be = profile_share(c, c->ints) >= 0.9 && hint_of(HINT_CODE, p->table->columns[i].name) > 0;
+        struct site_item item = {SITE_OPTIONS, table, (int)i, value};
+        unsigned known = may_be ? count_known(d, &item) : 0;
+        if (known > best_known) {
+            best = item;
+            best_known = known;
+        }
+    }
+    return best;
+}
+
 static void look_at_table(struct detect *d, struct mapping *m, int table)
 {
     const struct profile *p = d->profiles[table];
     bool is_named = hint_of(HINT_SITE, p->table->name) > 0;
-    int value = best_column(p, HINT_VALUE, -1), code = best_column(p, HINT_CODE, value),
-        name = best_column(p, HINT_LABEL, value);
+    int value = best_column(p, HINT_VALUE, -1), name = best_column(p, HINT_LABEL, value);
     if (name < 0)
         name = best_column(p, HINT_KEY, value);
-    struct site_item options = {SITE_OPTIONS, table, code, value}, settings = {SITE_SETTINGS, table, name, value};
+    struct site_item options = best_options(d, table, value), settings = {SITE_SETTINGS, table, name, value};
     struct site_item columns = {SITE_COLUMNS, table, -1, -1};
-    bool has_codes = code >= 0 && profile_share(&p->columns[code], p->columns[code].ints) >= 0.9;
-    if (has_codes && (is_named || hint_of(HINT_CODE, p->table->columns[code].name) > 0.1) &&
-        count_known(d, &options) >= 1)
+    bool is_code = options.key >= 0 && hint_of(HINT_CODE, p->table->columns[options.key].name) >= 0.15;
+    if (options.key >= 0 && value >= 0 && (is_named || is_code))
         add(m, &options);
     else if (is_named && count_known(d, &settings) >= 1)
         add(m, &settings);

@@ -336,7 +336,6 @@ int mapping_detect(struct source *src, struct mapping **ret, struct err *err)
     if (r < 0)
         return r;
     r = decide(&s, err);
-    (void)text_copy(src->info.charset, strlen(src->info.charset), s.result->charset, sizeof(s.result->charset));
     detect_site(&s.d, s.result);
     *ret = take_ptr(s.result);
     return r;

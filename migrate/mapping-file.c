@@ -93,7 +93,9 @@ int mapping_save(const struct mapping *m, FILE *to)
     (void)fprintf(to, "; Mapping for %s\n; Edit it and give it back with --mapping. Form: docs/importing.md\n",
                   text_shown(m->source->path, path, sizeof(path)));
     save_overview(m, to);
-    (void)fprintf(to, "\n[source]\n%scharset = %s\n", *m->charset ? "" : "; ", *m->charset ? m->charset : "GBK");
+    (void)fprintf(to, "\n[source]\n; text was read as %s; only if it looks wrong:\n%scharset = %s\n",
+                  *m->source->info.charset ? m->source->info.charset : "Unicode", *m->charset ? "" : "; ",
+                  *m->charset ? m->charset : "GBK");
     save_clients(m, to);
     if (m->site_count > 0)
         (void)fprintf(to, "\n[site]\n");

@@ -87,6 +87,17 @@ static bool is_int(const char *p, size_t len)
     return len > i && len < 19;
 }
 
+/* Also with decimals: money, sizes. */
+static bool is_number(const char *p, size_t len)
+{
+    size_t digits = 0, marks = 0;
+    for (size_t i = len > 1 && *p == '-'; i < len; i++) {
+        digits += p[i] >= '0' && p[i] <= '9';
+        marks += p[i] == '.' || p[i] == ',';
+    }
+    return digits > 0 && digits + marks + (*p == '-') == len;
+}
+
 static bool has_control(const char *p, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -152,6 +163,7 @@ static void count_text(struct column_profile *c, const char *p, size_t len)
     else if (ip_from_text(p, len, buf))
         c->ips++;
     c->ints += is_int(p, len);
+    c->numbers += len > 0 && is_number(p, len);
     c->shorts += text_chars(p, len) <= 63 && !has_control(p, len);
     c->hosts += is_host(p, len);
     count_path(c, p, len);
@@ -206,7 +218,6 @@ static void count_cell(struct column_profile *c, const struct cell *cell, bool *
     c->bools += bool_from_cell(cell, &truth) &&
                 (cell->kind != CELL_INT || cell->integer == 0 || cell->integer * cell->integer == 1);
     c->ints += cell->kind == CELL_INT;
-    c->is_text |= cell->kind == CELL_TEXT;
     c->is_binary |= cell->kind == CELL_BYTES;
     if (cell->len <= LONG_TEXT && cell_key(cell, key, sizeof(key)))
         c->distinct += add(&c->values, text_hash(key, strlen(key)), ret_failed);

@@ -35,13 +35,14 @@ struct column_profile {
     uint64_t macs, macs_strange;               /* unicast MACs; zero, broadcast and multicast ones */
     uint64_t ips, masks, paths, images, alien; /* paths with the ending of an image, and of something else */
     uint64_t bools, ints, guids, shorts;       /* shorts: texts of at most 63 characters without control characters */
+    uint64_t numbers;                          /* texts that are numbers, also with decimals */
     uint64_t hosts;                            /* [A-Za-z0-9._-] only */
     uint64_t split_semicolon, split_pipe;      /* texts with that separator whose parts are all paths */
     uint64_t distinct, distinct_macs;
     struct value_set values, mac_values; /* of cell_key(); of MACs */
     char samples[3][48];                 /* shown */
     unsigned sample_count;
-    bool is_text;   /* text or memo */
+    bool is_text;   /* text or memo, as the source says */
     bool is_binary; /* bytes */
 };
 
