@@ -103,6 +103,10 @@ const char *set_writer_id(const struct set_writer *w);
 int set_manifest_begin(struct set_writer *w, struct manifest_head *head, struct manifest_writer **ret, struct err *err);
 int set_manifest_end(struct set_writer *w, struct manifest_writer *m, const char *image_xxh128,
                      struct manifest_tail *ret_tail, struct err *err);
+/* Instead of set_manifest_end(): the stream is not in the set, and may be begun anew. Its writer is gone. */
+void set_manifest_drop(struct set_writer *w, struct manifest_writer *m);
+/* Take a stream out again that was ended or taken over; it may be begun anew. One that is not there: nothing. */
+void set_drop(struct set_writer *w, const struct stream_id *id);
 /* Take stream @id over from @from as it is. Every chunk that it names is asked for in the index first: -ENOENT with a sentence when one is
  * missing: then the stream has to be read again. */
 int set_reuse(struct set_writer *w, const struct set_info *from, const struct stream_id *id, struct err *err);

@@ -13,6 +13,10 @@
  *   9     hold.lock          fusefs/hold: requests that wait for room
  *   10    crew.lock          fusefs/crew: which of the threads that serve wait, which are parked
  *   11    ram_pool.lock      core/rampool: members and quotas of the RAM write cache; not held while one is spilled
+ *   12    pipe.lock          backup/pipe: the ring of chunks that are being backed up
+ *   13    store.lock         backup/store: the pack that is being written, counts; not held over I/O
+ *   14    store.packs_lock   backup/store: packs that are open for reading
+ *   15    index.lock         backup/index: what is where
  *
  * Threads: that is what it is for.
  */
@@ -34,6 +38,10 @@ enum lock_rank {
     LOCK_HOLD,
     LOCK_CREW,
     LOCK_RAM,
+    LOCK_PIPE,
+    LOCK_STORE,
+    LOCK_PACKS,
+    LOCK_INDEX,
 };
 
 struct lock {

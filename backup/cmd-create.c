@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* diskgate backup create: the options, the bar, the result. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include "backup/cmd.h"
+#include "backup/code.h"
+#include "backup/create.h"
+#include "cli/progress.h"
+#include "core/names.h"
+#include "core/util.h"
+
+/* For the signal handler. */
+static volatile sig_atomic_t stop;
+
+static void on_signal(int sig)
+{
+    stop = sig;
+}
+
+struct show {
+    struct progress bar;
+    json_t *warnings;
+};
+
+static void show_progress(void *arg, uint64_t done, uint64_t total)
+{
+    struct show *s = arg;
+    progress_update(&s->bar, done, total);
+}
+
+static void show_warning(void *arg, const char *sentence)
+{
+    struct show *s = arg;
+    progress_finish(&s->bar);
+    warn_line("warning: %s", sentence);
+    (void)json_array_append_new(s->warnings, out_string(sentence)); /* missing without memory; it was said */
+}
+
+static void show_note(void *arg, const char *sentence)
+{
+    struct show *s = arg;
+    progress_finish(&s->bar);
+    warn_line("%s", sentence);
+}
+
+static int number(const struct cmd *cmd, const char *name, long min, long max, long *ret, struct err *err)
+{
+    const char *text = cmd_option(cmd, name);
+    char *end;
+    if (!text)
+        return 0;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    if (errno || end == text || *end || n < min || n > max)
+        return err_set(err, VERB_USAGE, "--%s '%s' is no number from %ld to %ld", name, text, min, max);
+    *ret = n;
+    return 0;
+}
+
+/* The first signal ends the work in order, the second one at once. */
+static void catch_signals(void)
+{
+    const struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    (void)sigaction(SIGTERM, &sa, NULL); /* these cannot fail for these signals */
+    (void)sigaction(SIGINT, &sa, NULL);
+    (void)sigaction(SIGHUP, &sa, NULL);
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static json_t *row_of(const struct create_report *r, json_t *warnings, int64_t ms)
+{
+    const struct capture_counts *n = &r->counts;
+    return json_pack(
+        "{ss ss sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sf sO}", "message_type", "summary", "set", r->set,
+        "versions", (json_int_t)r->versions, "versions_unchanged", (json_int_t)n->reused, "overlays",
+        (json_int_t)r->overlays, "left_out", (json_int_t)r->left_out, "volatile", (json_int_t)r->n_volatile,
+        "read_bytes", (json_int_t)n->read_bytes, "stored_bytes", (json_int_t)r->stored.stored_bytes, "chunks_new",
+        (json_int_t)n->fresh, "chunks_duplicate", (json_int_t)n->known, "chunks_mapped", (json_int_t)n->mapped,
+        "chunks_inherited", (json_int_t)n->inherited, "chunks_zero", (json_int_t)n->zero, "chunks_collision",
+        (json_int_t)n->collisions, "map_mismatches", (json_int_t)n->mismatches, "packs", (json_int_t)r->stored.packs,
+        "freezes", (json_int_t)r->freezes, "seconds", (double)ms / 1000, "warnings", warnings);
+}
+
+static const struct column columns[] = {
+    {"message_type", NULL, COL_JSON},
+    {"set", "set", COL_TEXT},
+    {"versions", "versions of images", COL_NUMBER},
+    {"versions_unchanged", "  of them unchanged", COL_NUMBER},
+    {"overlays", "overlays of clients", COL_NUMBER},
+    {"left_out", "left out", COL_NUMBER},
+    {"volatile", NULL, COL_JSON},
+    {"read_bytes", "read", COL_SIZE},
+    {"stored_bytes", "stored", COL_SIZE},
+    {"chunks_new", "new chunks", COL_NUMBER},
+    {"chunks_duplicate", NULL, COL_JSON},
+    {"chunks_mapped", NULL, COL_JSON},
+    {"chunks_inherited", NULL, COL_JSON},
+    {"chunks_zero", NULL, COL_JSON},
+    {"chunks_collision", NULL, COL_JSON},
+    {"map_mismatches", NULL, COL_JSON},
+    {"packs", NULL, COL_JSON},
+    {"freezes", NULL, COL_JSON},
+    {"seconds", NULL, COL_JSON},
+    {"warnings", NULL, COL_JSON},
+    {0},
+};
+
+static void print(struct cmd *cmd, const struct create_report *r, const struct show *s, int64_t ms)
+{
+    _cleanup_(json_decrefp) json_t *row = row_of(r, s->warnings, ms);
+    out_fields(&cmd->out, columns, row);
+    if (r->n_volatile > 0 && cmd->n_args == 1)
+        out_line(&cmd->out,
+                 "%zu volatile disk%s of clients %s nothing to back up: what they write is dropped at the "
+                 "next boot",
+                 r->n_volatile, r->n_volatile == 1 ? "" : "s", r->n_volatile == 1 ? "has" : "have");
+    if (r->counts.collisions > 0)
+        out_line(&cmd->out,
+                 "%llu chunks have the XXH3-128 of other ones: somebody tries to deceive the repository, or its "
+                 "memory is broken; they are kept apart",
+                 (unsigned long long)r->counts.collisions);
+}
+
+static int parse(const struct cmd *cmd, struct create_params *p, struct err *err)
+{
+    long threads = 0, level = 0, wait_s = 0;
+    int r = number(cmd, "threads", 1, 64, &threads, err);
+    if (r == 0)
+        r = number(cmd, "level", 1, 19, &level, err);
+    if (r == 0)
+        r = number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
+    p->threads = (unsigned)threads;
+    p->level = (int)level;
+    p->wait_ms = (int)wait_s * 1000;
+    p->root = cmd->root;
+    p->repo = cmd_arg(cmd, 0);
+    p->names = cmd->args + 1;
+    p->n_names = cmd->n_args - 1;
+    p->comment = cmd_option(cmd, "message");
+    p->sign_key = cmd_option(cmd, "sign");
+    p->is_full = cmd_has(cmd, "full");
+    p->is_paranoid = cmd_has(cmd, "paranoid");
+    return r;
+}
+
+static int create(struct cmd *cmd, struct err *err)
+{
+    struct show show = {.warnings = json_array()};
+    struct create_params p = {
+        .stop = &stop, .progress = show_progress, .warn = show_warning, .note = show_note, .arg = &show};
+    struct create_report report;
+    int r = parse(cmd, &p, err);
+    progress_init(&show.bar, "backing up", cmd->is_quiet);
+    if (r == 0)
+        r = progress_to_fd(&show.bar, cmd_option(cmd, "progress"), err);
+    if (r == 0) {
+        catch_signals();
+        int64_t start = now_ms();
+        r = create_run(&p, &report, err);
+        progress_finish(&show.bar);
+        if (r == 0)
+            print(cmd, &report, &show, now_ms() - start);
+    }
+    json_decref(show.warnings);
+    return r < 0 ? r : report.warnings > 0 ? BACKUP_EXIT_WARNINGS : EXIT_DONE;
+}
+
+static const struct option_def create_options[] = {
+    {"full", 0, NULL, "read everything, also what seems unchanged"},
+    {"paranoid", 0, NULL, "compare what is read with the repository by SHA-256, also in its old place"},
+    {"message", 'm', "TEXT", "a comment of the set"},
+    {"sign", 0, "FILE", "sign the set with this ed25519 private key (PEM)"},
+    {"level", 0, "N", "level of zstd, 1 to 19 (3)"},
+    {"threads", 0, "N", "threads that read and compress (one for each processor, at most 8)"},
+    {"wait", 0, "SECONDS", "how long to wait for another backup or prune of the repository (0)"},
+    PROGRESS_OPTION,
+    {0},
+};
+
+const struct verb cmd_create_verbs[] = {
+    {"", "create", "REPO [IMAGE|CLIENT]...", "back up images, kept overlays of clients, and the catalog",
+     "Without names everything is backed up: all versions of all images, the kept and super overlays of all clients as "
+     "they\n"
+     "are at one instant while clients go on writing, and the catalog with all settings. An image is backed up with "
+     "all its\n"
+     "versions, a client with its overlays and the versions that they lie over.\n"
+     "\n"
+     "What did not change since the last set is not read again. After a stop in the middle the next run goes on with "
+     "what\n"
+     "was stored.",
+     create_options, create, 0},
+    {0},
+};

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* A ring between one thread that pushes and several that work; see pipe.h.
+ *
+ *   next_out            next_work          next_in
+ *      | done or at work ...  | waiting ...    | free ...
+ */
+#include "backup/pipe.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core/lock.h"
+#include "core/util.h"
+
+#define PLACES_PER_THREAD 4U
+
+struct place {
+    struct pipe_item item;
+    const struct pipe_stream *stream;
+    void *buf; /* made when it is first needed */
+    bool is_done;
+    int code;
+    bool is_store; /* code is the store's: final */
+    struct err err;
+};
+
+struct pipe {
+    struct store *store;
+    size_t chunk_bytes;
+    bool is_short_hash; /* of a test build: equal hashes say nothing */
+    struct place *places;
+    unsigned n_places, n_threads;
+    pthread_t *threads;
+    struct lock lock; /* protects all below, and is_done of places */
+    pthread_cond_t work, done;
+    uint64_t next_in, next_work, next_out;
+    bool is_ending;
+    int code;
+    bool is_store;
+    struct err err;
+};
+
+/* --- the threads ------------------------------------------------------------------------------------------------- */
+
+/* What lies at the same position of the same disk in the parent set, and has its XXH3-128, is it: its owner could only deceive himself. */
+static bool is_hint(const struct pipe *p, const struct place *at)
+{
+    unsigned char xxh[16];
+    const struct pipe_item *i = &at->item;
+    if (!i->has_hint || at->stream->is_paranoid || p->is_short_hash || i->hint.len != i->len ||
+        i->hint.name.suffix != 0)
+        return false;
+    chunk_hash(at->buf, i->len, xxh);
+    return memcmp(xxh, i->hint.name.xxh, sizeof(xxh)) == 0;
+}
+
+static int process(const struct pipe *p, struct store_worker *w, struct place *at)
+{
+    struct pipe_item *i = &at->item;
+    int r = at->stream->read(at->stream->arg, at->buf, i->len, i->off, &at->err);
+    if (r < 0)
+        return r;
+    i->buf = at->buf;
+    if (is_hint(p, at)) {
+        i->result = STORE_KNOWN;
+        i->ref = i->hint;
+        return 0;
+    }
+    r = store_put(w, at->buf, i->len, &i->ref, &at->err);
+    if (r < 0) {
+        at->is_store = true;
+        return r;
+    }
+    i->result = (enum store_result)r;
+    return 0;
+}
+
+static struct place *next_job_locked(struct pipe *p)
+{
+    while (p->next_work < p->next_in && p->places[p->next_work % p->n_places].is_done)
+        p->next_work++;
+    return p->next_work < p->next_in ? &p->places[p->next_work++ % p->n_places] : NULL;
+}
+
+struct worker_arg {
+    struct pipe *p;
+    struct store_worker *w;
+};
+
+static void *work(void *arg)
+{
+    struct worker_arg a = *(struct worker_arg *)arg;
+    free(arg);
+    struct pipe *p = a.p;
+    lock_take(&p->lock);
+    while (!p->is_ending) {
+        struct place *at = next_job_locked(p);
+        if (!at) {
+            pthread_cond_wait(&p->work, &p->lock.mutex);
+            continue;
+        }
+        lock_release(&p->lock);
+        at->code = process(p, a.w, at);
+        lock_take(&p->lock);
+        at->is_done = true;
+        pthread_cond_signal(&p->done);
+    }
+    lock_release(&p->lock);
+    store_worker_destroy(a.w);
+    return NULL;
+}
+
+/* --- the caller's side ------------------------------------------------------------------------------------------- */
+
+static int failure(const struct pipe *p, struct err *err)
+{
+    if (err)
+        *err = p->err;
+    return p->code;
+}
+
+/* The oldest one comes out; waits for it. Its place stays its own until done() returned. */
+static int pop(struct pipe *p)
+{
+    struct place *at = &p->places[p->next_out % p->n_places];
+    {
+        LOCK_SCOPE(&p->lock);
+        while (!at->is_done)
+            pthread_cond_wait(&p->done, &p->lock.mutex);
+    }
+    if (p->code == 0 && at->code < 0) {
+        p->code = at->code;
+        p->is_store = at->is_store;
+        p->err = at->err;
+    }
+    if (p->code == 0)
+        p->code = at->stream->done(at->stream->arg, &at->item, &p->err);
+    p->next_out++;
+    return p->code;
+}
+
+static int fill(struct pipe *p, struct place *at, const struct pipe_stream *stream, const struct pipe_item *item)
+{
+    if (item->kind == PIPE_READ && !at->buf && posix_memalign(&at->buf, 4096, p->chunk_bytes) != 0) {
+        at->buf = NULL;
+        p->code = err_sys(&p->err, -ENOMEM, "no memory for a chunk");
+        return p->code;
+    }
+    at->item = *item;
+    at->stream = stream;
+    at->code = 0;
+    at->is_store = false;
+    at->err.msg[0] = 0;
+    return 0;
+}
+
+int pipe_push(struct pipe *p, const struct pipe_stream *stream, const struct pipe_item *item, struct err *err)
+{
+    if (p->code < 0 || (p->next_in - p->next_out == p->n_places && pop(p) < 0))
+        return failure(p, err);
+    struct place *at = &p->places[p->next_in % p->n_places];
+    if (fill(p, at, stream, item) < 0)
+        return failure(p, err);
+    LOCK_SCOPE(&p->lock);
+    at->is_done = item->kind != PIPE_READ;
+    p->next_in++;
+    pthread_cond_signal(&p->work);
+    return 0;
+}
+
+int pipe_drain(struct pipe *p, struct err *err)
+{
+    while (p->next_out < p->next_in)
+        (void)pop(p); /* the first failure stays */
+    return p->code < 0 ? failure(p, err) : 0;
+}
+
+void pipe_reset(struct pipe *p)
+{
+    p->code = p->code < 0 ? p->code : -ECANCELED; /* nothing goes to done() */
+    (void)pipe_drain(p, NULL);
+    if (!p->is_store)
+        p->code = 0;
+}
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static int start_thread(struct pipe *p)
+{
+    sigset_t all, old;
+    struct worker_arg *a = malloc(sizeof(*a));
+    if (!a)
+        return -ENOMEM;
+    *a = (struct worker_arg){p, store_worker_create(p->store)};
+    (void)sigfillset(&all); /* signals are for the main thread */
+    int r = a->w ? pthread_sigmask(SIG_SETMASK, &all, &old) : ENOMEM;
+    if (r == 0) {
+        r = pthread_create(&p->threads[p->n_threads], NULL, work, a);
+        (void)pthread_sigmask(SIG_SETMASK, &old, NULL); /* cannot fail where the first one did not */
+    }
+    if (r != 0) {
+        store_worker_destroy(a->w);
+        free(a);
+        return -r;
+    }
+    p->n_threads++;
+    return 0;
+}
+
+int pipe_create(struct store *s, unsigned threads, size_t chunk_bytes, struct pipe **ret, struct err *err)
+{
+    struct pipe *p = calloc(1, sizeof(*p));
+    if (!p)
+        return err_sys(err, -ENOMEM, "cannot start");
+    p->store = s;
+    p->chunk_bytes = chunk_bytes;
+    p->is_short_hash = strcmp(chunk_hash_name, "xxh3-128") != 0;
+    lock_init(&p->lock, LOCK_PIPE);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->done, NULL);
+    p->n_places = threads * PLACES_PER_THREAD;
+    p->places = calloc(p->n_places, sizeof(*p->places));
+    p->threads = calloc(threads, sizeof(*p->threads));
+    int r = p->places && p->threads ? 0 : -ENOMEM;
+    while (r == 0 && p->n_threads < threads)
+        r = start_thread(p);
+    if (r < 0) {
+        pipe_destroy(p);
+        return err_sys(err, r, "cannot start %u threads", threads);
+    }
+    *ret = p;
+    return 0;
+}
+
+void pipe_destroy(struct pipe *p)
+{
+    if (!p)
+        return;
+    {
+        LOCK_SCOPE(&p->lock);
+        p->is_ending = true;
+        pthread_cond_broadcast(&p->work);
+    }
+    for (unsigned i = 0; i < p->n_threads; i++)
+        (void)pthread_join(p->threads[i], NULL); /* cannot fail for threads of ours */
+    for (unsigned i = 0; p->places && i < p->n_places; i++)
+        free(p->places[i].buf);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->done);
+    lock_finish(&p->lock);
+    free(p->places);
+    free(p->threads);
+    free(p);
+}
