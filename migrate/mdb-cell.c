@@ -13,7 +13,8 @@
  *   calculated, others         CELL_NONE; the table has a note about such a column
  *
  * A value that is not whole is CELL_BAD with a word: "short" (fewer bytes than its type has), "outside" (not within its row), "cut" (a memo
- * whose pieces end early), "too large", "no date", "no number", "astray" (a memo that points where no memo is).
+ * whose pieces end early), "too large", "no date", "no number", "astray" (a memo that
+ * points where no memo is).
  *
  * A long value has a head of 12 bytes: length with flags in its upper two bits (in the row | in one piece | in a chain of pieces), then the place
  * of the first piece. Reading ends at the announced length, also when the chain does not.
@@ -66,18 +67,26 @@ static bool is_long_page(const struct mdb_file *f)
     return p[0] == MDB_PAGE_DATA && memcmp(p + 4, "LVAL", 4) == 0;
 }
 
+/* Is the piece at @place (page << 8 | row) on a page that is there? */
+static bool is_in_file(const struct mdb_file *f, uint32_t place)
+{
+    return place >> 8 > 0 && place >> 8 < f->pages;
+}
+
 static const char *gather(struct mdb_file *f, MdbColumn *c, unsigned char *head, size_t want, unsigned char *piece,
                           size_t size)
 {
     bool is_inline = get_u32(head) & LONG_INLINE;
+    if (!is_inline && !is_in_file(f, get_u32(head + 4)))
+        return "astray";
     size_t n = mdb_ole_read(f->mdb, c, head, size);
     while (n > 0 && f->raw.len < want) {
         if (n > size || (!is_inline && !is_long_page(f)))
             return "astray";
         if (!text_buf_add(&f->raw, piece, MIN(n, want - f->raw.len)))
             mdb_no_memory();
-        if (f->raw.len < want)
-            n = mdb_ole_read_next(f->mdb, c, head);
+        bool goes_on = !is_inline && f->raw.len < want && is_in_file(f, c->cur_blob_pg_row);
+        n = goes_on ? mdb_ole_read_next(f->mdb, c, head) : 0;
     }
     return f->raw.len < want ? "cut" : NULL;
 }

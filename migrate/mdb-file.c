@@ -64,7 +64,7 @@ int mdb_file_open(struct mdb_file *f, int fd_given, const struct mdb_header *h, 
     settle_environment(charset);
     if (fstat(fd, &st) < 0 || pread_full(fd, page, sizeof(page), 0) < 0)
         return err_set(err, -EBADMSG, "its first page cannot be read");
-    f->pages = ((uint64_t)st.st_size + h->page_bytes - 1) / h->page_bytes;
+    f->pages = (uint64_t)st.st_size / h->page_bytes;
     if (charset && (f->charset = iconv_open("UTF-8", charset)) == (iconv_t)-1)
         return err_set(err, -EBADMSG, "its character set '%s' is not known here", charset);
     f->mdb = mdb_open_buffer(page, sizeof(page), MDB_NOFLAGS);

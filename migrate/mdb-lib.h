@@ -43,7 +43,7 @@ struct mdb_file {
     MdbHandle *mdb;
     const struct mdb_header *header; /* borrowed */
     iconv_t charset;                 /* of Jet 3, else (iconv_t)-1 */
-    uint64_t pages;                  /* of the file, the last may be a part of one */
+    uint64_t pages;                  /* whole ones of the file: libmdb fills up the last with zeros */
     uint64_t replaced;               /* characters that were no characters */
     struct gbk_guess guess;          /* of Jet 3 */
     struct text_buf text, raw;       /* of the cell that was decoded last */

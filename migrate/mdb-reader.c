@@ -193,8 +193,8 @@ static void note_counts(struct reader *r, const struct mdb_row_counts *n)
         note(r, true, "%" PRIu64 " row%s of the table '%s' cannot be read: the file is damaged there", n->lost,
              plural(n->lost), name);
     if (n->stray > 0)
-        note(r, true, "%" PRIu64 " row%s of the table '%s' that were moved within the file cannot be found", n->stray,
-             plural(n->stray), name);
+        note(r, true, "%" PRIu64 " row%s of the table '%s' cannot be found where the file says that it was moved",
+             n->stray, plural(n->stray), name);
     if (stored == 0 && n->read > 0)
         note(r, true,
              "the table '%s' is said to be empty, but %" PRIu64

@@ -9,7 +9,10 @@
  *   pass 2   libmdb's rows, of those with 0x8000 only the ones that are targets
  *
  * (1) What pass 2 delivers is compared with what pass 1 counted. A difference is reported, it cannot be repaired.
- * (2) The page at hand is mdb->cur_pg: what the table says is one too high once libmdb has gone over to reading page after page.
+ * (2) Places only go upwards: where libmdb comes by a page again (it does when it goes over from the list of pages to reading page after
+ *     page), its rows are not taken again.
+ * (3) Of a page that the file does not hold completely no row is taken.
+ * (4) The page at hand is mdb->cur_pg: what the table says is one too high once libmdb has gone over to reading page after page.
  *
  * Not done: later versions of libmdb follow the pointers themselves (commit 3effd4c); the fixture s16 shows it.
  */
@@ -35,6 +38,22 @@ struct targets {
     uint64_t plain; /* rows in their own place */
     uint64_t found; /* targets that pass 2 came by */
 };
+
+/* Where a pass is. */
+struct place {
+    uint32_t page, row;
+    bool is_begun;
+};
+
+/* Go on to a place; false when it is none that may be taken. */
+static bool go_on(struct place *at, const struct mdb_file *f, uint32_t page, uint32_t row)
+{
+    bool is_behind = !at->is_begun || page > at->page || (page == at->page && row > at->row);
+    if (!is_behind || page >= f->pages)
+        return false;
+    *at = (struct place){page, row, true};
+    return true;
+}
 
 static void targets_finish(struct targets *s)
 {
@@ -114,11 +133,12 @@ static int scan_page(struct mdb_file *f, struct targets *s)
 static int first_pass(struct mdb_file *f, struct mdb_table *t, struct targets *s)
 {
     uint64_t pages = 0;
+    struct place at = {0};
     mdb_rewind_table(t->def);
     while (mdb_read_next_dpg(t->def)) {
-        if (++pages > f->pages)
+        if (++pages > 2 * f->pages + 2)
             return -EBADMSG;
-        int r = scan_page(f, s);
+        int r = go_on(&at, f, f->mdb->cur_pg, 0) ? scan_page(f, s) : 0;
         if (r < 0)
             return r;
     }
@@ -130,10 +150,10 @@ static int first_pass(struct mdb_file *f, struct mdb_table *t, struct targets *s
 /* --- all rows ----------------------------------------------------------------------------------------------------- */
 
 /* Does the row that libmdb has just read live? */
-static bool is_live(struct mdb_file *f, struct mdb_table *t, struct targets *s)
+static bool is_live(struct mdb_file *f, struct mdb_table *t, struct targets *s, struct place *at)
 {
     unsigned row = t->def->cur_row - 1, offset;
-    if (!row_place(f, row, &offset, &t->row_begin, &t->row_end))
+    if (!go_on(at, f, f->mdb->cur_pg, row) || !row_place(f, row, &offset, &t->row_begin, &t->row_end))
         return false;
     return !(offset & IS_PASSED) || is_target(s, f->mdb->cur_pg << 8 | (row & 0xff));
 }
@@ -142,11 +162,12 @@ static int second_pass(struct mdb_file *f, struct mdb_table *t, struct targets *
                        struct mdb_row_counts *ret)
 {
     uint64_t fetched = 0;
+    struct place at = {0};
     mdb_rewind_table(t->def);
     while (mdb_fetch_row(t->def)) {
-        if (++fetched > (f->pages + 1) * PAGE_ROWS_MAX)
+        if (++fetched > 2 * (f->pages + 1) * PAGE_ROWS_MAX)
             return -EBADMSG;
-        if (!is_live(f, t, s))
+        if (!is_live(f, t, s, &at))
             continue;
         if (ret->read >= SOURCE_ROWS_MAX)
             return -EFBIG;

@@ -52,7 +52,7 @@ struct access {
 /* Installed, or in the build tree of the program that runs. */
 static int find_program(char ret[PATH_MAX], struct err *err)
 {
-    static const char *const places[] = {"", "../migrate/", "../../migrate/"};
+    static const char *const places[] = {"", "../migrate/", "../../migrate/", "../../../migrate/"};
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     exe[MAX(n, 0)] = 0;
