@@ -37,7 +37,7 @@ static void fill_link(sqlite3_stmt *st, void *row)
 
 #define VIEW_SELECT                                                                                                    \
     "SELECT link.id, client_id, client.name, slot, image.name, client.mode, overlay.uuid, client.overlay_dir,"         \
-    " version.id, version.number, ifnull(pinned, image.current), version.size_bytes FROM link"                         \
+    " version.id, version.number, ifnull(pinned, image.current), version.size_bytes, client.ram_write_bytes FROM link"                         \
     " JOIN client ON client.id = client_id JOIN image ON image.id = link.image_id"                                     \
     " JOIN overlay ON overlay.link_id = link.id JOIN version ON version.id = overlay.version_id"
 
@@ -56,6 +56,7 @@ static void fill_view(sqlite3_stmt *st, void *row)
     v->version = (uint32_t)sqlite3_column_int64(st, 9);
     v->current = (uint32_t)sqlite3_column_int64(st, 10);
     v->size_bytes = (uint64_t)sqlite3_column_int64(st, 11);
+    v->ram_write_bytes = (uint64_t)sqlite3_column_int64(st, 12);
 }
 
 static void fill_garbage(sqlite3_stmt *st, void *row)

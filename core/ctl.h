@@ -10,9 +10,10 @@
  *   {"cmd":"ping"}     -> {"pid":N,"version":"...","mount":DIR}
  *   {"cmd":"sync"}     -> make the views follow the catalog, then as "status"
  *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
- *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes",
+ *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes"(with "ram_bytes"),
  *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
  *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N,
+ *                         "ram_write":{"limit_bytes","used_bytes","spilled_bytes","refused_bytes","error"}, where there is a RAM write cache,
  *                         "frozen":[{"id","overlays":N,"side_bytes","age_s","broken"(sentence, where it is void)}]}
  *   {"cmd":"freeze","id":UUID,"overlays":[OVERLAY_ID]} -> all of them frozen at one instant, as core/freeze.h says; the caller holds
  *                          ROOT/run/frozen/UUID.holder. {"overlays":[{"overlay_id","epoch_id","epoch"}]}; -ENOENT: one is not attached

@@ -48,6 +48,9 @@ static json_t *slot_status(const struct slot *s)
         (void)json_object_set_new(
             more, "untouched",
             json_boolean(!s->view->overlay || overlay_is_untouched(s->view->overlay))); /* as below */
+        (void)json_object_set_new(
+            more, "ram_bytes",
+            json_integer((json_int_t)(s->view->overlay ? overlay_ram_bytes(s->view->overlay) : 0))); /* likewise */
         (void)json_object_set_new(more, "errors",
                                   json_integer((json_int_t)atomic_load(&s->view->errors))); /* likewise */
     } else {

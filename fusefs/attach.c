@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/log.h"
+#include "core/rampool.h"
 #include "core/util.h"
 #include "fusefs/hold.h"
 #include "fusefs/opener.h"
@@ -187,11 +188,20 @@ static int open_overlay_dir(const struct attach *a, const char *dir, struct err 
     return fd < 0 ? err_sys(err, -errno, "cannot open the overlay folder 'overlays/%s'", dir) : fd;
 }
 
+static void use_memory(const struct attach *a, struct overlay_place *place, int64_t client_id)
+{
+    place->has_ram = a->o.ram_fd >= 0;
+    place->ram_fd = a->o.ram_fd;
+    place->ram_pool = a->o.ram;
+    place->client_id = client_id;
+}
+
 static int open_overlay(const struct attach *a, const struct view_row *row, struct base *base, int dir_fd,
                         struct overlay **ret, struct err *err)
 {
     struct overlay_place place = {
         .dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot, .journal = a->o.journal};
+    use_memory(a, &place, row->client_id);
     struct map_stamp stamp = {.size_bytes = base->blk->size};
     char found[UUID_LEN + 1];
     if (uuid_decode(row->overlay_id, stamp.overlay_id) < 0)
@@ -294,6 +304,7 @@ static int delete_overlay(const struct attach *a, const struct garbage_row *g, s
     if (dir_fd < 0)
         return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
     struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = g->slot};
+    use_memory(a, &place, 0);
     return overlay_delete(&place, g->overlay_id, err);
 }
 
@@ -357,6 +368,20 @@ static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
                  s->row.version, overlay_mode_name(s->row.mode));
 }
 
+/* Budget and quotas, before anything is opened. */
+static int sync_memory(const struct attach *a, const struct snapshot *s)
+{
+    if (!a->o.ram)
+        return 0;
+    ram_pool_set_limits(a->o.ram, s->ram_write_bytes, s->ram_client_write_bytes);
+    for (size_t i = 0; i < s->view_count; i++) {
+        int r = ram_pool_set_quota(a->o.ram, s->views[i].client_id, s->views[i].ram_write_bytes);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 int attach_sync(struct attach *a, struct err *err)
 {
     _cleanup_(snapshot_finish) struct snapshot s = {0};
@@ -365,7 +390,9 @@ int attach_sync(struct attach *a, struct err *err)
         return r;
     if (a->o.hold)
         hold_set_limit(a->o.hold, (unsigned)MIN(s.full_wait_s, 86400U));
-    r = sync_slots(a, &s);
+    r = sync_memory(a, &s);
+    if (r == 0)
+        r = sync_slots(a, &s);
     if (r == 0)
         r = sync_versions(a, &s);
     size_t dropped = r == 0 && !a->o.is_read_only ? sync_garbage(a, &s) : 0;

@@ -26,6 +26,8 @@ struct attach_options {
     int overlays_fd;         /* ROOT/overlays */
     int live_fd;             /* ROOT/run/live */
     struct journal *journal; /* of the kept overlays, NULL in a read-only mount */
+    int ram_fd;              /* ROOT/run/ram, -1 = there is none */
+    struct ram_pool *ram;    /* RAM write cache of the volatile overlays, NULL = there is none */
     bool is_read_only;
     struct hold *hold; /* gets its limit from the catalog; NULL in a read-only mount */
     void (*forget_name)(void *arg, uint64_t parent, const char *name);

@@ -22,6 +22,7 @@
 #include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "fusefs/memory.h"
 #include "fusefs/opener.h"
 #include "fusefs/own.h"
 #include "fusefs/worker.h"
@@ -68,7 +69,7 @@ static int own_new_overlays(int fd, const struct options *o, struct err *err)
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
-    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = -1;
+    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = f->ram_fd = -1;
     if (!o->is_read_only) {
         int r = make_folder(o->root, "run", 0755, err);
         if (r == 0)
@@ -165,6 +166,7 @@ static int opener_run(const struct options *o, const struct worker_files *f, int
                   strsignal(WTERMSIG(status)));
     if (umount2(o->mountpoint, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
         log_error("cannot unmount '%s': %s", o->mountpoint, strerror(errno));
+    memory_end(o, f->ram_fd);
     if (f->run_fd >= 0)
         (void)unlinkat(f->run_fd, "fs.sock", 0); /* it may be gone */
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
@@ -174,6 +176,7 @@ static int opener_run(const struct options *o, const struct worker_files *f, int
 static int serve(const struct options *o, struct worker_files *f, struct err *err)
 {
     int pair[2];
+    f->ram_fd = memory_open(o);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return err_sys(err, -errno, "cannot make a socket pair");
     pid_t pid = fork();

@@ -28,7 +28,7 @@ struct answer {
     int result;
     struct err err;
     struct image_info info;
-    uint64_t full_wait_s;
+    uint64_t full_wait_s, ram_write_bytes, ram_client_write_bytes;
     size_t view_count, version_count, image_count, garbage_count;
 };
 
@@ -123,6 +123,20 @@ static int receive_answer(int sock, struct answer *a, int *ret_fd)
 
 /* --- the privileged side ----------------------------------------------------------------------------------------- */
 
+#define RAM_WRITE_SHARE 8
+
+/* A size, or for "auto" the machine's memory divided by @share. */
+static int get_share(struct catalog *c, const char *key, uint64_t share, uint64_t *ret, struct err *err)
+{
+    char text[SETTING_LEN + 1];
+    int r = setting_get(c, key, text, err);
+    if (r < 0 || strcmp(text, "auto") != 0)
+        return r < 0 ? r : setting_get_u64(c, key, ret, err);
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    *ret = pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / share : 0;
+    return 0;
+}
+
 static int take_snapshot(const char *root, struct snapshot *s, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
@@ -137,6 +151,10 @@ static int take_snapshot(const char *root, struct snapshot *s, struct err *err)
         r = garbage_list(c, &s->garbage, &s->garbage_count, err);
     if (r == 0)
         r = setting_get_u64(c, "fs.full_wait_s", &s->full_wait_s, err);
+    if (r == 0)
+        r = get_share(c, "ram.write_bytes", RAM_WRITE_SHARE, &s->ram_write_bytes, err);
+    if (r == 0)
+        r = setting_get_u64(c, "ram.client_write_bytes", &s->ram_client_write_bytes, err);
     return r;
 }
 
@@ -147,6 +165,8 @@ static int answer_snapshot(int sock, const char *root)
     a.result = take_snapshot(root, &s, &a.err);
     if (a.result == 0) {
         a.full_wait_s = s.full_wait_s;
+        a.ram_write_bytes = s.ram_write_bytes;
+        a.ram_client_write_bytes = s.ram_client_write_bytes;
         a.view_count = s.view_count;
         a.version_count = s.version_count;
         a.image_count = s.image_count;
@@ -309,6 +329,8 @@ int opener_snapshot(int sock, struct snapshot *ret, struct err *err)
     if (r < 0)
         return r;
     s.full_wait_s = a.full_wait_s;
+    s.ram_write_bytes = a.ram_write_bytes;
+    s.ram_client_write_bytes = a.ram_client_write_bytes;
     s.view_count = a.view_count;
     s.version_count = a.version_count;
     s.image_count = a.image_count;

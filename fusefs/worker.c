@@ -13,6 +13,7 @@
 #include "core/ctl.h"
 #include "core/journal.h"
 #include "core/log.h"
+#include "core/rampool.h"
 #include "core/recover.h"
 #include "core/util.h"
 #include "fusefs/attach.h"
@@ -31,12 +32,26 @@ struct worker {
     struct journal *journal;
     struct attach *attach;
     struct freezer *freezer; /* NULL in a read-only mount */
+    struct ram_pool *ram;    /* RAM write cache, NULL = there is none */
     struct ctl_server *ctl;
     pid_t opener_pid;
     struct timespec start;
 };
 
 /* --- control socket ---------------------------------------------------------------------------------------------- */
+
+/* "error" is missing where all is well. */
+static json_t *ram_status(const struct worker *w)
+{
+    struct ram_stats s;
+    ram_pool_stats(w->ram, &s);
+    json_t *j =
+        json_pack("{sI sI sI sI}", "limit_bytes", (json_int_t)s.limit_bytes, "used_bytes", (json_int_t)s.used_bytes,
+                  "spilled_bytes", (json_int_t)s.spilled_bytes, "refused_bytes", (json_int_t)s.refused_bytes);
+    if (j && s.error)
+        (void)json_object_set_new(j, "error", json_string(strerror(s.error))); /* likewise */
+    return j;
+}
 
 static json_t *status(struct worker *w)
 {
@@ -49,6 +64,8 @@ static json_t *status(struct worker *w)
                               json_integer(w->opener_pid)); /* fails for lack of memory only: the key is missing then */
     (void)json_object_set_new(j, "worker_pid", json_integer(getpid()));
     (void)json_object_set_new(j, "uptime_s", json_integer(now.tv_sec - w->start.tv_sec));
+    if (w->ram)
+        (void)json_object_set_new(j, "ram_write", ram_status(w)); /* likewise */
     if (w->freezer)
         (void)json_object_set_new(j, "frozen", freezer_status(w->freezer)); /* likewise */
     return j;
@@ -130,6 +147,8 @@ static int make_attach(struct worker *w)
                                .overlays_fd = w->files.overlays_fd,
                                .live_fd = w->files.live_fd,
                                .journal = w->journal,
+                               .ram_fd = w->files.ram_fd,
+                               .ram = w->ram,
                                .hold = w->fs.hold,
                                .is_read_only = w->o->is_read_only,
                                .forget_name = forget_name,
@@ -199,6 +218,15 @@ static int start_freezer(struct worker *w, struct err *err)
     return r < 0 ? err_sys(err, r, "cannot start") : 0;
 }
 
+static int start_memory(struct worker *w, struct err *err)
+{
+    if (w->o->is_read_only || w->files.ram_fd < 0)
+        return 0;
+    w->ram = ram_pool_create(w->files.ram_fd);
+    int r = w->ram ? ram_pool_start(w->ram) : -ENOMEM;
+    return r < 0 ? err_sys(err, r, "cannot start the RAM write cache") : 0;
+}
+
 static int start(struct worker *w, struct err *err)
 {
     /* Memory of a few hundred KiB is used again and again: keep it from going back to the kernel each time. */
@@ -214,6 +242,8 @@ static int start(struct worker *w, struct err *err)
         r = start_freezer(w, err);
     if (r == 0)
         r = start_journal(w, err);
+    if (r == 0)
+        r = start_memory(w, err);
     if (r == 0 && make_attach(w) < 0)
         r = err_sys(err, -ENOMEM, "cannot start");
     if (r == 0)
@@ -244,6 +274,9 @@ int worker_run(struct worker *w)
         hold_stop(w->fs.hold);
     freezer_stop(w->freezer);
     attach_destroy(w->attach);
+    if (w->ram)
+        ram_pool_stop(
+            w->ram); /* a view that was dropped and is open still may have an account in it: it goes with the process */
     freezer_destroy(w->freezer);
     tree_destroy(w->fs.tree);
     journal_stop(w->journal);

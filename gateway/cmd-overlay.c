@@ -9,13 +9,19 @@
 #include "gateway/inventory.h"
 #include "gateway/link.h"
 
-static const struct column overlay_columns[] = {
-    {"client", "CLIENT", COL_TEXT},        {"slot", "SLOT", COL_NUMBER},
-    {"image", "IMAGE", COL_TEXT},          {"version", "VERSION", COL_NUMBER},
-    {"current_version", NULL, COL_NUMBER}, {"mode", "MODE", COL_TEXT},
-    {"size_bytes", "SIZE", COL_SIZE},      {"overlay_bytes", "OWN DATA", COL_SIZE},
-    {"state", "STATE", COL_TEXT},          {"overlay_id", NULL, COL_TEXT},
-    {"problem", "PROBLEM", COL_TEXT},      {0}};
+static const struct column overlay_columns[] = {{"client", "CLIENT", COL_TEXT},
+                                                {"slot", "SLOT", COL_NUMBER},
+                                                {"image", "IMAGE", COL_TEXT},
+                                                {"version", "VERSION", COL_NUMBER},
+                                                {"current_version", NULL, COL_NUMBER},
+                                                {"mode", "MODE", COL_TEXT},
+                                                {"size_bytes", "SIZE", COL_SIZE},
+                                                {"overlay_bytes", "OWN DATA", COL_SIZE},
+                                                {"ram_bytes", "IN RAM", COL_SIZE},
+                                                {"state", "STATE", COL_TEXT},
+                                                {"overlay_id", NULL, COL_TEXT},
+                                                {"problem", "PROBLEM", COL_TEXT},
+                                                {0}};
 
 static int print_overlays(struct cmd *cmd, const char *client, struct err *err)
 {

@@ -17,6 +17,7 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"
+#include "gateway/service-memory.h"
 #include "gateway/service.h"
 
 /* --- init -------------------------------------------------------------------------------------------------------- */
@@ -210,6 +211,12 @@ static int look_at_state(const char *root, struct catalog *c, json_t **ret, stru
     }
 }
 
+static void status_line(void *arg, const char *line)
+{
+    struct cmd *cmd = arg;
+    out_line(&cmd->out, "%s", line);
+}
+
 static int run_status(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
@@ -226,6 +233,7 @@ static int run_status(struct cmd *cmd, struct err *err)
     if (strcmp(state, "down") != 0) {
         out_line(&cmd->out, "%s", "");
         out_table(&cmd->out, "parts", part_columns, json_object_get(s, "parts"), "no parts");
+        memory_lines(s, status_line, cmd);
     }
     status_problems(cmd, problems);
     status_notices(cmd, json_object_get(s, "notices"));

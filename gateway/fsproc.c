@@ -29,7 +29,7 @@
 #define PROGRAM   "diskgate-fs"
 #define START_MS  120000 /* it looks at every image and opens every overlay */
 #define ANSWER_MS 10000
-#define END_MS    20000 /* kept overlays are flushed */
+#define END_MS    60000 /* kept overlays are flushed, what volatile ones have in memory is written to disk */
 #define KILL_MS   5000
 
 #ifndef DISKGATE_SBINDIR
@@ -206,6 +206,22 @@ int fsproc_stop(const struct site *s, json_t *report, struct err *err)
         report_change(report, is_clean ? "diskgate-fs stopped" : "diskgate-fs stopped by force");
     else if (r > 0)
         report_change(report, "mount of a diskgate-fs that had died removed");
+    return 0;
+}
+
+int fsproc_release_memory(const struct site *s, json_t *report, struct err *err)
+{
+    char path[PATH_MAX];
+    int r = root_path(s->root, "run/ram", path, err);
+    if (r == 0)
+        r = mount_remove(path, false, err);
+    if (r < 0)
+        return r;
+    if (r > 0)
+        report_change(report,
+                      "memory of a diskgate-fs that had died given up: volatile clients that had written into it need "
+                      "a new boot");
+    (void)unlinkat(s->run_fd, "ram", AT_REMOVEDIR); /* there may be none */
     return 0;
 }
 

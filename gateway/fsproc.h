@@ -34,4 +34,7 @@ int fsproc_call(const struct site *s, const char *cmd, int timeout_ms, json_t **
 /* End it by SIGTERM, or by SIGKILL and abort of its mount when it hangs; remove its mount, socket and lock. Idempotent. */
 int fsproc_stop(const struct site *s, json_t *report, struct err *err);
 
+/* Behind fsproc_stop(), when nothing is to go on: the RAM write cache that one which died left mounted. */
+int fsproc_release_memory(const struct site *s, json_t *report, struct err *err);
+
 #endif

@@ -91,11 +91,12 @@ static json_t *overlay_row(const char *root, struct catalog *c, json_t *views, c
     json_t *view = find_view(views, v), *bytes = json_object_get(view, "overlay_bytes");
     const char *state = views ? json_string_value(json_object_get(view, "state")) : "down";
     uint64_t used = json_is_integer(bytes) ? (uint64_t)json_integer_value(bytes) : file_bytes(root, c, v);
-    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:s, s:o}", "client", v->client, "slot",
+    json_int_t ram = json_integer_value(json_object_get(view, "ram_bytes"));
+    return json_pack("{s:s, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:s, s:o}", "client", v->client, "slot",
                      (json_int_t)v->slot, "image", v->image, "version", (json_int_t)v->version, "current_version",
                      (json_int_t)v->current, "mode", overlay_mode_name(v->mode), "overlay_id", v->overlay_id,
-                     "size_bytes", (json_int_t)v->size_bytes, "overlay_bytes", (json_int_t)used, "state",
-                     state ? state : "absent", "problem",
+                     "size_bytes", (json_int_t)v->size_bytes, "overlay_bytes", (json_int_t)used, "ram_bytes", ram,
+                     "state", state ? state : "absent", "problem",
                      out_string(json_string_value(json_object_get(view, "error"))));
 }
 

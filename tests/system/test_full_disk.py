@@ -30,6 +30,7 @@ def make_small(programs, request):
         root = SmallRoot(programs, limit - 15, kind)
         roots.append(root)
         root.init()
+        root.ok("set", "ram.write_bytes", 0)  # memory would take what the disk does not
         make_image(root.files / "base.raw", SIZE)
         root.ok("image", "add", "win", root.files / "base.raw")
         for number, (name, mode) in enumerate(clients.items()):

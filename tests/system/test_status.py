@@ -121,6 +121,7 @@ def test_reset_on_a_full_disk_gives_the_client_its_disk_back(small_disk):
     root.ok("image", "add", "win", root.files / "base.raw")
     root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win")
     root.ok("set", "fs.full_wait_s", "1")
+    root.ok("set", "ram.write_bytes", "0")
     root.ok("up")
     with pytest.raises(IscsiError):
         root.disk("pc01").io("write -P 1 0 60M", "write -P 2 60M 60M")
