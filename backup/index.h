@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The catalogue of a repository: which chunks there are, and where. Can be thrown away at any time.
  *
- * Truth is what lies in packs/. This is `index.cache`, a sorted table of fixed entries that is mapped into memory, and a hash table of what
- * this process has added. The file names the packs that it was made from; when those are not the ones that are there, or its check sum does
+ * Truth is what lies in packs/. This is `index.cache`, a sorted table of fixed entries, and a hash table of what this process has
+ * added. The file names the packs that it was made from; when those are not the ones that are there, or its check sum does
  * not hold, or it is missing, the table is made anew from the .toc files. No SQLite: the table is written once and then only
  * searched, and <sqlite3.h> has its home in core/.
  *
  * (1) An entry is in the index only while its pack has its name in packs/ (or is this process' own unfinished one).
- * (2) Of two copies of a chunk the one in the pack with the greater number counts.
+ * (2) Of two copies of a chunk the one in the pack with the greater number counts, but a bad one never.
  * (3) Nothing is ever deleted, refused or kept because of the cache alone.
  *
- * Memory: 72 bytes a chunk, and those of the file belong to the page cache: 100 GB in chunks of 256 KiB are 29 MB.
+ * Memory: 72 bytes a chunk: 100 GB in chunks of 256 KiB are 29 MB. A table above 64 MiB is mapped instead of read.
  *
  * Threads: index_find*() and index_add() any number at once; open, store and close one.
  */
@@ -28,8 +28,8 @@ struct chunk_place {
 
 struct index;
 
-/* Load or make it. A damaged pack's table (not its chunks) is no failure where the pack can be scanned; packs that give
- * nothing are named in @err of index_problems(). */
+/* Load or make it. A damaged table of a pack is no failure where the pack can be scanned; packs that give nothing, and packs that are gone,
+ * are named by index_problems(). */
 int index_open(struct repo *r, struct index **ret, struct err *err);
 void index_close(struct index *x);
 static inline void index_closep(struct index **x)
@@ -47,16 +47,23 @@ int index_find_content(struct index *x, const unsigned char xxh[16], const unsig
                        struct chunk_place *ret, uint32_t *ret_suffix);
 /* A chunk was appended. 0; -EEXIST when the name is there by now; -ENOMEM. */
 int index_add(struct index *x, const struct pack_entry *e, uint32_t pack);
-/* A chunk that cannot be read: it is as if it were not there, until it is added again. */
+/* A chunk that cannot be read: it is as if it were not there, until it is added again. Its name stays taken, for these bytes alone: so what is stored
+ * again has the old name, and older sets are whole again. The same holds for the chunks of bad.txt (badlist.h) and of packs that are gone and
+ * have left their .toc. */
 int index_forget(struct index *x, const struct chunk_name *name);
 
-/* The pack with this number, NULL when there is none. Borrowed until index_close(). */
-const struct pack_id *index_pack(const struct index *x, uint32_t number);
-/* Packs as they were found, by rising number. */
+/* The pack with this number. 0; -ENOENT. */
+int index_pack(struct index *x, uint32_t number, struct pack_id *ret);
+/* A pack was begun: its number is taken. 0; -ENOMEM. */
+int index_add_pack(struct index *x, const struct pack_id *id);
+/* Packs by rising number. Borrowed until the next index_add_pack(). */
 const struct pack_id *index_packs(const struct index *x, size_t *ret_n);
-uint32_t index_next_number(const struct index *x);
-uint64_t index_count(const struct index *x);
-/* Packs of which nothing can be read, as one sentence; "" when all is well. */
+uint32_t index_next_number(struct index *x);
+uint64_t index_count(struct index *x);
+/* Each chunk once, in no order. 0 or what @fn returned. */
+typedef int index_fn(void *arg, const struct chunk_place *p);
+int index_each(struct index *x, index_fn *fn, void *arg);
+/* What is wrong with packs, in sentences; "" when all is well. */
 const char *index_problems(const struct index *x);
 /* True when the table had to be made anew. */
 bool index_was_rebuilt(const struct index *x);

@@ -111,7 +111,7 @@ struct manifest_line {
 };
 
 struct manifest_reader;
-/* From @fd (taken on success), from its beginning. -EBADMSG, -EOPNOTSUPP with a sentence. */
+/* From @fd (taken in any case), from its beginning. -EBADMSG, -EOPNOTSUPP with a sentence. */
 int manifest_open(int fd, const char *what, struct manifest_reader **ret, struct err *err);
 void manifest_close(struct manifest_reader *m);
 static inline void manifest_closep(struct manifest_reader **m)
@@ -142,7 +142,7 @@ int manifest_tree_finish(struct manifest_tree *t, unsigned char ret[32]);
 
 /* For random access (mount): 28 bytes a chunk that is not zero. */
 struct manifest_map;
-int manifest_map_load(int fd, const char *what, struct manifest_map **ret, struct err *err); /* takes @fd on success */
+int manifest_map_load(int fd, const char *what, struct manifest_map **ret, struct err *err); /* takes @fd in any case */
 void manifest_map_destroy(struct manifest_map *m);
 static inline void manifest_map_destroyp(struct manifest_map **m)
 {

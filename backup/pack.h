@@ -15,9 +15,9 @@
  * (1) A pack is complete when it has its name in packs/: until then it lies in tmp/ and nothing refers to it.
  * (2) Its .toc comes after it. A pack without .toc is read by the TOC in it, one without a TOC by a scan of its frames.
  *
- * Order of calls of a writer: pack_create, pack_append..., pack_finish or pack_destroy.
+ * Order of calls of a writer: pack_create, (pack_reserve, pack_write)..., pack_finish; pack_destroy.
  *
- * Threads: pack_append() any number at once; the others one, with no append under way. Readers: any number at once.
+ * Threads: pack_reserve() one at a time, pack_write() any number at once; the others one, with no write under way. Readers: any number.
  */
 #ifndef DISKGATE_BACKUP_PACK_H
 #define DISKGATE_BACKUP_PACK_H
@@ -26,7 +26,8 @@
 #include "backup/repo.h"
 
 #define PACK_NUMBER_MAX 999999U
-#define PACK_STEM_LEN   23 /* "000017-1f0c9a3be2d44c01" */
+#define PACK_CHUNKS_MAX 65536U /* in one pack */
+#define PACK_STEM_LEN   23     /* "000017-1f0c9a3be2d44c01" */
 
 /* One line of a table of contents. */
 struct pack_entry {
@@ -67,8 +68,10 @@ struct pack_writer;
 int pack_create(struct repo *r, uint32_t number, struct pack_writer **ret, struct err *err);
 void pack_destroy(struct pack_writer *w); /* an unfinished pack is deleted */
 const struct pack_id *pack_writer_id(const struct pack_writer *w);
-/* Append what @c holds. *ret: where. After a failure the pack is lost: pack_finish() fails, too. */
-int pack_append(struct pack_writer *w, const struct pack_coder *c, struct pack_entry *ret, struct err *err);
+/* Give what @c holds its place in the pack, without any I/O. *ret: where. */
+int pack_reserve(struct pack_writer *w, const struct pack_coder *c, struct pack_entry *ret);
+/* Write it there. After a failure the pack is lost: pack_finish() fails, too. */
+int pack_write(struct pack_writer *w, const struct pack_coder *c, const struct pack_entry *e, struct err *err);
 uint64_t pack_writer_bytes(const struct pack_writer *w); /* so far */
 int pack_writer_fd(const struct pack_writer *w);         /* for reading back what was appended; borrowed */
 size_t pack_writer_count(const struct pack_writer *w);
@@ -100,5 +103,7 @@ int pack_toc_restore(struct repo *r, const struct pack_id *id, struct err *err);
 /* All packs in packs/, by rising number; *ret to be free()d. What is no pack is left alone. An unreadable folder is an error, never an empty
  * list. */
 int pack_list(struct repo *r, struct pack_id **ret, size_t *ret_n, struct err *err);
+/* Likewise of the files with another ending (".toc"). */
+int pack_list_files(struct repo *r, const char *ending, struct pack_id **ret, size_t *ret_n, struct err *err);
 
 #endif

@@ -11,7 +11,7 @@
 packages_of() {
     case $1 in
     build) echo build-essential meson ninja-build pkg-config libfuse3-dev libsqlite3-dev libxxhash-dev \
-        libjansson-dev libblkid-dev libmicrohttpd-dev libcmocka-dev mdbtools-dev libseccomp-dev libunistring-dev ;;
+        libjansson-dev libblkid-dev libmicrohttpd-dev libcmocka-dev libarchive-dev libzstd-dev libssl-dev mdbtools-dev libseccomp-dev libunistring-dev ;;
     run) echo tgt fuse3 dnsmasq-base ipxe ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
     test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck \
