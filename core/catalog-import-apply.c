@@ -339,6 +339,11 @@ static int apply_all(struct applying *a)
     return r;
 }
 
+void import_audit_off(struct catalog *c, bool is_off)
+{
+    c->is_audit_off = is_off;
+}
+
 int import_apply(struct import *im, struct err *err)
 {
     struct applying a = {.im = im, .err = err};

@@ -139,13 +139,15 @@ int import_row_plan(struct import *im, const struct import_row *row, const struc
     struct import_packed now = import_pack(&known->now), want = import_pack(&row->want),
                          given = import_pack(&row->given);
     unsigned needs = 0;
-    if (row->fate < IMPORT_CONFLICT) {
+    bool is_removed = !row->client_id && row->fate != IMPORT_NEW; /* here, and stays so */
+    if (row->fate < IMPORT_CONFLICT && !is_removed) {
         if (!row->client_id || strcmp(known->now.f[IMPORT_NAME], row->want.f[IMPORT_NAME]) != 0)
             needs |= IMPORT_NEEDS_NAME;
         if (strcmp(known->now.f[IMPORT_IP], row->want.f[IMPORT_IP]) != 0)
             needs |= IMPORT_NEEDS_IP;
-        if (!row->client_id || strcmp(now.text, want.text) != 0)
-            needs |= IMPORT_WRITES;
+        for (int i = 0; i < IMPORT_IMAGES; i++)
+            if (!row->client_id || strcmp(known->now.f[i], row->want.f[i]) != 0)
+                needs |= IMPORT_WRITES;
         if (!known->is_tracked)
             needs |= IMPORT_TRACK_NEW;
         else if (known->is_gone || !import_values_equal(&known->src, &row->src) ||

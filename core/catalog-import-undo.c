@@ -121,10 +121,17 @@ static const char images_to_check[] =
     " LEFT JOIN client ON client.id = link.client_id"
     " WHERE s.image_run_id = ?1 AND s.is_added GROUP BY image.id";
 
+/* A later run that found nothing new builds on nothing. */
+static const char later_runs[] =
+    "SELECT id FROM import_run r WHERE id > ? AND NOT is_undone"
+    " AND (EXISTS (SELECT 1 FROM import_client WHERE run_id = r.id)"
+    "   OR EXISTS (SELECT 1 FROM import_change WHERE run_id = r.id)"
+    "   OR EXISTS (SELECT 1 FROM import_source WHERE run_id = r.id OR image_run_id = r.id))"
+    " ORDER BY id DESC";
+
 static int find_obstacles(struct undoing *u)
 {
-    int r = db_each(u->c, "SELECT id FROM import_run WHERE id > ? AND NOT is_undone ORDER BY id DESC", ARGS(N(u->run)),
-                    later_run, u, u->err);
+    int r = db_each(u->c, later_runs, ARGS(N(u->run)), later_run, u, u->err);
     if (r == 0)
         r = db_each(u->c, "SELECT client_id, after FROM import_change WHERE run_id = ?", ARGS(N(u->run)), check_changed,
                     u, u->err);
@@ -202,6 +209,39 @@ static int remove_images(struct undoing *u)
 #undef ADDED
 }
 
+struct summary {
+    char text[8192];
+};
+
+static void fill_summary(sqlite3_stmt *st, void *row)
+{
+    COL_TEXT(st, 0, ((struct summary *)row)->text);
+}
+
+/* Settings that the run made go back to their defaults, unless somebody set them to something else since. */
+static int restore_settings(struct undoing *u)
+{
+    struct summary *s = calloc(1, sizeof(*s));
+    char now[SETTING_LEN + 1];
+    const char *key;
+    json_t *value;
+    if (!s)
+        return err_set(u->err, -ENOMEM, "memory is out");
+    int r = db_one(u->c, "SELECT ifnull(json_extract(summary, '$.settings'), '{}') FROM import_run WHERE id = ?",
+                   ARGS(N(u->run)), fill_summary, s, u->err);
+    json_t *settings = r == 0 ? json_loads(s->text, 0, NULL) : NULL;
+    free(s);
+    json_object_foreach(settings, key, value)
+    {
+        if (r == 0)
+            r = setting_get(u->c, key, now, u->err);
+        if (r == 0 && json_is_string(value) && strcmp(now, json_string_value(value)) == 0)
+            r = setting_set(u->c, key, NULL, u->err);
+    }
+    json_decref(settings);
+    return r;
+}
+
 static int take_back(struct undoing *u)
 {
     int r =
@@ -215,6 +255,8 @@ static int take_back(struct undoing *u)
         r = db_run(u->c, restore_memory, ARGS(N(u->run)), u->err);
     if (r == 0)
         r = remove_images(u);
+    if (r == 0)
+        r = restore_settings(u);
     if (r == 0)
         r = db_run(u->c, "DELETE FROM import_change WHERE run_id = ?", ARGS(N(u->run)), u->err);
     return r < 0 ? r : db_run(u->c, "UPDATE import_run SET is_undone = 1 WHERE id = ?", ARGS(N(u->run)), u->err);

@@ -213,7 +213,8 @@ static int judge_mac(struct import *im, const struct group *g, enum import_dupli
                        (long long)kept_row + 1);
         return mark(im, "mac = ?4", g->key, kept_row, IMPORT_SKIPPED, reason, err);
     }
-    (void)snprintf(reason, sizeof(reason), "duplicate MAC: rows %s have %s and say different things", g->rows, g->key);
+    (void)snprintf(reason, sizeof(reason), "duplicate MAC: rows %s have %.17s and say different things", g->rows,
+                   g->key);
     return mark(im, "mac = ?4", g->key, -1, IMPORT_CONFLICT, reason, err);
 }
 

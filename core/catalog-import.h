@@ -159,6 +159,8 @@ int import_gone_list(struct import *im, struct import_gone **ret, size_t *ret_n,
 
 /* Make clients, links and what the next import needs. No audit rows. */
 int import_apply(struct import *im, struct err *err);
+/* While off, the catalog's writers leave no audit rows: the import leaves one in the end. */
+void import_audit_off(struct catalog *c, bool is_off);
 /* Take @summary into the run and write its audit row. */
 int import_run_end(struct import *im, json_t *summary, struct err *err);
 

@@ -4,7 +4,11 @@
  * The file is opened read-only and no lock is kept on it: adoption is a row in the catalog. With --copy the copy comes first and the row
  * second, and a failure or an interrupt removes the copy again, so there is never a row without its file.
  *
- * Disks of other hypervisors (dynamic VHD, VHDX, VMDK, VDI, qcow2) are not adopted: they are converted into the root, see convert.h.
+ * Disks of other hypervisors (dynamic VHD, VHDX, VMDK, VDI, qcow2) are not adopted: they are converted into the root, see convert.h; a
+ * differencing VHD and its parents become one raw image, see flatten.h.
+ *
+ * --file-only is for importers, who have one transaction for many images: the file is looked at (and made), the row is printed, the catalog
+ * stays as it is.
  */
 #include "gateway/cmd-image.h"
 
@@ -12,6 +16,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "core/catalog.h"
 #include "core/image.h"
@@ -21,6 +26,7 @@
 #include "gateway/cmd.h"
 #include "gateway/convert.h"
 #include "gateway/copy.h"
+#include "gateway/flatten.h"
 #include "gateway/image-whole.h"
 #include "gateway/qemu-img.h"
 #include "gateway/version-file.h"
@@ -30,7 +36,8 @@ struct adding {
     int fd;
     struct stat st;
     struct image_info info;
-    struct convert convert; /* its driver is NULL for a file that is served as it is */
+    struct convert convert;  /* its driver is NULL for a file that is served as it is */
+    struct vhd_chain *chain; /* of a differencing VHD, else NULL */
     struct image_row image;
     struct version_row version;
 };
@@ -38,7 +45,13 @@ struct adding {
 /* Does the root get a file of its own? */
 static bool is_made(struct cmd *cmd, const struct adding *a)
 {
-    return a->convert.driver || cmd_has(cmd, "copy");
+    return a->convert.driver || a->chain || cmd_has(cmd, "copy");
+}
+
+/* Where the root's own file goes: a folder that the caller made, or one that is called like the image. */
+static const char *place(struct cmd *cmd, const struct adding *a)
+{
+    return cmd_has(cmd, "folder") ? cmd_option(cmd, "folder") : a->image.name;
 }
 
 /* What Diskgate keeps in its root for itself is nobody's disk: the catalog with its passwords, clients' changes, views. */
@@ -161,7 +174,7 @@ static int make_converted(struct cmd *cmd, struct adding *a, struct progress *p,
     if (!cmd->is_quiet)
         warn_line("note: '%s' is a %s disk: it is converted into the root, as a sparse raw image of %s", a->path,
                   qemu_format_name(a->convert.driver), size);
-    int r = convert_make(cmd->root, a->image.name, &a->convert, p, ret_rel, err);
+    int r = convert_make(cmd->root, place(cmd, a), &a->convert, p, ret_rel, err);
     if (r < 0) {
         ret_rel[0] = 0;
         return r;
@@ -175,7 +188,7 @@ static int make_converted(struct cmd *cmd, struct adding *a, struct progress *p,
 static int make_copy(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
 {
     struct image_info info;
-    int r = image_copy(cmd->root, a->image.name, a->fd, a->info.data_bytes, p, ret_rel, err);
+    int r = image_copy(cmd->root, place(cmd, a), a->fd, a->info.data_bytes, p, ret_rel, err);
     if (r < 0) {
         ret_rel[0] = 0;
         return r;
@@ -186,14 +199,33 @@ static int make_copy(struct cmd *cmd, struct adding *a, struct progress *p, char
     return r;
 }
 
+static int make_flat(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
+{
+    struct image_info info;
+    if (!cmd->is_quiet)
+        warn_line("note: '%s' is a differencing VHD: it and its %zu parent%s become one raw image in the root", a->path,
+                  vhd_chain_length(a->chain) - 1, vhd_chain_length(a->chain) > 2 ? "s" : "");
+    int r = flatten_make(cmd->root, place(cmd, a), a->chain, p, ret_rel, err);
+    if (r < 0) {
+        ret_rel[0] = 0;
+        return r;
+    }
+    r = look_at_made(cmd->root, ret_rel, &info, a->version.identity, err);
+    if (r == 0)
+        fill_row(a, &info, ret_rel, false);
+    return r;
+}
+
 /* Make the root's own file, then take it into the row. @ret_rel is empty where nothing was made. */
 static int make_file(struct cmd *cmd, struct adding *a, char *ret_rel, struct err *err)
 {
     struct progress p;
-    progress_init(&p, a->convert.driver ? "converting" : "copying", cmd->is_quiet);
+    progress_init(&p, a->convert.driver || a->chain ? "converting" : "copying", cmd->is_quiet);
     int r = progress_to_fd(&p, cmd_option(cmd, "progress"), err);
     if (r < 0)
         return r;
+    if (a->chain)
+        return make_flat(cmd, a, &p, ret_rel, err);
     return a->convert.driver ? make_converted(cmd, a, &p, ret_rel, err) : make_copy(cmd, a, &p, ret_rel, err);
 }
 
@@ -201,6 +233,8 @@ static const char *how_made(struct cmd *cmd, const struct adding *a)
 {
     if (a->convert.driver)
         return "converted into the root";
+    if (a->chain)
+        return "flattened into the root";
     return cmd_has(cmd, "copy") ? "copied into the root" : "adopted where it lies";
 }
 
@@ -239,9 +273,51 @@ static int prepare_conversion(struct cmd *cmd, struct catalog *c, struct adding 
     return 0;
 }
 
+/* All files of the chain together are the most that can be data. */
+static int check_flat_room(const char *root, const struct adding *a, struct err *err)
+{
+    struct statvfs fs;
+    char need[32], room[32];
+    uint64_t most = MIN(vhd_chain_file_bytes(a->chain), vhd_chain_size(a->chain));
+    if (statvfs(root, &fs) < 0)
+        return err_sys(err, -errno, "cannot examine the file system of '%s'", root);
+    uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (free_bytes >= most)
+        return 0;
+    size_text(most, need);
+    size_text(free_bytes, room);
+    return err_set(
+        err, -ENOSPC,
+        "'%s' and its parents may need %s as one image and only %s are free on the file system of '%s': make room",
+        a->path, need, room, root);
+}
+
+/* A differencing VHD: its parents must be here. */
+static int prepare_chain(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    const char *parents[VHD_CHAIN_MAX + 1] = {NULL};
+    for (size_t i = 0; i < VHD_CHAIN_MAX && cmd_option_nth(cmd, "parent", i); i++)
+        parents[i] = cmd_option_nth(cmd, "parent", i);
+    int r = flatten_open(a->path, parents, &a->chain, err);
+    if (r < 0)
+        return r;
+    uint64_t size = vhd_chain_size(a->chain);
+    a->info = (struct image_info){
+        .format = IMAGE_RAW, .file_bytes = size, .data_bytes = size, .size_bytes = round_up(size, SECTOR_BYTES)};
+    (void)snprintf(a->version.identity, sizeof(a->version.identity), "not known yet");
+    (void)snprintf(a->version.comment, sizeof(a->version.comment), "flattened from a chain of %zu VHDs",
+                   vhd_chain_length(a->chain));
+    return check_flat_room(cmd->root, a, err);
+}
+
 static int prepare_content(struct cmd *cmd, struct catalog *c, struct adding *a, struct err *err)
 {
-    int r = convert_detect(a->fd, a->path, &a->convert, err);
+    int r = flatten_is_needed(a->fd, a->path, err);
+    if (r > 0)
+        return prepare_chain(cmd, a, err);
+    if (r == 0 && cmd_has(cmd, "parent"))
+        return err_set(err, -EINVAL, "'%s' is no differencing VHD and has no parents: leave --parent away", a->path);
+    r = r ? r : convert_detect(a->fd, a->path, &a->convert, err);
     if (r == 0 && a->convert.driver)
         return prepare_conversion(cmd, c, a, err);
     (void)snprintf(a->version.comment, sizeof(a->version.comment), "%s", a->image.comment);
@@ -281,21 +357,51 @@ static int prepare(struct cmd *cmd, struct adding *a, struct err *err)
     return 0;
 }
 
+/* --file-only: the row as an importer needs it. */
+static int print_file(struct cmd *cmd, const struct adding *a)
+{
+    const struct version_row *v = &a->version;
+    out_set(&cmd->out, "file",
+            json_pack("{s:s, s:o, s:b, s:b, s:I, s:I, s:I, s:s, s:o, s:s, s:o}", "format", v->format, "path",
+                      out_string(v->path), "is_adopted", v->is_adopted, "is_made", is_made(cmd, a), "size_bytes",
+                      (json_int_t)v->size_bytes, "file_bytes", (json_int_t)v->file_bytes, "mtime_ns",
+                      (json_int_t)v->mtime_ns, "identity", v->identity, "comment", out_string(v->comment), "how",
+                      how_made(cmd, a), "note", out_string(a->info.note)));
+    out_line(&cmd->out, "%s: %s, %s", v->path, v->format, how_made(cmd, a));
+    return EXIT_DONE;
+}
+
+static int check_folder(struct cmd *cmd, struct err *err)
+{
+    const char *folder = cmd_option(cmd, "folder");
+    if (!folder)
+        return 0;
+    if (!cmd_has(cmd, "file-only") || strncmp(folder, "images/", 7) != 0)
+        return err_set(err, -EINVAL, "--folder goes with --file-only and names an empty folder as 'images/NAME'");
+    return name_check(folder + 7, "folder name", err);
+}
+
+static int finish(struct cmd *cmd, struct adding *a, struct err *err)
+{
+    return cmd_has(cmd, "file-only") ? print_file(cmd, a) : store(cmd, a, err);
+}
+
 static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
 {
-    int r = prepare(cmd, a, err);
+    int r = check_folder(cmd, err);
+    r = r ? r : prepare(cmd, a, err);
     if (r < 0)
         return r;
-    if (a->info.note[0])
+    if (a->info.note[0] && !cmd_has(cmd, "file-only"))
         warn_line("note: '%s': %s", a->path, a->info.note);
     if (!is_made(cmd, a) || cmd->is_dry_run)
-        return store(cmd, a, err);
+        return finish(cmd, a, err);
     char rel[PATH_MAX] = "";
     sigset_t old;
     interrupts_hold(&old);
     r = make_file(cmd, a, rel, err);
     if (r == 0)
-        r = store(cmd, a, err);
+        r = finish(cmd, a, err);
     if (r < 0 && rel[0])
         (void)image_copy_remove(cmd->root, rel); /* the failure that is reported came before */
     interrupts_release(&old);
@@ -310,6 +416,7 @@ static int run_add(struct cmd *cmd, struct err *err)
     a->fd = -1;
     int r = add_file(cmd, a, err);
     closep(&a->fd);
+    vhd_chain_close(a->chain);
     free(a);
     return r;
 }
@@ -319,6 +426,10 @@ static const struct option_def add_options[] = {
     {"format", 0, "F", "refuse the file unless it is in the format F: raw, vhd, vhdx, vmdk, vdi, qcow2"},
     {"data", 0, NULL, "a data disk, not bootable: for slots 1 and up"},
     {"comment", 'm', "TEXT", "a comment that lists show"},
+    {"parent", 0, "FILE", "a parent of a differencing VHD that does not lie beside it", OPT_MANY},
+    {"file-only", 0, NULL,
+     "check the file (and copy or convert it) only, and print what would be stored: for importers"},
+    {"folder", 0, "DIR", "with --file-only: the empty folder images/NAME in the root that the copy goes to"},
     PROGRESS_OPTION,
     {0}};
 
@@ -326,7 +437,7 @@ const struct verb cmd_image_add_verbs[] = {
     {"image", "add", "NAME FILE", "Add the image FILE where it lies",
      "The file is opened read-only and never written to. What it really is decides its format, not its name.\n"
      "Raw disks and fixed VHDs are served as they are. Dynamic VHD, VHDX, VMDK, VDI and qcow2 are converted into the\n"
-     "root by qemu-img, as sparse raw images.",
+     "root by qemu-img, as sparse raw images. A differencing VHD and its parents become one such image.",
      add_options, run_add, VERB_DRY_RUN},
     {0},
 };

@@ -181,9 +181,23 @@ static int make_folder(int images, const char *name, char *ret, size_t len)
     return -EEXIST;
 }
 
+/* Into a folder that the caller made, and takes away again after a failure. */
+static int make_in(const char *root, const char *folder, image_fill *fill, void *arg, char *ret_path, struct err *err)
+{
+    _cleanup_close_ int dirfd = root_open_dir(root, folder, err);
+    if (dirfd < 0)
+        return dirfd;
+    int r = fill_into(dirfd, fill, arg, err);
+    if (r == 0)
+        (void)snprintf(ret_path, PATH_MAX, "%s/%s", folder, COPY_NAME); /* the folder's path is shorter */
+    return r;
+}
+
 int image_make(const char *root, const char *name, image_fill *fill, void *arg, char *ret_path, struct err *err)
 {
     char images[PATH_MAX], folder[NAME_MAX];
+    if (strncmp(name, "images/", 7) == 0)
+        return make_in(root, name, fill, arg, ret_path, err);
     int r = root_path(root, "images", images, err);
     if (r < 0)
         return r;

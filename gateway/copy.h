@@ -23,7 +23,8 @@ bool interrupts_came(void);
 /* Write a new image into the empty file @out; a sentence on failure. */
 typedef int image_fill(int out, void *arg, struct err *err);
 
-/* Make ROOT/images/DIR/v1.raw by @fill, where DIR is @name, or "NAME.2", ... when that folder is taken. @ret_path (PATH_MAX bytes) gets
+/* Make ROOT/images/DIR/v1.raw by @fill, where DIR is @name, or "NAME.2", ... when that folder is taken; a @name "images/DIR" is a folder
+ * that the caller made. @ret_path (PATH_MAX bytes) gets
  * the path relative to the root. The file is synced and in place when this returns 0; after a failure nothing is left. Call it with
  * interrupts held. */
 int image_make(const char *root, const char *name, image_fill *fill, void *arg, char *ret_path, struct err *err);

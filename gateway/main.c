@@ -32,6 +32,17 @@ static bool find_beside(const char *word, char *ret, size_t len)
     return (size_t)snprintf(ret, len, "%s/diskgate-%s", self, word) < len && access(ret, X_OK) == 0;
 }
 
+/* So that they find us again, wherever we were started from. */
+static void name_ourselves(void)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    if (n <= 0)
+        return;
+    self[n] = 0;
+    (void)setenv("DISKGATE_PROGRAM", self, 1); /* without memory they look in PATH */
+}
+
 /* Returns only when the program cannot be run. */
 static int run_external(const struct cmd *cmd, int argc, char **argv, struct err *err)
 {
@@ -48,6 +59,7 @@ static int run_external(const struct cmd *cmd, int argc, char **argv, struct err
         args[n++] = argv[i];
     if (cmd->root_option && setenv("DISKGATE_ROOT", cmd->root, 1) < 0)
         return err_sys(err, -errno, "cannot pass on the root");
+    name_ourselves();
     if (find_beside(cmd->external, path, sizeof(path)))
         (void)execv(path, args); /* returns only on failure */
     else

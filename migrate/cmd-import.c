@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The verbs that import: `ccboot`, `csv`, `leases`, `ini`. They differ in the reader of the file and in what of its options they have. */
+#include "migrate/cmd.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/ctl.h"
+#include "core/root.h"
+#include "core/util.h"
+#include "migrate/apply.h"
+#include "migrate/plan.h"
+#include "migrate/text.h"
+
+#define SEARCH_MAX 32
+
+int migrate_open(struct cmd *cmd, struct catalog **ret, struct err *err)
+{
+    char db[PATH_MAX];
+    int r = root_path(cmd->root, "catalog.db", db, err);
+    if (r < 0)
+        return r;
+    if (access(db, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(
+            err, -ENOENT,
+            "there is no Diskgate root at '%s': make one with 'diskgate --root %s init', or name another with "
+            "--root",
+            cmd->root, cmd->root);
+    if (geteuid() != 0 && (access(db, R_OK | W_OK) < 0 || access(cmd->root, W_OK) < 0))
+        return err_set(err, -EACCES, "'migrate %s' on '%s' must be run as root (try sudo)", cmd->verb->name, cmd->root);
+    r = geteuid() == 0 ? root_check_trusted(cmd->root, err) : 0;
+    return r < 0 ? r : catalog_open(cmd->root, CATALOG_WRITE, ret, err);
+}
+
+/* --- what one import holds ---------------------------------------------------------------------------------------- */
+
+struct run {
+    struct cmd *cmd;
+    enum source_kind kind;
+    const char *origin, *file;
+    struct source *source;
+    struct mapping *mapping;
+    struct catalog *catalog;
+    struct import *import;
+    struct plan plan;
+    struct image_search how;
+    const char *dirs[SEARCH_MAX + 1];
+    char beside[PATH_MAX];
+};
+
+static void run_finish(struct run *r)
+{
+    plan_finish(&r->plan);
+    path_rules_finish(&r->how.rules);
+    import_close(r->import);
+    catalog_close(r->catalog);
+    mapping_destroy(r->mapping);
+    source_close(r->source);
+}
+
+/* --- source and mapping ------------------------------------------------------------------------------------------- */
+
+static int open_source(struct run *r, struct err *err)
+{
+    struct source_options o = {.charset = cmd_option(r->cmd, "charset"), .dialect = cmd_option(r->cmd, "dialect")};
+    const char *separator = cmd_option(r->cmd, "separator");
+    if (separator && strcmp(separator, "tab") != 0 && strcmp(separator, "\\t") != 0 && strlen(separator) != 1)
+        return err_set(err, -EINVAL, "the separator '%s' must be one character, or the word tab",
+                       text_quote(separator));
+    if (separator)
+        o.separator = separator[1] ? '\t' : separator[0];
+    return source_open(r->kind, r->file, &o, &r->source, err);
+}
+
+static int save_mapping(struct run *r, struct err *err)
+{
+    const char *path = cmd_option(r->cmd, "save-mapping");
+    if (!path || !r->mapping)
+        return 0;
+    FILE *f = fopen(path, "we");
+    int e = f ? mapping_save(r->mapping, f) : -errno;
+    if (f && fclose(f) == EOF && e == 0)
+        e = -errno;
+    return e < 0 ? err_sys(err, e, "cannot write the mapping to '%s'", text_quote(path)) : 0;
+}
+
+/* A question is put to the administrator, with what is needed to answer it. */
+static int ask(struct run *r, int e, struct err *err)
+{
+    struct err why = *err;
+    const char *saved = cmd_option(r->cmd, "save-mapping");
+    size_t n = strlen(why.msg);
+    if (n && why.msg[n - 1] == '.')
+        why.msg[n - 1] = 0;
+    if (!saved)
+        return err_set(
+            err, e, "%.800s; --save-mapping FILE writes down what is known, to be edited and given back with --mapping",
+            why.msg);
+    if (save_mapping(r, err) < 0)
+        return -EIO;
+    return err_set(err, e, "%.700s; what is known is in '%s': edit it and give it back with --mapping", why.msg,
+                   text_quote(saved));
+}
+
+static int open_mapping(struct run *r, struct err *err)
+{
+    const char *path = cmd_option(r->cmd, "mapping");
+    int e = path ? mapping_load(path, r->source, &r->mapping, err) : mapping_detect(r->source, &r->mapping, err);
+    if (e == -EAMBIG || e == -ENODATA)
+        return path ? e : ask(r, e, err);
+    if (e == 0)
+        e = save_mapping(r, err);
+    if (e == 0)
+        r->plan.policy = *mapping_policy(r->mapping);
+    return e;
+}
+
+/* --- options ------------------------------------------------------------------------------------------------------ */
+
+static int add_rules(struct run *r, struct err *err)
+{
+    size_t n = 0;
+    struct path_rule *rule = malloc(sizeof(*rule));
+    const struct path_rule *given = mapping_paths(r->mapping, &n);
+    const char *text;
+    int e = rule ? 0 : -ENOMEM;
+    for (size_t i = 0; e == 0 && i < n; i++)
+        e = path_rules_add(&r->how.rules, &given[i]);
+    for (size_t i = 0; e == 0 && (text = cmd_option_nth(r->cmd, "map-path", i)); i++) {
+        e = path_rule_parse(text, rule, err);
+        if (e == 0)
+            e = path_rules_add(&r->how.rules, rule);
+    }
+    free(rule);
+    return e == -ENOMEM ? err_set(err, e, "memory is out") : e;
+}
+
+static int read_options(struct run *r, struct err *err)
+{
+    struct stat st;
+    size_t n = 0;
+    const char *dir;
+    for (; n < SEARCH_MAX && (dir = cmd_option_nth(r->cmd, "search", n)); n++) {
+        if (stat(dir, &st) < 0)
+            return err_sys(err, -errno, "cannot search the folder '%s'", text_quote(dir));
+        if (!S_ISDIR(st.st_mode))
+            return err_set(err, -EINVAL, "cannot search '%s': it is no folder", text_quote(dir));
+        r->dirs[n] = dir;
+    }
+    r->how.root = r->cmd->root;
+    r->how.dirs = r->dirs;
+    r->how.is_quiet = r->cmd->is_quiet || r->cmd->is_json;
+    r->how.with_differences = cmd_has(r->cmd, "ignore-differences");
+    (void)snprintf(r->beside, sizeof(r->beside), "%s", r->source->path); /* a real path */
+    char *slash = strrchr(r->beside, '/');
+    if (slash && slash > r->beside) {
+        *slash = 0;
+        r->how.beside = r->beside;
+    }
+    return add_rules(r, err);
+}
+
+/* --- the verb ----------------------------------------------------------------------------------------------------- */
+
+static int prepare(struct run *r, struct err *err)
+{
+    int e = open_source(r, err);
+    if (e == 0)
+        e = open_mapping(r, err);
+    if (e == 0)
+        e = read_options(r, err);
+    if (e == 0)
+        e = migrate_open(r->cmd, &r->catalog, err);
+    if (e == 0)
+        e = import_open(r->catalog, r->origin, &r->import, err);
+    if (e < 0)
+        return e;
+    r->plan.source = r->source;
+    r->plan.mapping = r->mapping;
+    r->plan.catalog = r->catalog;
+    r->plan.import = r->import;
+    e = plan_stage(&r->plan, err);
+    if (e == 0)
+        e = apply_online(r->cmd->root, &r->plan.online, err);
+    return e < 0 ? e : images_resolve(&r->plan.images, r->catalog, &r->how, err);
+}
+
+static int run_kind(struct cmd *cmd, enum source_kind kind, struct err *err)
+{
+    struct run *r = calloc(1, sizeof(*r));
+    if (!r)
+        return err_set(err, -ENOMEM, "memory is out");
+    r->cmd = cmd;
+    r->kind = kind;
+    r->origin = cmd->verb->name;
+    r->file = cmd_arg(cmd, 0);
+    int e = prepare(r, err);
+    if (e == 0) {
+        struct apply a = {
+            cmd, &r->plan, &r->how, r->file, r->origin, cmd_has(cmd, "skip-conflicts"), cmd_has(cmd, "accept-doubts")};
+        e = apply_run(&a, err);
+    }
+    run_finish(r);
+    free(r);
+    return e;
+}
+
+static int run_ccboot(struct cmd *cmd, struct err *err)
+{
+    return run_kind(cmd, SOURCE_ACCESS, err);
+}
+
+static int run_csv(struct cmd *cmd, struct err *err)
+{
+    return run_kind(cmd, SOURCE_CSV, err);
+}
+
+static int run_leases(struct cmd *cmd, struct err *err)
+{
+    return run_kind(cmd, SOURCE_LEASES, err);
+}
+
+static int run_ini(struct cmd *cmd, struct err *err)
+{
+    return run_kind(cmd, SOURCE_INI, err);
+}
+
+#define MAPPING_OPTIONS                                                                                                \
+    {"mapping", 0, "FILE", "which table and column means what, instead of finding it out"},                            \
+        {"save-mapping", 0, "FILE", "write that down, to be edited and given back"},                                   \
+    {                                                                                                                  \
+        "charset", 0, "NAME", "encoding of the text, as in GBK or windows-1251, instead of finding it out"             \
+    }
+#define IMAGE_OPTIONS                                                                                                  \
+    {"map-path", 0, "FROM=TO", "where a folder of the old server lies here, as in 'D:\\Images=/srv/images'",           \
+     OPT_MANY},                                                                                                        \
+        {"search", 0, "DIR", "look for images by their names in DIR and below", OPT_MANY},                             \
+    {                                                                                                                  \
+        "ignore-differences", 0, NULL,                                                                                 \
+            "take the base of an image although CCBoot's numbered differences lie beside it"                           \
+    }
+#define IMPORT_OPTIONS                                                                                                 \
+    {"skip-conflicts", 0, NULL, "leave rows in conflict out and take all others"},                                     \
+    {                                                                                                                  \
+        "accept-doubts", 0, NULL, "go on although the file could not be read without doubt"                            \
+    }
+
+static const struct option_def ccboot_options[] = {MAPPING_OPTIONS, IMAGE_OPTIONS, IMPORT_OPTIONS, {0}};
+static const struct option_def csv_options[] = {
+    MAPPING_OPTIONS,
+    IMAGE_OPTIONS,
+    IMPORT_OPTIONS,
+    {"separator", 0, "C", "what stands between the columns, or tab, instead of finding it out"},
+    {0}};
+static const struct option_def leases_options[] = {
+    MAPPING_OPTIONS, IMPORT_OPTIONS, {"dialect", 0, "D", "dnsmasq, isc, kea or netsh, instead of finding it out"}, {0}};
+
+#define MORE                                                                                                           \
+    "All of it is done, or nothing. With -n only the plan is shown. Importing again changes nothing, and what was\n"   \
+    "edited here since is never overridden. Exit status 1 when conflicts, doubts or an open question stop it."
+
+const struct verb cmd_import_verbs[] = {
+    {"", "ccboot", "FILE", "Import the client database of a CCBoot server (an Access file)", MORE, ccboot_options,
+     run_ccboot, VERB_DRY_RUN},
+    {"", "csv", "FILE", "Import a table of clients as text", MORE, csv_options, run_csv, VERB_DRY_RUN},
+    {"", "leases", "FILE", "Import clients from the leases of a DHCP server", MORE, leases_options, run_leases,
+     VERB_DRY_RUN},
+    {"", "ini", "FILE", "Import clients and settings from an INI file such as CCBoot.ini", MORE, ccboot_options,
+     run_ini, VERB_DRY_RUN},
+    {0},
+};

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One row against the catalog; see plan-merge.h. */
+#include "migrate/plan-merge.h"
+
+#include <string.h>
+
+#include "cli/output.h"
+
+struct merge {
+    struct import_row *row;
+    const struct import_known *known;
+    json_t *detail;
+    bool has_changed, has_kept;
+};
+
+static void tell(struct merge *m, int f, const char *a, const char *a_value, const char *b, const char *b_value)
+{
+    if (!m->detail)
+        m->detail = json_array();
+    json_t *o = json_pack("{s:s, s:o, s:o}", "field", import_field_name((enum import_field)f), a, out_string(a_value),
+                          b, out_string(b_value));
+    if (o)
+        (void)json_array_append_new(m->detail, o); /* without memory the report is shorter */
+}
+
+static void take(struct merge *m, int f)
+{
+    strcpy(m->row->want.f[f], m->row->src.f[f]);
+    strcpy(m->row->given.f[f], m->row->src.f[f]);
+    tell(m, f, "old", m->known->now.f[f], "new", m->row->src.f[f]);
+    m->has_changed = true;
+}
+
+static void keep(struct merge *m, int f, const char *given)
+{
+    strcpy(m->row->want.f[f], m->known->now.f[f]);
+    strcpy(m->row->given.f[f], given);
+    tell(m, f, "here", m->known->now.f[f], "source", m->row->src.f[f]);
+    m->has_kept = true;
+}
+
+static void stay(struct merge *m, int f)
+{
+    strcpy(m->row->want.f[f], m->known->now.f[f]);
+    strcpy(m->row->given.f[f], m->known->now.f[f]);
+}
+
+/* Imported before. */
+static void merge_again(struct merge *m, int f)
+{
+    const struct import_known *k = m->known;
+    bool is_new = strcmp(m->row->src.f[f], k->src.f[f]) != 0;
+    bool is_edited = strcmp(k->now.f[f], k->given.f[f]) != 0;
+    if (!is_edited && is_new)
+        take(m, f);
+    else if (!is_edited || strcmp(k->now.f[f], m->row->src.f[f]) == 0)
+        stay(m, f);
+    else
+        keep(m, f, k->given.f[f]);
+}
+
+/* Met for the first time. The paths of the images are not the client's own: they are remembered. */
+static void merge_first(struct merge *m, int f)
+{
+    const char *now = m->known->now.f[f], *src = m->row->src.f[f];
+    if (f == IMPORT_IMAGES) {
+        strcpy(m->row->want.f[f], src);
+        strcpy(m->row->given.f[f], src);
+    } else if (!*src || strcmp(now, src) == 0)
+        stay(m, f);
+    else if (!*now)
+        take(m, f);
+    else
+        keep(m, f, src);
+}
+
+static void settle(struct merge *m, enum import_fate fate, const char *reason)
+{
+    m->row->fate = fate;
+    size_t n = strlen(m->row->reason);
+    (void)snprintf(m->row->reason + n, sizeof(m->row->reason) - n, "%s%s", n && *reason ? "; " : "", reason);
+}
+
+static void merge_new(struct merge *m)
+{
+    struct import_row *row = m->row;
+    row->want = row->src;
+    if (!*row->want.f[IMPORT_NAME]) {
+        char digits[16];
+        size_t n = 0;
+        for (const char *p = row->mac; *p; p++)
+            if (*p != ':' && n + 1 < sizeof(digits))
+                digits[n++] = *p;
+        digits[n] = 0;
+        (void)snprintf(row->want.f[IMPORT_NAME], NAME_LEN + 1, "pc-%s", n > 6 ? digits + n - 6 : digits);
+    }
+    row->given = row->want;
+    settle(m, IMPORT_NEW, "");
+}
+
+static void merge_old(struct merge *m, const bool *is_seen)
+{
+    for (int f = 0; f < IMPORT_FIELDS; f++) {
+        bool says_nothing = !is_seen[f] || (f == IMPORT_NAME && !*m->row->src.f[f]);
+        if (m->known->is_tracked && says_nothing)
+            strcpy(m->row->src.f[f], m->known->src.f[f]);
+        if (m->known->is_tracked)
+            merge_again(m, f);
+        else
+            merge_first(m, f);
+    }
+    settle(m, m->has_changed ? IMPORT_CHANGED : m->has_kept ? IMPORT_KEPT : IMPORT_UNCHANGED, "");
+}
+
+/* The client was taken away here: it is not made again. */
+static void merge_removed(struct merge *m)
+{
+    m->row->want = m->row->given = m->known->given;
+    m->row->src = m->known->src;
+    settle(m, IMPORT_KEPT,
+           m->known->has_other_mac ? "this client got another MAC here since" : "this client was removed here since");
+}
+
+void plan_merge(struct import_row *row, const struct import_known *known, const bool *is_seen, json_t **ret_detail)
+{
+    struct merge m = {.row = row, .known = known};
+    row->client_id = known->client_id;
+    if (known->client_id)
+        merge_old(&m, is_seen);
+    else if (known->is_tracked)
+        merge_removed(&m);
+    else
+        merge_new(&m);
+    *ret_detail = m.detail;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The report of an import on one page; see report.h. Long lists are cut: the JSON has all of them. */
+#include <errno.h>
+#include <string.h>
+
+#include "core/ctl.h"
+#include "core/util.h"
+#include "migrate/report.h"
+#include "migrate/text.h"
+
+#define LINES_MAX    12
+#define IMAGES_SHOWN 40
+
+struct lines {
+    struct cmd *cmd;
+    size_t n;
+    const char *title;
+    bool only_with_reason;
+};
+
+/* "field: old -> new, ..." of a row. */
+static void fields_text(const char *detail, char *ret, size_t size)
+{
+    size_t i, n = 0;
+    json_t *o;
+    char a[80], b[80];
+    _cleanup_json_ json_t *list = detail && *detail ? json_loads(detail, 0, NULL) : NULL;
+    ret[0] = 0;
+    json_array_foreach(list, i, o)
+    {
+        const char *field = json_string_value(json_object_get(o, "field"));
+        const char *old = json_string_value(json_object_get(o, "old")),
+                   *new = json_string_value(json_object_get(o, "new"));
+        const char *here = json_string_value(json_object_get(o, "here"));
+        const char *source = json_string_value(json_object_get(o, "source"));
+        if (!field || strcmp(field, "links") == 0 || n + 16 > size)
+            continue;
+        if (strcmp(field, "images") == 0)
+            n += (size_t)snprintf(ret + n, size - n, "%simages", n ? ", " : "");
+        else if (here)
+            n += (size_t)snprintf(ret + n, size - n, "%s%s stays '%s' (source: '%s')", n ? ", " : "", field,
+                                  text_shown(here, a, sizeof(a)), text_shown(source ? source : "", b, sizeof(b)));
+        else
+            n += (size_t)snprintf(ret + n, size - n, "%s%s: '%s' -> '%s'", n ? ", " : "", field,
+                                  text_shown(old ? old : "", a, sizeof(a)), text_shown(new ? new : "", b, sizeof(b)));
+        n = MIN(n, size - 1);
+    }
+    text_mend(ret);
+}
+
+static int print_row(void *arg, const struct import_row *row, struct err *err)
+{
+    struct lines *l = arg;
+    char fields[512], name[160], reason[600];
+    (void)err;
+    if (l->only_with_reason && (!*row->reason || strncmp(row->reason, "not linked to ", 14) == 0))
+        return 0; /* what is missing was said once, with the images */
+    if (l->n++ == 0)
+        out_line(&l->cmd->out, "\n%s", l->title);
+    if (l->n > LINES_MAX)
+        return 0;
+    const char *called = *row->want.f[IMPORT_NAME] ? row->want.f[IMPORT_NAME] : *row->raw_name ? row->raw_name : "-";
+    fields_text(row->detail, fields, sizeof(fields));
+    out_line(&l->cmd->out, "  row %llu, %s%s%s: %s%s%s", (unsigned long long)row->row + 1,
+             text_shown(called, name, sizeof(name)), *row->mac ? ", " : "", row->mac,
+             text_shown(row->reason, reason, sizeof(reason)), *row->reason && *fields ? "; " : "", fields);
+    return 0;
+}
+
+static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate fate, bool only_with_reason,
+                      const char *title, struct err *err)
+{
+    struct lines l = {cmd, 0, title, only_with_reason};
+    if (r->counts[fate] == 0)
+        return 0;
+    int e = import_each(r->plan->import, fate, print_row, &l, err);
+    if (e == 0 && l.n > LINES_MAX)
+        out_line(&cmd->out, "  and %zu more", l.n - LINES_MAX);
+    return e;
+}
+
+static void print_head(const struct report *r, struct cmd *cmd)
+{
+    const struct source_info *i = source_info(r->plan->source);
+    char file[300];
+    out_line(&cmd->out, "%s of '%s' (%s%s%s)", r->is_dry_run ? "Plan of an import" : "Import",
+             text_shown(r->file, file, sizeof(file)), i->format, *i->charset ? ", " : "", i->charset);
+    out_line(&cmd->out,
+             "%llu rows: %llu %s, %llu changed, %llu unchanged, %llu kept as edited here, %llu in conflict, %llu "
+             "skipped; %zu gone",
+             (unsigned long long)r->rows, (unsigned long long)r->counts[IMPORT_NEW], "new",
+             (unsigned long long)r->counts[IMPORT_CHANGED], (unsigned long long)r->counts[IMPORT_UNCHANGED],
+             (unsigned long long)r->counts[IMPORT_KEPT], (unsigned long long)r->counts[IMPORT_CONFLICT],
+             (unsigned long long)r->counts[IMPORT_SKIPPED], r->n_gone);
+}
+
+static void print_mapping(const struct report *r, struct cmd *cmd)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+    if (!f)
+        return;
+    mapping_print(r->plan->mapping, f);
+    (void)fclose(f); /* memory only */
+    out_line(&cmd->out, "\nWhat was taken for what (change it: --save-mapping FILE, edit, --mapping FILE)");
+    char *rest = text;
+    for (char *line; rest && (line = strsep(&rest, "\n"));)
+        if (*line)
+            out_line(&cmd->out, "  %s", line);
+    free(text);
+}
+
+static void print_images(const struct report *r, struct cmd *cmd)
+{
+    const struct site_images *s = &r->plan->images;
+    char raw[300], file[300], note[800];
+    if (s->n)
+        out_line(&cmd->out, "\nImages");
+    for (size_t k = 0; k < MIN(s->n, (size_t)IMAGES_SHOWN); k++) {
+        const struct site_image *i = s->list[k];
+        bool is_here = i->outcome == SITE_KNOWN || i->outcome == SITE_ADD;
+        out_line(&cmd->out, "  %s: %s%s%s%s%s (%llu clients%s)", text_shown(i->raw, raw, sizeof(raw)),
+                 is_here ? "image " : site_outcome_name(i->outcome), is_here ? i->name : "",
+                 is_here && *i->file ? ", " : "", is_here ? text_shown(i->file, file, sizeof(file)) : "",
+                 is_here && *i->how ? (i->needs_file ? ", to be made in the root" : "") : "",
+                 (unsigned long long)(i->boots + i->datas), i->is_data ? ", data disk" : "");
+        if (*i->note)
+            out_line(&cmd->out, "      %s", text_shown(i->note, note, sizeof(note)));
+    }
+    if (s->n > IMAGES_SHOWN)
+        out_line(&cmd->out, "  and %zu more", s->n - IMAGES_SHOWN);
+    if (r->plan->unlinked)
+        out_line(&cmd->out, "  %llu clients are without one of their images, and are imported all the same",
+                 (unsigned long long)r->plan->unlinked);
+}
+
+static void print_gone(const struct report *r, struct cmd *cmd)
+{
+    if (r->n_gone)
+        out_line(&cmd->out, "\nGone from the source (they stay here; remove them with 'diskgate client remove')");
+    for (size_t i = 0; i < MIN(r->n_gone, (size_t)LINES_MAX); i++) {
+        const struct import_gone *g = &r->gone[i];
+        out_line(&cmd->out, "  %s, %s%s%s%s", g->name, g->mac,
+                 *g->new_name ? ": another PC has its name now, called " : "", g->new_name,
+                 g->loses_ip ? ", and its address" : "");
+    }
+    if (r->n_gone > LINES_MAX)
+        out_line(&cmd->out, "  and %zu more", r->n_gone - LINES_MAX);
+}
+
+static void print_site(const struct report *r, struct cmd *cmd)
+{
+    const char *key;
+    json_t *value;
+    bool has_title = false;
+    json_object_foreach(r->settings, key, value)
+    {
+        if (!has_title)
+            out_line(&cmd->out, "\nSettings of the whole site");
+        has_title = true;
+        out_line(&cmd->out, "  %s = %s", key, json_string_value(value));
+    }
+}
+
+static void print_notes(const struct report *r, struct cmd *cmd)
+{
+    size_t n = 0;
+    char text[600];
+    const struct source_note *notes = source_notes(r->plan->source, &n);
+    if (n)
+        out_line(&cmd->out, "\nWhat the reader of the file says");
+    for (size_t i = 0; i < MIN(n, (size_t)LINES_MAX); i++)
+        out_line(&cmd->out, "  %s%s", notes[i].is_doubt ? "doubtful: " : "",
+                 text_shown(notes[i].text, text, sizeof(text)));
+    if (n > LINES_MAX)
+        out_line(&cmd->out, "  and %zu more", n - LINES_MAX);
+}
+
+static void print_rest(const struct report *r, struct cmd *cmd)
+{
+    char text[600], shown[128];
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    text[0] = 0;
+    json_object_foreach(r->plan->rest, key, value) if (n + 140 < sizeof(text)) n +=
+        (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "", text_shown(key, shown, sizeof(shown)));
+    if (n)
+        out_line(&cmd->out, "\nWithout a place in Diskgate, kept in the report: %s", text);
+}
+
+int report_print(const struct report *r, struct cmd *cmd, struct err *err)
+{
+    print_head(r, cmd);
+    print_mapping(r, cmd);
+    print_images(r, cmd);
+    int e = print_rows(r, cmd, IMPORT_CONFLICT, false, "Conflicts", err);
+    if (e == 0)
+        e = print_rows(r, cmd, IMPORT_SKIPPED, false, "Skipped", err);
+    if (e == 0)
+        e = print_rows(r, cmd, IMPORT_CHANGED, false, "Changed", err);
+    if (e == 0)
+        e = print_rows(r, cmd, IMPORT_KEPT, false, "Edited here since, and left as it is", err);
+    if (e == 0)
+        e = print_rows(r, cmd, IMPORT_NEW, true, "New, with a remark", err);
+    if (e < 0)
+        return e;
+    print_gone(r, cmd);
+    print_site(r, cmd);
+    print_notes(r, cmd);
+    print_rest(r, cmd);
+    return 0;
+}
