@@ -68,18 +68,19 @@ def write_random(path, size):
 class Site:
     """One root of Diskgate in a temp folder, with an image of random bytes; others may put files and daemons beside it."""
 
-    def __init__(self, build, size_bytes, limit_s):
+    def __init__(self, build, size_bytes, limit_s, make_base=None):
         self.programs = Programs(build)
         for path in (self.programs.diskgate, self.programs.diskgate_fs):
             if not path.exists():
                 raise SystemExit(f"'{path}' is not built; give a build folder with --build")
         self.load = pathlib.Path(build) / "tests" / "bench" / "iscsi-load"
+        self.portal = None
         self.children = []  # daemons that are not diskgate's; ended in close()
         self.root = Root(self.programs, limit_s)
         self.files = self.root.files
         self.base = self.files / "base.raw"
         try:
-            write_random(self.base, size_bytes)
+            make_base(self.base) if make_base else write_random(self.base, size_bytes)
             self.root.init()
             self.root.ok("image", "add", "base", self.base)
         except BaseException:
@@ -122,8 +123,20 @@ class Site:
         text = self.tgtadm("--op", "show", "--mode", "target", "--tid", tid)
         return [line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith(" ")]
 
+    def all_urls(self):
+        """Of slot 0 of every client of the root, by name."""
+        return [url_of(row) for row in sorted(self.root.targets(), key=lambda row: row["client"]) if row["slot"] == 0]
+
     def export(self, path, name):
         """One more target on the same tgtd, as diskgate makes its own; returns its URL."""
+        return self.export_as(path, name)[1]
+
+    def unexport(self, tid):
+        """Take away a target that nobody is logged in to any more."""
+        self.tgtadm("--op", "delete", "--mode", "target", "--force", "--tid", tid)
+
+    def export_as(self, path, name):
+        """(tid, URL) of one more target."""
         shown = self.tgtadm("--op", "show", "--mode", "target")
         tids = [int(line.split()[1].rstrip(":")) for line in shown.splitlines() if line.startswith("Target ")]
         tid, iqn = max(tids) + 1, f"iqn.2026-01.test.diskgate:bench.{name}"
@@ -134,7 +147,8 @@ class Site:
         self.tgtadm("--op", "new", "--mode", "logicalunit", "--tid", tid, "--lun", 1, "-b", path, "--bstype", "rdwr")
         self.tgtadm("--op", "update", "--mode", "logicalunit", "--tid", tid, "--lun", 1, "--params", "thin_provisioning=1")
         self.tgtadm("--op", "bind", "--mode", "target", "--tid", tid, "-I", "ALL")
-        return f"iscsi://{self.root.targets()[0]['portal']}/{iqn}/1"
+        self.portal = self.portal or self.root.targets()[0]["portal"]
+        return tid, f"iscsi://{self.portal}/{iqn}/1"
 
     # --- the end ---
 
