@@ -279,6 +279,19 @@ static int refuse(struct search *s, struct err *err)
     return r;
 }
 
+/* The lines "; question: ..." as sentences. */
+static void list_questions(const struct mapping *m, char *ret, size_t size)
+{
+    static const char mark[] = "; question: ";
+    ret[0] = 0;
+    for (const char *p = m->questions; p && (p = strstr(p, mark)); p++) {
+        char line[400], shown[400];
+        const char *text = p + strlen(mark);
+        (void)text_copy(text, strcspn(text, "\n"), line, sizeof(line));
+        text_add_sentence(ret, size, "%s", text_shown(line, shown, sizeof(shown)));
+    }
+}
+
 /* Several tables, or a column of the best one, are a question. The best one is saved with the question above it. */
 static int ask(struct search *s, bool is_table, struct err *err)
 {
@@ -288,7 +301,7 @@ static int ask(struct search *s, bool is_table, struct err *err)
     if (is_table)
         list_candidates(s, s->result, list, sizeof(list));
     else
-        text_shown(best->questions ? best->questions : "", list, sizeof(list));
+        list_questions(best, list, sizeof(list));
     s->list[0].m = NULL;
     take_over(s, best);
     if (is_table)
@@ -297,7 +310,7 @@ static int ask(struct search *s, bool is_table, struct err *err)
                        "and give it with --mapping",
                        path, list);
     return err_set(err, -EAMBIG,
-                   "it is not clear what the columns of table '%s' mean (%s). Answer it in a mapping file and give it "
+                   "it is not clear what the columns of table '%s' mean: %s Answer it in a mapping file and give it "
                    "with --mapping",
                    text_quote(name_of(best)), list);
 }
@@ -324,11 +337,36 @@ static int decide(struct search *s, struct err *err)
     return 0;
 }
 
+/* --- leases ----------------------------------------------------------------------------------------------------------- */
+
+/* The columns of leases.c are known: nothing to guess. */
+static struct mapping *leases_mapping(struct source *src)
+{
+    static const struct {
+        enum role role;
+        int column;
+    } items[] = {{ROLE_MAC, 0}, {ROLE_IP, 1}, {ROLE_NAME, 2}, {ROLE_COMMENT, 5}};
+    struct mapping *m = mapping_new(src);
+    if (!m)
+        return NULL;
+    m->table = 0;
+    m->score = 1;
+    strcpy(m->evidence, "the format says what is what");
+    for (size_t i = 0; i < ARRAY_SIZE(items); i++)
+        (void)mapping_add_item(m, items[i].role, items[i].column); /* there is room for a few */
+    m->sites[m->site_count++] = (struct site_item){SITE_SETTINGS, 1, 0, 1};
+    return m;
+}
+
 int mapping_detect(struct source *src, struct mapping **ret, struct err *err)
 {
     _cleanup_(finish) struct search s = {.d = {.source = src}, .result = mapping_new(src)};
     if (!s.result)
         return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    if (src->reader == &leases_reader) {
+        *ret = leases_mapping(src);
+        return *ret ? 0 : err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    }
     int r = look_at_tables(&s, err);
     for (size_t i = 0; r == 0 && i < src->table_count; i++)
         if (s.d.profiles[i] && weigh_table(&s, (int)i) < 0)

@@ -57,6 +57,9 @@ int source_open(enum source_kind kind, const char *path, const struct source_opt
 {
     static const struct source_reader *const readers[] = {
         [SOURCE_ACCESS] = &access_reader,
+        [SOURCE_CSV] = &csv_reader,
+        [SOURCE_LEASES] = &leases_reader,
+        [SOURCE_INI] = &ini_reader,
     };
     static const struct source_options none;
     _cleanup_(source_closep) struct source *s = calloc(1, sizeof(*s));
