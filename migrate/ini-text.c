@@ -6,12 +6,20 @@
 
 #include "migrate/text.h"
 
+/* Where the text begins behind its blanks, and how long it is before those at its end. */
+static size_t text_at(const char *p, size_t *ret_len)
+{
+    const char *begin = p;
+    *ret_len = text_trim(&begin, strlen(p));
+    return (size_t)(begin - p);
+}
+
+/* @p without blanks at both ends; its end is moved. */
 static char *trim(char *p)
 {
-    const char *q = p;
-    size_t len = text_trim(&q, strlen(p)), skip = (size_t)(q - p);
+    size_t len, skip = text_at(p, &len);
     p[skip + len] = 0;
-    return &p[skip];
+    return p + skip;
 }
 
 /* Where a remark begins: ";" with a blank before it that is not the first of the value, outside of quotes. */

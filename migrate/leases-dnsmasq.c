@@ -59,7 +59,7 @@ static bool is_time(const char *word)
 /* One entry for each MAC of the line. */
 static int read_host(struct leases *l, char *value, uint64_t number, struct err *err)
 {
-    char macs[8][64];
+    char macs[8][MAC_LEN + 1];
     unsigned n = 0;
     struct lease e = {.is_reservation = true};
     char *save = NULL;

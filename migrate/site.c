@@ -59,7 +59,7 @@ struct reading {
     const struct source_table *table;
     struct site_record *site;
     struct text_out rest;
-    uint64_t rows;
+    uint64_t rows; /* number of the row that is read */
 };
 
 /* Put @text where @key says; false when it cannot be read or something is there already. */
@@ -99,8 +99,14 @@ static void keep(struct reading *r, const char *key, const struct cell *c)
     char buf[64];
     size_t len;
     const char *text = cell_text(c, buf, &len);
+    char own[660], quoted[660];
+    text_format(own, sizeof(own), "%s", key);
+    (void)snprintf(quoted, sizeof(quoted), "\"%.640s\":", key);
+    r->rest.buf[r->rest.len] = 0;
+    if (strstr(r->rest.buf, quoted)) /* a key of JSON is there once only */
+        text_format(own, sizeof(own), "%.600s (row %llu)", key, (unsigned long long)r->rows + 1);
     if (!cell_is_empty(c) && c->kind != CELL_BYTES)
-        text_json_member(&r->rest, key, text, len, REST_VALUE);
+        text_json_member(&r->rest, own, text, len, REST_VALUE);
 }
 
 static void key_text(const struct reading *r, const struct cell *c, char *ret, size_t size)
@@ -146,6 +152,7 @@ static void put_columns(struct reading *r, const struct cell *cells)
 static int read_row(void *arg, uint64_t number, const struct cell *cells)
 {
     struct reading *r = arg;
+    r->rows = number;
     if (r->item->kind == SITE_COLUMNS)
         put_columns(r, cells);
     else
