@@ -79,7 +79,7 @@ static int read_host(struct leases *l, char *value, uint64_t number, struct err 
     l->without_mac += n == 0;
     for (unsigned i = 0; i < n; i++) {
         lease_set_mac(&e, macs[i]);
-        (void)snprintf(e.key, sizeof(e.key), "host %s", macs[i]);
+        (void)snprintf(e.key, sizeof(e.key), "host %.17s", macs[i]);
         int r = leases_put(l, &e, err);
         if (r < 0)
             return r;

@@ -150,23 +150,16 @@ static const char *table_name(const struct mapping *m, int table)
     return source_table(m->source, (size_t)table)->name;
 }
 
-/* Two digits are enough for people, and JSON would print seventeen. */
-static double rounded(double score)
-{
-    return (double)(long)(score * 100 + 0.5) / 100;
-}
-
 char *mapping_rejected_json(const struct mapping *m)
 {
     json_t *list = json_array();
     for (size_t i = 0; list && i < m->rejected_count; i++) {
         const struct rejected *r = &m->rejected[i];
-        json_t *o = json_pack("{s:s, s:f, s:s}", "table", table_name(m, r->table), "score", rounded(r->score), "reason",
-                              r->why);
+        json_t *o = json_pack("{s:s, s:f, s:s}", "table", table_name(m, r->table), "score", r->score, "reason", r->why);
         if (o)
             (void)json_array_append_new(list, o); /* out of memory: one entry less */
     }
-    char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
+    char *text = list ? json_dumps(list, JSON_COMPACT | JSON_REAL_PRECISION(3)) : NULL;
     json_decref(list);
     return text;
 }
@@ -189,9 +182,9 @@ char *mapping_json(const struct mapping *m)
 {
     char separator[2] = {m->separator, 0};
     json_t *o = json_pack("{s:s?, s:f, s:s, s:s, s:o?, s:s?}", "table", m->table < 0 ? NULL : table_name(m, m->table),
-                          "score", rounded(m->score), "evidence", m->evidence, "image_separator", separator, "roles",
+                          "score", m->score, "evidence", m->evidence, "image_separator", separator, "roles",
                           items_json(m), "questions", m->questions);
-    char *text = o ? json_dumps(o, JSON_COMPACT) : NULL;
+    char *text = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(3)) : NULL;
     json_decref(o);
     return text;
 }
