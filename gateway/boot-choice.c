@@ -15,7 +15,7 @@ static void describe(const struct link_row *l, const struct image_row *i, struct
     char version[16] = "";
     if (l->pinned)
         (void)snprintf(version, sizeof(version), "@%u", l->pinned);
-    (void)snprintf(ret->text, sizeof(ret->text), "%s%s%s%s", i->name, version, *i->comment ? "  " : "",
+    (void)snprintf(ret->text, sizeof(ret->text), "%s%s%s%s", i->name, version, *i->comment ? " - " : "",
                    i->comment); /* fits */
     ret->slot = l->slot;
 }

@@ -151,7 +151,7 @@ int boot_script_disk(const struct boot_target *t, char **ret)
     return finish(f, &text, ret);
 }
 
-/* The digits 1 to 9 choose at once. Escape, and a console that cannot show a menu, take the default. */
+/* iPXE puts one blank between words, however many there are. The digits 1 to 9 choose at once. Escape, and a console that cannot show a menu, take the default. */
 int boot_script_menu(const char *client, const char *mac, const struct boot_choices *ch, char **ret)
 {
     char *text = NULL;
@@ -164,9 +164,9 @@ int boot_script_menu(const char *client, const char *mac, const struct boot_choi
     (void)fputs(" starts from\n", f);
     for (size_t i = 0; i < ch->n; i++) {
         if (i < 9)
-            (void)fprintf(f, "item --key %zu %u %zu  ", i + 1, ch->rows[i].slot, i + 1);
+            (void)fprintf(f, "item --key %zu %u %zu: ", i + 1, ch->rows[i].slot, i + 1);
         else
-            (void)fprintf(f, "item %u    ", ch->rows[i].slot);
+            (void)fprintf(f, "item %u ", ch->rows[i].slot);
         put_text(f, ch->rows[i].text);
         (void)fputc('\n', f);
     }

@@ -10,24 +10,38 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/ctl.h"
 #include "core/names.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"
 #include "gateway/inventory.h"
-#include "gateway/tgt-want.h"
+#include "gateway/service.h"
+
+/* Is @slot a LUN of the client, or one that its PC did not choose? What tgtd shows counts, not what is wanted. */
+static int slot_is_lun(struct cmd *cmd, struct catalog *c, const char *client, int slot, bool *ret, struct err *err)
+{
+    _cleanup_json_ json_t *list = NULL;
+    json_t *row;
+    size_t i;
+    int r = service_targets(cmd->root, c, false, &list, err);
+    *ret = false;
+    json_array_foreach(json_object_get(list, "targets"), i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "client"));
+        if (name && strcasecmp(name, client) == 0 && json_integer_value(json_object_get(row, "slot")) == slot)
+            *ret = true;
+    }
+    return r;
+}
 
 /* Another disk of a boot menu than the one that it runs from is no loss for a running client. */
 static int refuse_if_running(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed,
                              struct err *err)
 {
-    struct client_row row;
-    int r = client_get(c, client, &row, err);
-    if (r < 0)
-        return r;
-    explicit_bzero(row.chap_password, sizeof(row.chap_password));
-    bool is_lun = slot < 0 || want_lun(&row, (uint32_t)slot) > 0;
-    return is_lun ? refuse_if_online(cmd->root, c, row.name, deed, err) : 0;
+    bool is_lun = true;
+    int r = slot >= 0 && slot_is_boot((uint32_t)slot) ? slot_is_lun(cmd, c, client, slot, &is_lun, err) : 0;
+    return r < 0 || !is_lun ? r : refuse_if_online(cmd->root, c, client, deed, err);
 }
 
 int refuse_loss(struct cmd *cmd, struct catalog *c, const char *client, int slot, const char *deed, struct err *err)

@@ -193,8 +193,11 @@ static void lun_problem(const struct snapshot *n, const struct want_entry *e, co
         (void)snprintf(ret, max, "%s", n->fs_problem.msg);
     else
         want_view_problem(v, n->fs, ret, max);
-    if (lun == 0)
+    if (lun == 0) {
+        if (want_is_lost(n->fs, v->overlay_id)) /* nobody runs from it, and it is exchanged when it is chosen */
+            ret[0] = 0;
         return;
+    }
     if (!*ret)
         want_acl_problem(&n->site, e->client, ret, max);
     if (!*ret && !t && n->shard_errors[e->shard])

@@ -90,20 +90,22 @@ static void show_all(struct sync *y)
         show(y, k);
 }
 
-/* Clients stay where they have a session, and on the disk that they run from. */
-static void place(struct sync *y)
+/* Clients stay where they have a session, and on the disk that they run from. The last call within a reconciliation
+ * says so. */
+static void place(struct sync *y, bool is_last)
 {
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
         for (size_t i = 0; i < y->state[k].n_targets; i++) {
             const struct tgt_target *t = &y->state[k].targets[i];
             struct want_entry *e = t->n_sessions ? want_find(&y->want, t->tid) : NULL;
-            if (want_keep_session(y->site, &y->want, t))
+            if (want_keep_session(y->site, &y->want, t) && is_last)
                 report_change(y->report, "client %s runs from slot %u and gets another disk at its next boot",
                               e->client->name, e->client->boot_slot);
             if (!e || e->shard == k || strcmp(t->name, e->target.iqn) != 0)
                 continue;
-            report_change(y->report, "client %s has a session on shard %u and moves to shard %u at its next boot",
-                          e->client->name, k, e->shard);
+            if (is_last)
+                report_change(y->report, "client %s has a session on shard %u and moves to shard %u at its next boot",
+                              e->client->name, k, e->shard);
             e->shard = k;
         }
     }
@@ -342,7 +344,7 @@ static int sync_views(struct sync *y, struct catalog *c, json_t **ret_status, st
         r = want_read(y->site, c, &y->want, err);
         if (r < 0 || want_knows_all(&y->want, *ret_status))
             break;
-        place(y);
+        place(y, false);
         r = close_all(y, err);
     }
     return r;
@@ -385,9 +387,9 @@ static void note_unserved(struct sync *y)
 /* Step 3. */
 static int open_all(struct sync *y, const json_t *status, struct err *err)
 {
+    place(y, true); /* first: which views are LUNs depends on it */
     want_check_views(y->site, &y->want, status, y->report);
     note_changed_images(y, status);
-    place(y);
     int r = close_all(y, err);
     _cleanup_free_ struct file_id *ids = NULL;
     if (r >= 0)
@@ -413,7 +415,7 @@ int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MA
     if (r < 0)
         return r;
     show_all(&y);
-    place(&y);
+    place(&y, false);
     r = close_all(&y, err);
     if (r >= 0)
         r = sync_views(&y, c, &status, err);

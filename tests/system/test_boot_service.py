@@ -406,20 +406,11 @@ def test_rotation_needs_chap(site):
 # --- a disk that was lost with the server's power ---
 
 
-def lose_power(site):
-    """What the next boot of the machine finds: live maps of another boot."""
-    site.ok("down")
-    for path in (site.path / "run" / "live").glob("*.live"):
-        with open(path, "r+b") as file:
-            file.seek(16)
-            file.write(os.urandom(16))
-
-
 def test_lost_volatile_disk_waits_for_the_next_boot(site):
     site.ok("client", "add", "pc2", "--mac", mac(2), "--image", "win")
     site.disk("pc1").write(b"\x5a" * 4096, 0)
     lost = site.disk("pc1")
-    lose_power(site)
+    boot.cut_server_power(site)
     assert "waits for its next boot" in site.ok("up")
     status = site.json("status")  # and status is content, too
     assert (status["state"], status["problems"]) == ("up", [])
@@ -435,7 +426,7 @@ def test_lost_volatile_disk_waits_for_the_next_boot(site):
 
 def test_lost_volatile_disk_is_opened_by_a_reset(site):
     site.disk("pc1").write(b"\x5a" * 4096, 0)
-    lose_power(site)
+    boot.cut_server_power(site)
     site.ok("up")
     assert not site.disk("pc1").can_log_in()
     site.ok("client", "reset", "pc1")
@@ -447,7 +438,7 @@ def test_lost_disk_closes_the_whole_target(site):
     site.ok("image", "add", "games", site.files / "games.raw", "--data")
     site.ok("client", "link", "pc1", "games", "--slot", "1")
     site.disk("pc1", 1).write(b"\x5a" * 4096, 0)
-    lose_power(site)
+    boot.cut_server_power(site)
     site.ok("up")
     assert not site.disk("pc1").can_log_in()
     assert boot.BootedDisk(site, MAC).can_log_in()
@@ -455,7 +446,7 @@ def test_lost_disk_closes_the_whole_target(site):
 
 def test_untouched_volatile_disk_needs_no_boot_after_a_power_cut(site):
     assert site.disk("pc1").can_log_in()
-    lose_power(site)
+    boot.cut_server_power(site)
     site.ok("up")
     assert site.disk("pc1").can_log_in()
 
@@ -463,10 +454,18 @@ def test_untouched_volatile_disk_needs_no_boot_after_a_power_cut(site):
 # --- a root of the release before ---
 
 
-def test_root_of_the_release_before_comes_up(site):
+def test_root_of_the_release_before_comes_up(site, repository):
     site.ok("down")
-    with contextlib.closing(sqlite3.connect(site.path / "catalog.db")) as db:
-        db.executescript("DROP TABLE pending; DROP TABLE boot; PRAGMA user_version = 1")
+    (site.path / "catalog.db").rename(site.path / "today.db")
+    with contextlib.closing(sqlite3.connect(site.path / "catalog.db")) as db:  # the tables of then with the rows of today
+        db.executescript((repository / "tests" / "data" / "catalog-v1.sql").read_text())
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("ATTACH ? AS today", [str(site.path / "today.db")])
+        for (table,) in db.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
+            columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"DELETE FROM main.{table}")
+            db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
+        db.commit()
     site.ok("up")
     assert boot.BootedDisk(site, MAC).size() == SIZE
     assert len(boots(site)) == 1

@@ -107,6 +107,20 @@ def raw(root, data, timeout=15):
         return answer
 
 
+def choose(root, mac, slot):
+    """The answer to the boot menu."""
+    return script(root, f"{mac}/{slot}")
+
+
+def cut_server_power(root):
+    """What the next boot of the machine finds: live maps of another boot."""
+    root.ok("down")
+    for path in (root.path / "run" / "live").glob("*.live"):
+        with open(path, "r+b") as file:
+            file.seek(16)
+            file.write(os.urandom(16))
+
+
 def daemon_of(root):
     """Pid of its diskgated; None if it does not run."""
     found = [pid for pid, text in system.processes_of(str(root.path)).items() if "diskgated" in text.split(" ")[0]]
