@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Imports from Access files: plan, apply, import again, undo, and what a kill or a damaged file leaves."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from support import access, system
+from support.files import KIB, MIB, make_image, make_vhd
+from support.iscsi import Disk
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def programs_in_path(programs, monkeypatch):
+    monkeypatch.setenv("PATH", f"{programs.build / 'migrate'}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def data():
+    return access.need_fixtures()
+
+
+def expected(data, name):
+    """Rows of expect.tsv, backslashes as they are."""
+    with open(data / f"{name}.truth" / "expect.tsv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def clients(root):
+    return {row["mac"]: row for row in root.json("client", "list")["clients"]}
+
+
+def state(root):
+    """Everything that an import may touch: the catalog without its audit, and the files of images."""
+    files = sorted(str(p.relative_to(root.path)) for p in (root.path / "images").rglob("*"))
+    return root.catalog_text(), files
+
+
+def configuration(root):
+    return root.ok("dump", "--secrets")
+
+
+def plan(root, *args, status=0):
+    done = root.run("--json", "migrate", *args)
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def by_mac(report):
+    return {row["mac"]: row for row in report["rows"] if row["mac"]}
+
+
+def site(root):
+    """Files for the paths of most fixtures."""
+    folder = root.files / "Old Images"
+    folder.mkdir()
+    make_image(folder / "WIN10.img", 4 * MIB, seed=1)
+    make_image(root.files / "x.raw", 3 * MIB, seed=2)
+    make_vhd(root.files / "x.raw", folder / "win7_office.vhd")
+    for name in ("win11 (test).vhdx", "win10_ltsc.vhdx"):
+        make_image(root.files / "y.raw", 2 * MIB, seed=len(name))
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vhdx", str(root.files / "y.raw"), str(folder / name)], check=True, timeout=60)
+        (folder / name).chmod(0o644)
+    return folder
+
+
+def site_options(folder):
+    return ["--map-path", rf"d:\IMAGES={folder}", "--map-path", rf"E:\CCBoot Images\={folder}", "--map-path", rf"\\nas01\ccboot\images={folder}"]
+
+
+# --- the way from clients.mdb to a client's disk ------------------------------------------------------------------------
+
+
+def test_site_is_taken_over_from_the_database_to_a_disk_over_iscsi(root, data):
+    folder = site(root)
+    report = plan(root, "ccboot", data / "s01_basic_2000.mdb", *site_options(folder))
+    assert report["counts"]["imported"] == report["counts"]["rows"] == 32 and report["counts"]["without_an_image"] == 0
+    assert [i["result"] for i in report["images"]] == ["added"] * 4
+    have = clients(root)
+    rows = expected(data, "s01_basic_2000.mdb")
+    assert sorted(have) == sorted(row["mac_norm"] for row in rows)
+    for row in rows:
+        client = have[row["mac_norm"]]
+        assert client["ip"] == row["ip"].replace("\\N", "")
+        assert client["name"] == row["name"] or row["name"] in ("", "\\N")
+    root.ok("up")
+    win10 = next(row for row in rows if row["image_norm"] == r"D:\\Images\\win10.img" and row["name"].startswith("PC"))
+    ltsc = next(row for row in rows if "ltsc" in row["image_norm"])
+    disk = Disk(root.target(have[win10["mac_norm"]]["name"]), root.files)
+    disk.copy(root.files / "copy.raw")
+    assert (root.files / "copy.raw").read_bytes() == (folder / "WIN10.img").read_bytes()
+    Disk(root.target(have[ltsc["mac_norm"]]["name"]), root.files).copy(root.files / "copy.raw")
+    subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "vhdx", str(root.files / "copy.raw"), str(folder / "win10_ltsc.vhdx")], check=True, timeout=60)
+
+
+def test_import_while_running_opens_the_new_targets(root, data):
+    folder = site(root)
+    root.ok("up")
+    root.ok("migrate", "ccboot", data / "s12_password_2000.mdb", *site_options(folder))
+    assert len(root.targets()) == 12 and all(row["state"] == "open" for row in root.targets())
+
+
+def test_fields_of_a_client_are_taken_over(root, data):
+    root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb")
+    first = root.json("client", "show", "PC001")
+    shown = {key: first[key] for key in ("mac", "ip", "netmask", "gateway", "group", "comment")}
+    assert shown == {
+        "mac": "1c:1b:0d:65:64:f9",
+        "ip": "192.168.1.10",
+        "netmask": "255.255.255.0",
+        "gateway": "192.168.1.1",
+        "group": "Default",
+        "comment": "row 0, seat A0",
+    }
+    settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
+    assert settings["boot.dhcp_router"] == "192.168.1.1"
+    report = json.loads((root.path / "imports" / "1.json").read_text())
+    assert "WriteBackPath" in report["without_a_place"] and report["rows"][0]["rest"]["WriteBackPath"] == r"G:\WriteBack\PC001"
+
+
+def test_several_images_become_menu_entries_and_data_disks(root, data):
+    folder = site(root)
+    make_image(folder / "gamedisk.img", 2 * MIB, seed=9)
+    options = [*site_options(folder), "--map-path", rf"F:\Games={folder}"]
+    root.ok("migrate", "ccboot", data / "s14_multiimage_2007.accdb", *options)
+    links = {(row["client"], row["slot"]): row["image"] for row in root.json("client", "list", "--links")["links"]} if False else None
+    shown = root.json("client", "show", "G03")["links"]
+    found = {row["slot"]: row["image"] for row in shown}
+    assert links is None and found == {0: "WIN10", 16: "win11-test", 1: "gamedisk"}
+    assert root.json("image", "show", "gamedisk")["is_data"]
+
+
+def test_names_of_other_alphabets_become_usable_and_stay_readable(root, data):
+    root.ok("migrate", "ccboot", data / "s02_zh_2003.mdb")
+    rows = {row["mac_norm"]: row for row in expected(data, "s02_zh_2003.mdb")}
+    have = clients(root)
+    assert sorted(have) == sorted(rows)
+    assert len({client["name"].lower() for client in have.values()}) == len(have)
+    unnamed = [mac for mac, client in have.items() if client["name"].startswith("pc-")]
+    assert all(have[mac]["name"] == "pc-" + mac.replace(":", "")[6:] for mac in unnamed)
+
+
+# --- the plan changes nothing --------------------------------------------------------------------------------------------
+
+
+def test_dry_run_shows_the_plan_and_changes_nothing(root, data):
+    folder = site(root)
+    before = state(root)
+    report = plan(root, "ccboot", data / "s01_basic_2000.mdb", *site_options(folder), "-n")
+    assert report["import"]["is_dry_run"] and report["counts"]["imported"] == 32 and len(report["rows"]) == 32
+    text = root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb", *site_options(folder), "--dry-run")
+    assert "32 new" in text and "to be made in the root" in text
+    assert state(root) == before and not (root.path / "imports").exists()
+
+
+@pytest.mark.parametrize("name", ["s01_basic_2000.mdb", "s03_fk_2010.accdb", "s11_conflicts_2003.mdb", "s16_deleted_overflow_2003.mdb", "s20_surrogates_2003.mdb"])
+def test_every_row_has_one_fate_and_nothing_is_imported_under_a_wrong_mac(root, data, name):
+    rows = expected(data, name)
+    report = plan(root, "ccboot", data / name, "-n", status=1 if "s11" in name else 0)
+    counts = report["counts"]
+    fates = ("imported", "changed", "unchanged", "kept-local", "conflict", "skipped")
+    assert sum(counts[fate] for fate in fates) == counts["rows"] == len(report["rows"]) == len(rows)
+    assert sorted(row["row"] for row in report["rows"]) == list(range(1, len(rows) + 1))
+    good = {row["mac_norm"] for row in rows if row["mac_status"] == "ok"}
+    assert {row["mac"] for row in report["rows"] if row["result"] == "imported"} <= good
+    by_key = {row["source_id"]: row for row in report["rows"]}
+    for row in rows:
+        found = by_key[row["source_pk"]]
+        if row["mac_status"] == "ok":
+            assert found["mac"] == row["mac_norm"]
+        else:
+            assert found["mac"] is None and found["result"] == ("skipped" if row["mac_status"] == "empty" else "conflict")
+
+
+# --- conflicts -----------------------------------------------------------------------------------------------------------
+
+
+def test_conflicts_stop_everything_unless_they_are_skipped(root, data):
+    before = state(root)
+    done = root.run("migrate", "ccboot", data / "s11_conflicts_2003.mdb")
+    assert done.returncode == 1 and "--skip-conflicts" in done.stderr and "duplicate MAC" in done.stdout
+    assert state(root) == before
+    report = plan(root, "ccboot", data / "s11_conflicts_2003.mdb", "--skip-conflicts")
+    rows = expected(data, "s11_conflicts_2003.mdb")
+    macs = [row["mac_norm"] for row in rows if row["mac_status"] == "ok"]
+    same_name = {row["mac_norm"] for row in rows if row["name"] == "SAME-NAME"}
+    single = {mac for mac in macs if macs.count(mac) == 1} - same_name
+    assert set(clients(root)) == single == {row["mac"] for row in report["rows"] if row["result"] == "imported"}
+    found = {row["source_id"]: row["reason"] for row in report["rows"] if row["result"] == "conflict"}
+    assert "duplicate MAC: rows 11, 21, 22" in found["11"] and "duplicate name" in found["39"] and "bad MAC" in found["9"]
+
+
+def test_addresses_that_are_none_are_left_out(root, data):
+    root.ok("migrate", "ccboot", data / "s11_conflicts_2003.mdb", "--skip-conflicts")
+    have = clients(root)
+    assert have["2c:f0:5d:e6:c4:c6"]["ip"] in ("", None) and have["b4:2e:99:49:c1:c2"]["ip"] in ("", None)
+
+
+# --- again ---------------------------------------------------------------------------------------------------------------
+
+
+def test_import_again_changes_nothing(root, data):
+    folder = site(root)
+    root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb", *site_options(folder))
+    before, files = configuration(root), state(root)[1]
+    report = plan(root, "ccboot", data / "s01_basic_2000.mdb", *site_options(folder))
+    assert report["counts"]["unchanged"] == report["counts"]["rows"] == 32
+    assert (configuration(root), state(root)[1]) == (before, files)
+
+
+def test_next_days_copy_updates_what_changed(root, data):
+    root.ok("migrate", "ccboot", data / "s18_reimport_day1.mdb")
+    truth = json.loads((data / "s18_reimport.expected.json").read_text())
+    report = plan(root, "ccboot", data / "s18_reimport_day2.mdb")
+    rows = by_mac(report)
+    assert sorted(mac for mac, row in rows.items() if row["result"] == "imported") == sorted(truth["only_in_second"])
+    assert sorted(row["mac"] for row in report["gone"]) == sorted(truth["only_in_first"])
+    changed = {mac: sorted({field["field"] for field in row["fields"]} - {"links"}) for mac, row in rows.items() if row["result"] == "changed"}
+    words = {"image_norm": "images", "name": "name"}
+    assert changed == {mac: sorted(words[field] for field in fields) for mac, fields in truth["changed"].items()}
+    assert report["counts"]["unchanged"] == truth["unchanged"] and report["counts"]["gone"] == 6
+    have = clients(root)
+    assert set(truth["only_in_first"]) <= set(have), "clients that are gone from the source are not deleted"
+    for row in expected(data, "s18_reimport_day2.mdb"):
+        assert have[row["mac_norm"]]["name"] == row["name"]
+    again = plan(root, "ccboot", data / "s18_reimport_day2.mdb")
+    assert again["counts"]["unchanged"] == 62 and not again["gone"]
+
+
+def test_what_was_edited_here_is_never_overridden(root, data):
+    root.ok("migrate", "ccboot", data / "s18_reimport_day1.mdb")
+    edited, untouched = "1c:1b:0d:6b:ed:88", "bc:5f:f4:c5:40:31"  # the first gets another name in the source, the second does not
+    names = {mac: client["name"] for mac, client in clients(root).items()}
+    root.ok("client", "rename", names[edited], "ours")
+    root.ok("client", "set", names[untouched], "--group", "vip")
+    root.ok("client", "remove", names["a8:a1:59:5a:7e:a4"])
+    report = plan(root, "ccboot", data / "s18_reimport_day2.mdb")
+    rows = by_mac(report)
+    have = clients(root)
+    assert have[edited]["name"] == "ours" and rows[edited]["result"] == "kept-local"
+    told = next(field for field in rows[edited]["fields"] if field["field"] == "name")
+    assert told == {"field": "name", "here": "ours", "source": "PC026-NEW"}
+    assert have[untouched]["group"] == "vip"
+    assert "a8:a1:59:5a:7e:a4" not in have and "removed here" in rows["a8:a1:59:5a:7e:a4"]["reason"]
+
+
+# --- undo ----------------------------------------------------------------------------------------------------------------
+
+
+def test_log_has_one_entry_and_undo_takes_all_of_it_back(root, data):
+    folder = site(root)
+    before = (configuration(root), state(root)[1])
+    root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb", *site_options(folder))
+    log = root.json("log")["log"]
+    assert [row["verb"] for row in log if row["verb"].startswith("import")] == ["import"]
+    assert not [row for row in log if row["verb"] in ("client add", "image add", "client link")]
+    root.ok("migrate", "undo", "1")
+    assert (configuration(root), state(root)[1]) == before
+    assert (folder / "WIN10.img").exists() and root.json("log")["log"][-1]["verb"] == "import undo"
+    assert "already" in root.fails("migrate", "undo", "1")
+
+
+def test_undo_of_the_second_import_leaves_the_first(root, data):
+    root.ok("migrate", "ccboot", data / "s18_reimport_day1.mdb")
+    before = configuration(root)
+    root.ok("migrate", "ccboot", data / "s18_reimport_day2.mdb")
+    assert configuration(root) != before
+    assert "import 2" in root.fails("migrate", "undo", "1")
+    root.ok("migrate", "undo", "2")
+    assert configuration(root) == before
+    report = plan(root, "ccboot", data / "s18_reimport_day2.mdb")
+    assert (report["counts"]["imported"], report["counts"]["changed"], report["counts"]["unchanged"]) == (8, 10, 44)
+
+
+def test_undo_says_what_depends_on_the_import(root, data):
+    folder = site(root)
+    root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb", *site_options(folder))
+    root.ok("client", "add", "mine", "--mac", "52:54:00:00:00:01", "--image", "WIN10")
+    root.ok("client", "set", "PC002", "--group", "vip")
+    root.ok("client", "set", "PC003", "--mode", "kept")
+    before = state(root)
+    done = root.run("migrate", "undo", "1")
+    assert done.returncode == 1
+    assert "'WIN10' is linked to client 'mine'" in done.stderr and "'PC002' was edited here" in done.stderr and "'PC003' keeps" in done.stderr
+    assert state(root) == before
+
+
+def test_undo_refuses_what_is_no_import(root):
+    for word in ("x", "0", "-1", "7"):
+        assert "import" in root.fails("migrate", "undo", "--", word)
+
+
+# --- whatever happens, old or new ----------------------------------------------------------------------------------------
+
+
+def damaged(data):
+    return sorted((data / "bad").glob("*.mdb"))
+
+
+def test_damaged_files_leave_the_catalog_as_it_is(root, data):
+    root.ok("client", "add", "mine", "--mac", "52:54:00:00:00:01")
+    before = state(root)
+    for path in damaged(data):
+        done = root.run("migrate", "ccboot", path, timeout=60)
+        assert done.returncode == 1 and done.stderr.startswith("diskgate"), (path, done.stdout, done.stderr)
+        assert state(root) == before, path
+
+
+@pytest.mark.timeout(200)
+def test_kill_leaves_the_old_or_the_new_state(root, data):
+    folder = site(root)
+    command = root.command("migrate", "ccboot", data / "s07_5000_2003.mdb", *site_options(folder), "-q")
+    empty = state(root)
+    started = time.monotonic()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=100)
+    whole_s = time.monotonic() - started
+    root.ok("migrate", "undo", "1")
+    dice, seen = random.Random(5), set()
+    for round_number in range(10):
+        before = len(clients(root))
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole_s * (dice.random() * 0.9 + 0.1))
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+        system.wait_until(lambda: not (root.path / "imports" / "pending").exists(), what="the helper that cleans up")
+        now = clients(root)
+        assert len(now) in (before, 4980), f"round {round_number}: {len(now)} clients"
+        files = sorted(p.parent.name for p in (root.path / "images").rglob("v1.raw*"))
+        assert files == (["win10_ltsc", "win11-test"] if now else []), f"round {round_number}"
+        assert sorted(p.name for p in (root.path / "images").iterdir()) == files
+        seen.add(bool(now))
+        if now:
+            runs = [row["object"] for row in root.json("log")["log"] if row["verb"] == "import"]
+            root.ok("migrate", "undo", runs[-1].split()[1])
+    assert state(root)[1] == empty[1]
+    assert False in seen
