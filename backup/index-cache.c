@@ -122,7 +122,7 @@ static size_t merge(const struct index *x, const struct entries *more, const uin
         const unsigned char *a = i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : NULL;
         const unsigned char *b = k < n ? more->p + (size_t)order[k] * INDEX_ENTRY_BYTES : NULL;
         bool same = a && b && memcmp(a, b, 16) == 0 && get_u32(a + 16) == get_u32(b + 16);
-        bool take_a = a && (!b || entry_compare(a, b) < 0);
+        bool take_a = a && (!b || index_entry_compare(a, b) < 0);
         if (to)
             memcpy(to + count * INDEX_ENTRY_BYTES, take_a ? a : b, INDEX_ENTRY_BYTES);
         count++;

@@ -9,7 +9,7 @@
 #include "core/bytes.h"
 #include "core/util.h"
 
-void entry_encode(const struct chunk_place *place, unsigned char *p)
+void index_entry_encode(const struct chunk_place *place, unsigned char *p)
 {
     memcpy(p, place->ref.name.xxh, 16);
     put_u32(p + 16, place->ref.name.suffix);
@@ -20,7 +20,7 @@ void entry_encode(const struct chunk_place *place, unsigned char *p)
     memcpy(p + 40, place->ref.sha256, 32);
 }
 
-void entry_decode(const unsigned char *p, struct chunk_place *ret)
+void index_entry_decode(const unsigned char *p, struct chunk_place *ret)
 {
     memcpy(ret->ref.name.xxh, p, 16);
     ret->ref.name.suffix = get_u32(p + 16);
@@ -44,7 +44,7 @@ int entries_add(struct entries *e, const struct chunk_place *place)
         e->p = p;
         e->room_bytes = room;
     }
-    entry_encode(place, e->p + e->n++ * INDEX_ENTRY_BYTES);
+    index_entry_encode(place, e->p + e->n++ * INDEX_ENTRY_BYTES);
     return 0;
 }
 
@@ -64,7 +64,7 @@ static int compare_names(const unsigned char *a, const unsigned char *b)
     return r ? r : (x > y) - (x < y);
 }
 
-int entry_compare(const unsigned char *a, const unsigned char *b)
+int index_entry_compare(const unsigned char *a, const unsigned char *b)
 {
     int r = compare_names(a, b);
     uint32_t x = get_u32(a + 20) + 1, y = get_u32(b + 20) + 1; /* INDEX_BAD becomes 0, the worst */
@@ -75,7 +75,7 @@ static int compare_numbers(const void *a, const void *b, void *arg)
 {
     const struct entries *e = arg;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    int r = entry_compare(e->p + (size_t)x * INDEX_ENTRY_BYTES, e->p + (size_t)y * INDEX_ENTRY_BYTES);
+    int r = index_entry_compare(e->p + (size_t)x * INDEX_ENTRY_BYTES, e->p + (size_t)y * INDEX_ENTRY_BYTES);
     return r ? r : (x < y) - (x > y); /* of equal ones the younger */
 }
 

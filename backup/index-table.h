@@ -28,11 +28,11 @@ struct entries {
 
 int entries_add(struct entries *e, const struct chunk_place *place); /* -ENOMEM */
 void entries_finish(struct entries *e);
-void entry_decode(const unsigned char *p, struct chunk_place *ret);
-void entry_encode(const struct chunk_place *place, unsigned char *p);
+void index_entry_decode(const unsigned char *p, struct chunk_place *ret);
+void index_entry_encode(const struct chunk_place *place, unsigned char *p);
 
 /* The greater number of @p and of its place is the better copy; bad ones are the worst. By name, then best first. */
-int entry_compare(const unsigned char *a, const unsigned char *b);
+int index_entry_compare(const unsigned char *a, const unsigned char *b);
 
 /* Numbers of @e's entries in the order of the names, only the best copy of each. *ret to be free()d. */
 int entries_order(const struct entries *e, uint32_t **ret, size_t *ret_n); /* -ENOMEM */

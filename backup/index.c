@@ -205,7 +205,7 @@ int index_find(struct index *x, const struct chunk_name *name, struct chunk_plac
     const unsigned char *p = find_locked(x, name);
     if (!p)
         return -ENOENT;
-    entry_decode(p, ret);
+    index_entry_decode(p, ret);
     return 0;
 }
 
@@ -220,7 +220,7 @@ int index_find_content(struct index *x, const unsigned char xxh[16], const unsig
     while ((p = walk_next(&w))) {
         bool same = get_u32(p + 36) == len && memcmp(p + 40, sha256, 32) == 0;
         if (same && get_u32(p + 20) != INDEX_BAD) {
-            entry_decode(p, ret);
+            index_entry_decode(p, ret);
             return 0;
         }
         if (same) {
@@ -257,8 +257,8 @@ int index_each(struct index *x, index_fn *fn, void *arg)
     struct chunk_place p;
     int r = 0;
     for (size_t i = 0; r == 0 && i < x->n_table + x->fresh.n; i++) {
-        entry_decode(i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : fresh_at(x, (uint32_t)(i - x->n_table) + 1),
-                     &p);
+        index_entry_decode(
+            i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : fresh_at(x, (uint32_t)(i - x->n_table) + 1), &p);
         r = p.pack == INDEX_BAD ? 0 : fn(arg, &p);
     }
     return r;

@@ -4,7 +4,7 @@
  *   diskgate-marks 1
  *   repo 2f1c...
  *   gc 7                                                     successful collections so far
- *   set 2026-11-22T130000Z-9a3e 1 1790000000 data pinned     was seen; time and level of the last verify (0 = never), flags
+ *   set 2026-11-22T130000Z-9a3e 1 1790000000 data pinned     was seen; time (0 = never) and level of the last verify, flags "pinned", "bad"
  *   pack 000017-1f0c9a3be2d44c01 1790000000 good             last read completely by verify
  *   end 5 c0ff...
  *
@@ -42,6 +42,11 @@ struct marks {
     bool was_missing; /* there was no file */
 };
 
+/* "never", "quick", ... */
+const char *verify_level_name(enum verify_level l);
+
+/* -EBADMSG, -EOPNOTSUPP with a sentence; @ret, which begins as zeros, is to be finished in any case. */
+int marks_decode(const char *buf, size_t len, const char *repo_id, struct marks *ret, struct err *err);
 int marks_load(struct repo *r, struct marks *ret, struct err *err); /* -EBADMSG, -EOPNOTSUPP with a sentence */
 int marks_store(struct repo *r, const struct marks *m, struct err *err);
 void marks_finish(struct marks *m);

@@ -105,6 +105,11 @@ static int tar_entry(struct pack_coder *c, const char *name, const void *data, s
     return ok ? 0 : -EIO;
 }
 
+size_t pack_frame_max(void)
+{
+    return ZSTD_compressBound(CHUNK_BYTES_MAX);
+}
+
 /* --- coder ------------------------------------------------------------------------------------------------------- */
 
 #define TAIL_MAX 1536U /* padding and the end of an archive */

@@ -230,9 +230,7 @@ static int need_folder(struct repo *r, uint32_t number, struct err *err)
 {
     char name[32];
     (void)snprintf(name, sizeof(name), "packs/%02u", number / 256);
-    if (mkdirat(r->dirfd, name, 0700) == 0)
-        return repo_sync_dir(r, "packs", err);
-    return errno == EEXIST ? 0 : err_sys(err, -errno, "cannot make '%s/%s'", r->path, name);
+    return repo_make_dir(r, name, err);
 }
 
 static int publish(struct pack_writer *w, struct err *err)

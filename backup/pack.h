@@ -72,6 +72,9 @@ const struct pack_id *pack_writer_id(const struct pack_writer *w);
 int pack_reserve(struct pack_writer *w, const struct pack_coder *c, struct pack_entry *ret);
 /* Write it there. After a failure the pack is lost: pack_finish() fails, too. */
 int pack_write(struct pack_writer *w, const struct pack_coder *c, const struct pack_entry *e, struct err *err);
+/* Longest frame of a chunk in any repository. */
+size_t pack_frame_max(void);
+
 uint64_t pack_writer_bytes(const struct pack_writer *w); /* so far */
 int pack_writer_fd(const struct pack_writer *w);         /* for reading back what was appended; borrowed */
 size_t pack_writer_count(const struct pack_writer *w);

@@ -41,6 +41,15 @@ int repo_rename(struct repo *r, const char *from, const char *to, struct err *er
     return e < 0 || strcmp(a, b) == 0 ? e : repo_sync_dir(r, a, err);
 }
 
+int repo_make_dir(struct repo *r, const char *name, struct err *err)
+{
+    char parent[PATH_MAX];
+    if (mkdirat(r->dirfd, name, 0700) < 0)
+        return errno == EEXIST ? 0 : err_sys(err, -errno, "cannot make '%s/%s'", r->path, name);
+    folder_of(name, parent);
+    return repo_sync_dir(r, parent, err);
+}
+
 static int write_temp(struct repo *r, const char *temp, const void *buf, size_t len)
 {
     _cleanup_close_ int fd = openat(r->dirfd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -88,6 +88,8 @@ int repo_reserve_take(struct repo *r);
 
 /* Whole small files: as file_replace(), through tmp/ and with the sentence. @name may hold one folder ("packs/00/x.toc"). */
 int repo_file_put(struct repo *r, const char *name, const void *buf, size_t len, struct err *err);
+/* Make folder @name below the top, durable in its parent; one that is there is fine. */
+int repo_make_dir(struct repo *r, const char *name, struct err *err);
 /* fsync of folder @name below the top ("." = the top). */
 int repo_sync_dir(struct repo *r, const char *name, struct err *err);
 /* Rename below the top, then fsync of the folder that it went to, then of the one that it came from. */

@@ -20,7 +20,7 @@ static int fail(const struct cmd *cmd, int r, struct err *err)
     else
         warn_line("%s", err->msg[0] ? err->msg : strerror(-r));
     if (r != VERB_USAGE)
-        return EXIT_FAILED;
+        return cmd->table->exit_status ? cmd->table->exit_status(r) : EXIT_FAILED;
     verb_print_usage(stderr, cmd);
     return EXIT_USAGE;
 }

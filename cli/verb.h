@@ -59,6 +59,7 @@ struct verb_table {
     const char *program;             /* as the person types it: "diskgate", "diskgate backup" */
     const struct verb *const *verbs; /* ended by NULL */
     const char *const *externals;    /* words that run another program, ended by NULL */
+    int (*exit_status)(int code);    /* for a negative errno; NULL = EXIT_FAILED for all */
 };
 
 #define CMD_ARGS_MAX   256
