@@ -58,6 +58,33 @@ int change_open(struct cmd *cmd, struct catalog **ret, struct err *err)
     return 0;
 }
 
+#define MANY_CHANGES 20
+
+/* A room of PCs is one line, not a screenful for each of its targets: "200 targets opened". */
+static void print_changes(struct cmd *cmd, json_t *changes)
+{
+    static const char prefix[] = "target of client ";
+    bool is_short = cmd->is_verbose || json_array_size(changes) <= MANY_CHANGES;
+    size_t i, opened = 0, closed = 0;
+    json_t *row;
+    json_array_foreach(changes, i, row)
+    {
+        const char *text = json_string_value(row) ?: "?";
+        const char *space = strrchr(text, ' ');
+        bool is_target = strncmp(text, prefix, strlen(prefix)) == 0 && space;
+        if (!is_short && is_target && strcmp(space, " opened") == 0)
+            opened++;
+        else if (!is_short && is_target && strcmp(space, " closed") == 0)
+            closed++;
+        else
+            out_line(&cmd->out, "%s", text);
+    }
+    if (opened)
+        out_line(&cmd->out, "%zu target%s opened (-v lists them)", opened, opened == 1 ? "" : "s");
+    if (closed)
+        out_line(&cmd->out, "%zu target%s closed (-v lists them)", closed, closed == 1 ? "" : "s");
+}
+
 void report_print(struct cmd *cmd, json_t *report, bool with_changes)
 {
     json_t *row, *problems = json_object_get(report, "problems"), *changes = json_object_get(report, "changes");
@@ -65,7 +92,7 @@ void report_print(struct cmd *cmd, json_t *report, bool with_changes)
     json_array_foreach(problems, i, row) warn_line("%s: %s", json_string_value(json_object_get(row, "what")) ?: "?",
                                                    json_string_value(json_object_get(row, "problem")) ?: "?");
     if (with_changes)
-        json_array_foreach(changes, i, row) out_line(&cmd->out, "%s", json_string_value(row) ?: "?");
+        print_changes(cmd, changes);
     out_set(&cmd->out, "changes", changes ? json_incref(changes) : json_array());
     out_set(&cmd->out, "problems", problems ? json_incref(problems) : json_array());
 }
