@@ -177,6 +177,47 @@ def test_pc_boots_by_proxy_dhcp_beside_the_sites_server(room, site_dhcp, uefi):
     assert site_dhcp.poll() is None
 
 
+def booted_images(room):
+    return [row["image"] for row in room.root.json("log", "--boots")["boots"]]
+
+
+def test_menu_takes_its_default_after_the_timeout_and_another_disk_by_a_key(room):
+    other = room.root.files / "other.raw"
+    shutil.copyfile(room.image, other)
+    room.root.ok("image", "add", "other", other, "-m", "for repairs")
+    pc = room.add_pc("kept")
+    room.root.ok("client", "link", pc.name, "other", "--menu")
+    room.root.ok("client", "set", pc.name, "--boot-default", "other", "--menu-timeout", "1")
+    room.root.ok("up")
+    assert boot_to_end(pc)["count"] == "1"
+    assert re.search(r"2: other - for repairs", pc.console())
+    assert booted_images(room) == ["other"]
+    room.root.ok("client", "set", pc.name, "--menu-timeout", "3600")
+    pc.power_on()
+    pc.wait_for(r"2: other - for repairs")
+    pc.press("1")
+    pc.wait_for(r"Booting from SAN device")
+    assert booted_images(room) == ["other", "micro"]
+
+
+# Only asks for an address, and shows what it was told.
+ASK = """#!ipxe
+dhcp net0
+echo NET ${net0/ip} ${net0/netmask} ${net0/gateway} ${net0/dns}
+"""
+
+
+def test_pc_is_told_the_network_settings_of_its_client(room):
+    own, other = room.add_pc("volatile"), room.add_pc("volatile")
+    settings = {"--ip": "10.77.0.50", "--netmask": "255.255.0.0", "--gateway": "10.77.3.4", "--dns": "10.77.5.6"}
+    room.root.ok("client", "set", own.name, *(word for pair in settings.items() for word in pair))
+    room.root.ok("up")
+    for pc in (own, other):
+        pc.power_on(script=ASK)
+    own.wait_for(r"^NET 10\.77\.0\.50 255\.255\.0\.0 10\.77\.3\.4 10\.77\.5\.6$")
+    other.wait_for(rf"^NET 10\.77\.0\.1\d\d 255\.255\.255\.0 {re.escape(GATEWAY)} ?$")
+
+
 def test_unknown_pc_reads_on_its_screen_what_to_do(room):
     pc = room.add_pc()
     room.root.ok("up")

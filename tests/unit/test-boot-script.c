@@ -50,8 +50,8 @@ static void has(const char *script, const char *line)
 /* Each line begins with one of our words, nothing is expanded but the MAC, and operators stand only where we put them. */
 static void check_lines(const char *script, size_t lines)
 {
-    static const char *const begins[] = {"#!ipxe",     "echo",   "set ",   "clear ", "sanboot ",
-                                         "sanunhook ", ":again", "sleep ", "chain ", "exit 1"};
+    static const char *const begins[] = {"#!ipxe", "echo",   "set ",   "clear ", "sanboot ", "sanunhook ", ":again",
+                                         "sleep ", "chain ", "exit 1", "menu ",  "item ",    "choose "};
     _cleanup_free_ char *copy = strdup(script);
     char *rest = copy;
     size_t n = 0;
@@ -63,6 +63,8 @@ static void check_lines(const char *script, size_t lines)
             fail_msg("a line that is not ours: '%s'", line);
         if (strncmp(line, "echo", 4) == 0 && strpbrk(line + 4, "$|&\\#;{}'\"`<"))
             fail_msg("an echo with more than text: '%s'", line);
+        if ((strncmp(line, "item ", 5) == 0 || strncmp(line, "menu ", 5) == 0) && strpbrk(line, "$|&\\#;{}'\"`<"))
+            fail_msg("an item with more than text: '%s'", line);
         if (strncmp(line, "echo -", 6) == 0)
             fail_msg("an echo with an option: '%s'", line);
         if (strncmp(line, "set ", 4) == 0 && strpbrk(line, "$|&\\#;{}'\"`<>?"))
@@ -179,6 +181,46 @@ static void test_refusal_for_good_ends(void **state)
     assert_string_equal(s, "#!ipxe\necho\necho Diskgate: no\nexit 1\n");
 }
 
+/* --- menus ------------------------------------------------------------------------------------------------------- */
+
+static char *menu(const char *client, const struct boot_choices *ch)
+{
+    char *ret = NULL;
+    assert_int_equal(boot_script_menu(client, "52:54:00:12:34:56", ch, &ret), 0);
+    return ret;
+}
+
+static void test_menu_lists_asks_and_fetches_the_choice(void **state)
+{
+    struct boot_choices ch = {
+        .rows = {{0, "win11 - class room"}, {17, "linux@2"}}, .n = 2, .standard = 17, .timeout_s = 9};
+    _cleanup_free_ char *s = menu("pc1", &ch);
+    assert_string_equal(s, "#!ipxe\nmenu Diskgate: pc1 starts from\n"
+                           "item --key 1 0 1: win11 - class room\n"
+                           "item --key 2 17 2: linux@2\n"
+                           "choose --default 17 --timeout 9000 choice || set choice 17\n"
+                           "chain --replace --autofree /boot/52-54-00-12-34-56/${choice} ||\n"
+                           ":again\nsleep 15 ||\n"
+                           "chain --replace --autofree /boot/52-54-00-12-34-56 || goto again\n");
+    ch.timeout_s = 0;
+    _cleanup_free_ char *patient = menu("pc1", &ch);
+    has(patient, "choose --default 17 choice || set choice 17\n");
+}
+
+static void test_menu_texts_stay_texts(void **state)
+{
+    struct boot_choices ch = {.n = ARRAY_SIZE(ch.rows), .standard = BOOT_SLOT_LAST};
+    for (size_t i = 0; i < ARRAY_SIZE(hostile); i++) {
+        for (size_t k = 0; k < ch.n; k++) {
+            ch.rows[k].slot = k ? BOOT_SLOT_FIRST + (uint32_t)k - 1 : 0;
+            (void)snprintf(ch.rows[k].text, sizeof(ch.rows[k].text), "img - %s", hostile[i]);
+        }
+        _cleanup_free_ char *s = menu(hostile[i], &ch);
+        check_lines(s, 2 + ch.n + 2 + 3);
+        has(s, "item 31 img - ");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +233,8 @@ int main(void)
         cmocka_unit_test(test_refusal_shows_its_lines_and_asks_again),
         cmocka_unit_test(test_refusal_without_a_mac_takes_the_card_that_is_open),
         cmocka_unit_test(test_refusal_for_good_ends),
+        cmocka_unit_test(test_menu_lists_asks_and_fetches_the_choice),
+        cmocka_unit_test(test_menu_texts_stay_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import time
 
@@ -126,8 +127,19 @@ class PC:
         command += ["-netdev", f"tap,id=n,ifname={self.tap},script=no,downscript=no"]
         command += ["-device", f"virtio-net-pci,netdev=n,mac={self.mac},bootindex=1{rom}"]
         command += ["-serial", f"file:{self.log}", "-name", self.name]
+        command += ["-monitor", f"unix:{self.name}.monitor,server=on,wait=off"]
         with open(self.folder / f"{self.name}.qemu.log", "ab") as output:
             self.qemu = subprocess.Popen([*self.network.inside(), *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=self.folder)
+
+    def press(self, key):
+        """A key of its keyboard, as qemu's monitor calls it."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(30)
+            monitor.connect(str(self.folder / f"{self.name}.monitor"))
+            monitor.sendall(f"sendkey {key}\n".encode())
+            said = b""
+            while said.count(b"(qemu) ") < 2:  # its greeting, and the end of the command
+                said += monitor.recv(4096)
 
     def power_off(self):
         """At once, as by pulling the plug."""
