@@ -154,7 +154,6 @@ static int put(struct isc *p, struct err *err)
         e->is_expired = true;
     if (p->is_abandoned)
         e->mac[0] = 0;
-    p->l->without_mac += !*e->mac && !e->is_deleted;
     return leases_put(p->l, e, err);
 }
 

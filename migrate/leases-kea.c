@@ -76,7 +76,6 @@ static int read_line(struct leases *l, char *line, const int where[F_COUNT], uin
     e.is_expired = state == 2 || state == 3 || (e.expires_s > 0 && e.expires_s < l->now_s);
     if (state == 1) /* somebody else has the address: its card is not known */
         e.mac[0] = 0;
-    l->without_mac += !*e.mac && !e.is_deleted;
     return leases_put(l, &e, err);
 }
 

@@ -70,7 +70,6 @@ static int reservation(struct leases *l, char *const *args, unsigned n, uint64_t
     if (n > 3)
         (void)text_copy(args[3], strlen(args[3]), e.comment, sizeof(e.comment));
     (void)snprintf(e.key, sizeof(e.key), "host %s", e.ip);
-    l->without_mac += !*e.mac;
     return leases_put(l, &e, err);
 }
 

@@ -139,9 +139,14 @@ static int choose(struct source *s, struct leases *l, struct err *err)
     if (!order)
         return err_set(err, -ENOMEM, "there is not enough memory to read the leases");
     size_t n = 0;
-    for (size_t i = 0; i < l->n; i++)
-        if (!l->list[i].is_deleted && *l->list[i].mac)
-            order[n++] = &l->list[i];
+    for (size_t i = 0; i < l->n; i++) {
+        struct lease *e = &l->list[i];
+        bool is_card = !e->is_deleted && *e->mac;
+        l->without_mac += !e->is_deleted && !*e->mac;
+        e->is_deleted = !is_card;
+        if (is_card)
+            order[n++] = e;
+    }
     qsort(order, n, sizeof(struct lease *), compare);
     for (size_t i = 0, best = 0; i < n; i++) {
         if (strcmp(order[i]->mac, order[best]->mac) != 0)

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Single values of foreign tables: what is taken, in which spelling, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "core/util.h"
+#include "migrate/hints.h"
+#include "migrate/normalise.h"
+#include "migrate/record.h"
+#include "migrate/text.h"
+
+static void test_normalise_mac_forms(void **state)
+{
+    static const struct {
+        const char *text;
+        enum mac_status status;
+        const char *mac;
+    } rows[] = {
+        {"1C1B0D6564F9", MAC_GOOD, "1c:1b:0d:65:64:f9"},
+        {" 00-1B-21-AA-BB-CD ", MAC_GOOD, "00:1b:21:aa:bb:cd"},
+        {"0:11:2:aa:b:c", MAC_GOOD, "00:11:02:aa:0b:0c"},
+        {"0C9D.92CD.45FF", MAC_GOOD, "0c:9d:92:cd:45:ff"},
+        {"0x001B21AABBCC", MAC_GOOD, "00:1b:21:aa:bb:cc"},
+        {"{001B21AABBCE}", MAC_GOOD, "00:1b:21:aa:bb:ce"},
+        {"\"00:1b:21:aa:bb:cc\"", MAC_GOOD, "00:1b:21:aa:bb:cc"},
+        {"001B21-AABBD0", MAC_GOOD, "00:1b:21:aa:bb:d0"},
+        {"00 1b 21 aa bb cc", MAC_GOOD, "00:1b:21:aa:bb:cc"},
+        {"００：１Ｂ：２１：ＡＡ：ＢＢ：ＣＣ", MAC_GOOD, "00:1b:21:aa:bb:cc"},
+        {"02:00:00:00:00:01", MAC_LOCAL, "02:00:00:00:00:01"},
+        {"", MAC_EMPTY, ""},
+        {" \t\xe3\x80\x80", MAC_EMPTY, ""},
+        {"00-11-22-AA-BB", MAC_BAD_FORM, ""},
+        {"00-11-22-AA-BB-CC-DD", MAC_BAD_FORM, ""},
+        {"GG-11-22-AA-BB-CC", MAC_BAD_FORM, ""},
+        {"00-1B:21-AA:BB-D1", MAC_BAD_FORM, ""},
+        {"00１Ｂ21ＡＡ-BBCF", MAC_BAD_FORM, ""},
+        {"1.1.1.1.1.1", MAC_BAD_FORM, ""},
+        {"001B21AABBC", MAC_BAD_FORM, ""},
+        {"001B21AABBCCD", MAC_BAD_FORM, ""},
+        {"000000000000000000000000001b", MAC_BAD_FORM, ""},
+        {"00:1b:21:aa:bb:", MAC_BAD_FORM, ""},
+        {":00:1b:21:aa:bb", MAC_BAD_FORM, ""},
+        {"192.168.1.10", MAC_BAD_FORM, ""},
+        {"000000000000", MAC_ZERO, ""},
+        {"FF:FF:FF:FF:FF:FF", MAC_BROADCAST, ""},
+        {"01:00:5E:00:00:FB", MAC_MULTICAST, ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char mac[MAC_LEN + 1];
+        enum mac_status s = mac_from_text(rows[i].text, strlen(rows[i].text), mac);
+        if (s != rows[i].status || strcmp(mac, rows[i].mac) != 0)
+            fail_msg("'%s': status %d, mac '%s'", rows[i].text, s, mac);
+    }
+}
+
+static void test_normalise_binary_mac_with_zero_bytes(void **state)
+{
+    char mac[MAC_LEN + 1];
+    struct cell c = {.kind = CELL_BYTES, .text = "\x00\x11\x22\x00\x00\x01", .len = 6};
+    assert_int_equal(mac_from_cell(&c, mac), MAC_GOOD);
+    assert_string_equal(mac, "00:11:22:00:00:01");
+    c.len = 5;
+    assert_int_equal(mac_from_cell(&c, mac), MAC_BAD_FORM);
+    assert_string_equal(mac, "");
+}
+
+static void test_normalise_addresses(void **state)
+{
+    char ip[46], dns[96] = "";
+    assert_true(ip_from_text(" 192.168.001.010 ", 17, ip));
+    assert_string_equal(ip, "192.168.1.10");
+    assert_true(ip_from_text("FE80::1", 7, ip));
+    assert_string_equal(ip, "fe80::1");
+    static const char *const bad[] = {"192.168.1.300", "not an ip", "192.168.01.1", "1.2.3", "0.0.0.0", "::", "",
+                                      "1.2.3.4.5",     "010.1.1.1"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        assert_false(ip_from_text(bad[i], strlen(bad[i]), ip));
+        assert_string_equal(ip, "");
+    }
+    assert_true(ip_is_none("0.0.0.0", 7) && ip_is_none(" Auto ", 6) && !ip_is_none("x", 1));
+    assert_true(mask_from_text("255.255.255.0", 13, ip) && strcmp(ip, "255.255.255.0") == 0);
+    assert_true(mask_from_text("/22", 3, ip) && strcmp(ip, "255.255.252.0") == 0);
+    assert_true(mask_from_text("32", 2, ip) && strcmp(ip, "255.255.255.255") == 0);
+    assert_false(mask_from_text("255.0.255.0", 11, ip));
+    assert_false(mask_from_text("0.0.0.0", 7, ip));
+    assert_false(mask_from_text("33", 2, ip));
+    assert_true(dns_add(dns, "8.8.8.8, 1.1.1.1;8.8.8.8", 24));
+    assert_string_equal(dns, "8.8.8.8,1.1.1.1");
+    assert_false(dns_add(dns, "8.8.8.8 oops", 12));
+}
+
+static void test_normalise_yes_and_no(void **state)
+{
+    static const struct {
+        const char *text;
+        int is_yes; /* -1 = neither */
+    } rows[] = {{"yes", 1}, {"TRUE", 1}, {"-1", 1},    {"是", 1},    {"Да", 1},     {"sim", 1},
+                {"ya", 1},  {"có", 1},   {"启用", 1},  {"no", 0},    {"0", 0},      {"否", 0},
+                {"нет", 0}, {"não", 0},  {"tidak", 0}, {"không", 0}, {"maybe", -1}, {"2", -1}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        bool is_yes = false;
+        struct cell c = {.kind = CELL_TEXT, .text = rows[i].text, .len = strlen(rows[i].text)};
+        bool is_known = bool_from_cell(&c, &is_yes);
+        if (is_known != (rows[i].is_yes >= 0) || (is_known && is_yes != (rows[i].is_yes == 1)))
+            fail_msg("'%s' is known %d, yes %d", rows[i].text, is_known, is_yes);
+    }
+}
+
+static void test_normalise_paths(void **state)
+{
+    static const struct {
+        const char *text;
+        enum path_kind kind;
+        const char *path;
+    } rows[] = {
+        {"D:\\Images\\win10.img", PATH_ABSOLUTE, "D:/Images/win10.img"},
+        {"d:\\images\\WIN10.IMG", PATH_ABSOLUTE, "D:/images/WIN10.IMG"},
+        {"D:\\\\Images\\\\win10.img", PATH_ABSOLUTE, "D:/Images/win10.img"},
+        {"\"D:\\Images\\win10.img\"", PATH_ABSOLUTE, "D:/Images/win10.img"},
+        {" D:\\Images\\win10.img ", PATH_ABSOLUTE, "D:/Images/win10.img"},
+        {"\\\\?\\D:\\Images\\win10.img", PATH_ABSOLUTE, "D:/Images/win10.img"},
+        {"\\\\?\\UNC\\NAS01\\share\\win10.img", PATH_UNC, "//NAS01/share/win10.img"},
+        {"//NAS01/ccboot/images/x.vhdx", PATH_UNC, "//NAS01/ccboot/images/x.vhdx"},
+        {"\\NAS01\\ccboot\\x.img", PATH_ROOTED, "/NAS01/ccboot/x.img"},
+        {"D:win10.img", PATH_DRIVE_RELATIVE, "D:win10.img"},
+        {"win10.img", PATH_RELATIVE, "win10.img"},
+        {"Images\\.\\win10.img", PATH_RELATIVE, "Images/win10.img"},
+        {"/srv/images//x.img", PATH_POSIX, "/srv/images/x.img"},
+        {"D:\\Images\\..\\..\\SAM", PATH_DOTS, "D:/Images/../../SAM"},
+        {"..\\x.img", PATH_DOTS, "../x.img"},
+        {"\\\\NAS01", PATH_BROKEN, ""},
+        {"\\\\NAS01\\ccboot", PATH_BROKEN, ""},
+        {"\\\\\\\\NAS01\\\\ccboot\\\\x.vhdx", PATH_BROKEN, ""},
+        {"\\\\.\\PhysicalDrive0", PATH_BROKEN, ""},
+        {"\\\\?\\UNC\\", PATH_BROKEN, ""},
+        {"D:\\Images\\", PATH_BROKEN, ""},
+        {"D:", PATH_BROKEN, ""},
+        {"http://x/y.img", PATH_BROKEN, ""},
+        {"a\nb.img", PATH_BROKEN, ""},
+        {"", PATH_BROKEN, ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        char path[RECORD_RAW_MAX + 1];
+        enum path_kind kind = path_from_text(rows[i].text, strlen(rows[i].text), path);
+        if (kind != rows[i].kind || strcmp(path, rows[i].path) != 0)
+            fail_msg("'%s': kind %d, path '%s'", rows[i].text, kind, path);
+    }
+    assert_int_equal(path_ending("D:\\x.VHDX", 9), 1);
+    assert_int_equal(path_ending("D:\\x.vhd.001", 12), 1);
+    assert_int_equal(path_ending("D:\\x.log", 8), -1);
+    assert_int_equal(path_ending("D:\\x.dir\\y", 10), 0);
+}
+
+static void test_normalise_names(void **state)
+{
+    char name[NAME_LEN + 1], long_name[200];
+    static const struct {
+        const char *raw, *name;
+    } rows[] = {{"PC001", "PC001"},
+                {" vip room ", "vip-room"},
+                {"Gamer😀PC", "Gamer-PC"},
+                {"ＰＣ０１", "PC01"},
+                {"网吧001号机", "001"},
+                {"a/../b", "a-..-b"},
+                {"-x-", "x"},
+                {"前台", ""}};
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        assert_int_equal(name_from_raw(rows[i].raw, name), *rows[i].name != 0);
+        assert_string_equal(name, rows[i].name);
+        assert_true(!*name || name_check(name, "name", NULL) == 0);
+    }
+    memset(long_name, 'x', sizeof(long_name));
+    long_name[199] = 0;
+    assert_true(name_from_raw(long_name, name));
+    assert_int_equal(strlen(name), NAME_LEN);
+}
+
+static void test_text_for_terminals_holds_no_control(void **state)
+{
+    char shown[200], small[12];
+    text_shown("a\x1b[31m\n\xe2\x80\xae\xe2\x80\x8e" "b\xc2\x85\x7f漢", shown, sizeof(shown));
+    assert_string_equal(shown, "a\\x1b[31m\\n\\u{202e}\\u{200e}b\\u{85}\\x7f漢");
+    text_shown("漢字漢字漢字", small, sizeof(small));
+    assert_string_equal(small, "漢字...");
+    assert_true(text_same("ＭＡＣ", "mac") && !text_same("mac", "mab"));
+}
+
+static void test_text_json_is_json_however_full(void **state)
+{
+    for (size_t size = 24; size < 200; size++) {
+        char buf[200];
+        struct text_out o;
+        text_json_begin(&o, buf, size);
+        for (int i = 0; i < 5; i++) {
+            char key[16];
+            (void)snprintf(key, sizeof(key), "k\"%d", i);
+            text_json_member(&o, key, "v\x01漢\\", 6, 100);
+        }
+        text_json_end(&o);
+        json_t *j = json_loads(buf, JSON_REJECT_DUPLICATES, NULL);
+        if (!j || strlen(buf) >= size)
+            fail_msg("size %zu: %s", size, buf);
+        json_decref(j);
+    }
+}
+
+/* One word of each language; and what must not match. */
+static void test_hints_know_their_words(void **state)
+{
+    static const struct {
+        enum hint hint;
+        const char *name;
+    } yes[] = {{HINT_MAC, "MACAddr"},       {HINT_MAC, "网卡地址"},
+               {HINT_MAC, "網卡"},          {HINT_MAC, "Физический_Адрес"},
+               {HINT_MAC, "alamat_mac"},    {HINT_MAC, "EndereçoMAC"},
+               {HINT_MAC, "dirección mac"}, {HINT_MAC, "ĐịaChỉMAC"},
+               {HINT_NAME, "ComputerName"}, {HINT_NAME, "機器名"},
+               {HINT_NAME, "Имя"},          {HINT_NAME, "NamaKomputer"},
+               {HINT_NAME, "Máy"},          {HINT_NAME, "nombre_equipo"},
+               {HINT_IP, "IP地址"},         {HINT_IP, "Địa chỉ IP"},
+               {HINT_IMAGE, "BootImage"},   {HINT_IMAGE, "镜像文件"},
+               {HINT_IMAGE, "映像檔"},      {HINT_IMAGE, "образ"},
+               {HINT_DISABLED, "禁用"},     {HINT_ENABLED, "Включён"},
+               {HINT_ENABLED, "IsActive"},  {HINT_OLD, "Clients_bak"},
+               {HINT_OLD, "备份客户机"},    {HINT_GROUP, "Группа"},
+               {HINT_COMMENT, "Ghi chú"},   {HINT_NETMASK, "子网掩码"},
+               {HINT_GATEWAY, "Шлюз"},      {HINT_DNS, "首选DNS"},
+               {HINT_DATA, "GameDisk"},     {HINT_DATA, "游戏盘"}};
+    static const struct {
+        enum hint hint;
+        const char *name;
+    } no[] = {{HINT_MAC, "ServerMAC"}, {HINT_MAC, "SwitchMac"},    {HINT_NAME, "ImageName"},
+              {HINT_IP, "MacAddress"}, {HINT_IP, "ServerIP"},      {HINT_IMAGE, "WriteBackDisk"},
+              {HINT_MAC, "machine"},   {HINT_ENABLED, "Disabled"}, {HINT_GROUP, "Workgroup"}};
+    for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
+        if (hint_of(yes[i].hint, yes[i].name) < 0.1 || hint_of(yes[i].hint, yes[i].name) > HINT_MAX)
+            fail_msg("'%s' is no hint at %d", yes[i].name, yes[i].hint);
+    for (size_t i = 0; i < ARRAY_SIZE(no); i++)
+        if (hint_of(no[i].hint, no[i].name) > 0)
+            fail_msg("'%s' is a hint at %d: %f", no[i].name, no[i].hint, hint_of(no[i].hint, no[i].name));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_normalise_mac_forms),
+        cmocka_unit_test(test_normalise_binary_mac_with_zero_bytes),
+        cmocka_unit_test(test_normalise_addresses),
+        cmocka_unit_test(test_normalise_yes_and_no),
+        cmocka_unit_test(test_normalise_paths),
+        cmocka_unit_test(test_normalise_names),
+        cmocka_unit_test(test_text_for_terminals_holds_no_control),
+        cmocka_unit_test(test_text_json_is_json_however_full),
+        cmocka_unit_test(test_hints_know_their_words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* CSV, leases and INI files as sources. */
+#include <errno.h>
+#include <fcntl.h>
+#include <iconv.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "core/util.h"
+#include "migrate/mapping.h"
+#include "migrate/record.h"
+#include "migrate/source.h"
+#include "migrate/text-file.h"
+
+static struct source *open_bytes(enum source_kind kind, const void *bytes, size_t len, const struct source_options *o,
+                                 int expected, char *ret_sentence)
+{
+    char path[] = "/tmp/test-sources-XXXXXX";
+    struct err err = {""};
+    struct source *s = NULL;
+    _cleanup_close_ int fd = mkstemp(path);
+    assert_int_equal(pwrite_full(fd, bytes, len, 0), 0);
+    int r = source_open(kind, path, o, &s, &err);
+    (void)unlink(path); /* what is read later stays open */
+    if (r != expected)
+        fail_msg("%d: %s", r, err.msg);
+    assert_true(r == 0 || *err.msg);
+    if (ret_sentence)
+        strcpy(ret_sentence, err.msg);
+    return s;
+}
+
+static struct source *open_text(enum source_kind kind, const char *text)
+{
+    return open_bytes(kind, text, strlen(text), NULL, 0, NULL);
+}
+
+/* Rows as text: cells joined by "|", rows by "/". */
+struct dump {
+    char text[4096];
+    size_t columns;
+};
+
+static int dump_row(void *arg, uint64_t number, const struct cell *cells)
+{
+    struct dump *d = arg;
+    for (size_t i = 0; i < d->columns; i++) {
+        size_t n = strlen(d->text);
+        (void)snprintf(d->text + n, sizeof(d->text) - n, "%s%s",
+                       i        ? "|"
+                       : number ? "/"
+                                : "",
+                       cells[i].kind == CELL_BAD ? "BAD" : cells[i].text);
+        assert_true(cells[i].kind == CELL_NONE ? cells[i].len == 0 : strlen(cells[i].text) == cells[i].len);
+    }
+    return 0;
+}
+
+static const char *rows_of(struct source *s, size_t table)
+{
+    static struct dump d;
+    struct err err = {""};
+    uint64_t rows = 0;
+    d = (struct dump){.columns = source_table(s, table)->column_count};
+    int r = source_rows(s, table, dump_row, &d, &rows, &err);
+    if (r < 0)
+        fail_msg("%d: %s", r, err.msg);
+    return d.text;
+}
+
+static const char *columns_of(struct source *s)
+{
+    static char text[1000];
+    text[0] = 0;
+    for (size_t i = 0; i < source_table(s, 0)->column_count; i++)
+        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", i ? "|" : "",
+                       source_table(s, 0)->columns[i].name);
+    return text;
+}
+
+static bool has_note(const struct source *s, bool is_doubt, const char *piece)
+{
+    size_t n;
+    const struct source_note *notes = source_notes(s, &n);
+    for (size_t i = 0; i < n; i++)
+        if (notes[i].is_doubt == is_doubt && strstr(notes[i].text, piece))
+            return true;
+    return false;
+}
+
+/* --- CSV ---------------------------------------------------------------------------------------------------------------- */
+
+static void test_csv_any_separator_quote_and_line_end(void **state)
+{
+    static const struct {
+        const char *text, *columns, *rows;
+    } cases[] = {
+        {"name,mac\na,001b21aabb01\nb,001b21aabb02\n", "name|mac", "a|001b21aabb01/b|001b21aabb02"},
+        {"name;mac;note\r\n\"a;1\";001b21aabb01;\"say \"\"x\"\"\"\r\n\r\nb;001b21aabb02;\r\n", "name|mac|note",
+         "a;1|001b21aabb01|say \"x\"/b|001b21aabb02|"},
+        {"name\tmac\na\t001b21aabb01\nb\t001b21aabb02", "name|mac", "a|001b21aabb01/b|001b21aabb02"},
+        {"name|mac\ra|001b21aabb01\r", "name|mac", "a|001b21aabb01"},
+        {"a   001b21aabb01   10.0.0.1  \n bb 001b21aabb02 10.0.0.2\n", "column 1|column 2|column 3",
+         "a|001b21aabb01|10.0.0.1/bb|001b21aabb02|10.0.0.2"},
+        {"sep=;\nname;mac\na,b;001b21aabb01\n", "name|mac", "a,b|001b21aabb01"},
+        {"\xef\xbb\xbfname,mac,mac,\n\"two\nlines\",001b21aabb01,,\n", "name|mac|mac (2)|column 4",
+         "two\nlines|001b21aabb01||"},
+        {"# made by hand\npc1,001b21aabb01\n# end\npc2,001b21aabb02\n", "column 1|column 2",
+         "pc1|001b21aabb01/pc2|001b21aabb02"},
+        {"mac\n001b21aabb01\n", "mac", "001b21aabb01"},
+        {"name,mac\n", "name|mac", ""},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        _cleanup_(source_closep) struct source *s = open_text(SOURCE_CSV, cases[i].text);
+        const char *rows = rows_of(s, 0);
+        if (strcmp(columns_of(s), cases[i].columns) != 0 || strcmp(rows, cases[i].rows) != 0)
+            fail_msg("case %zu: columns '%s' rows '%s'", i, columns_of(s), rows);
+    }
+}
+
+static void test_csv_rows_that_do_not_fit_are_said(void **state)
+{
+    _cleanup_(source_closep) struct source *s = open_text(
+        SOURCE_CSV,
+        "name,mac,ip\na,001b21aabb01\nb,001b21aabb02,10.0.0.2,x\nc,001b21aabb03,10.0.0.3,\nd,001b21aabb04,10.0.0.4\n");
+    assert_string_equal(rows_of(s, 0),
+                        "a|001b21aabb01|/b|001b21aabb02|10.0.0.2/c|001b21aabb03|10.0.0.3/d|001b21aabb04|10.0.0.4");
+    assert_true(has_note(s, false, "1 rows have fewer values"));
+    assert_true(has_note(s, true, "1 rows have more values than there are columns, the first in line 3"));
+}
+
+static void test_csv_zero_bytes_open_quotes_and_long_lines(void **state)
+{
+    static const char zero[] = "name,mac\na\0b,001b21aabb01\nc,001b21aabb02\n";
+    char sentence[sizeof(((struct err *)0)->msg)];
+    _cleanup_(source_closep) struct source *s = open_bytes(SOURCE_CSV, zero, sizeof(zero) - 1, NULL, 0, NULL);
+    assert_string_equal(rows_of(s, 0), "BAD|001b21aabb01/c|001b21aabb02");
+    assert_true(has_note(s, true, "zero bytes, the first in line 2"));
+    assert_null(open_bytes(SOURCE_CSV, "name,mac\n\"a,001b21aabb01\n", 25, NULL, -EBADMSG, sentence));
+    assert_non_null(strstr(sentence, "quote that begins in line 2 is not closed"));
+    size_t len = 3u << 20;
+    _cleanup_free_ char *big = malloc(len);
+    memset(big, 'x', len);
+    assert_null(open_bytes(SOURCE_CSV, big, len, NULL, -EBADMSG, sentence));
+    assert_non_null(strstr(sentence, "line 1 is longer than 1024 KiB"));
+    assert_null(open_bytes(SOURCE_CSV, "", 0, NULL, -EBADMSG, sentence));
+    assert_null(open_bytes(SOURCE_CSV, "\n\r\n", 3, NULL, -EBADMSG, sentence));
+}
+
+/* The text in a character set; the length into *ret_len. */
+static char *encode(const char *text, const char *charset, size_t *ret_len)
+{
+    size_t left = strlen(text), room = left * 4 + 16;
+    char *buf = malloc(room), *out = buf, *in = (char *)text;
+    iconv_t cd = iconv_open(charset, "UTF-8");
+    assert_true(cd != (iconv_t)-1);
+    assert_true(iconv(cd, &in, &left, &out, &room) != (size_t)-1);
+    (void)iconv_close(cd);
+    *ret_len = (size_t)(out - buf);
+    return buf;
+}
+
+static void test_csv_finds_its_character_set(void **state)
+{
+    static const char chinese[] = "机器名,网卡地址,镜像\n网吧001号机,001b21aabb01,网吧系统\n网吧002号机,001b21aabb02,"
+                                  "游戏更新\n前台收银,001b21aabb03,网吧系统\n";
+    static const char taiwan[] =
+        "電腦名稱,網卡,備註\n網咖一號,001b21aabb01,靠近櫃台\n網咖二號,001b21aabb02,許功蓋先生的電腦\n";
+    static const char russian[] =
+        "Имя;МАК;Примечание\nКомпьютер-1;001b21aabb01;у окна, левый ряд\nКасса;001b21aabb02;не выключать никогда\n";
+    static const char french[] =
+        "nom;mac;remarque\nPoste-1;001b21aabb01;près de la fenêtre\nPoste-2;001b21aabb02;réservé à l'élève\n";
+    static const struct {
+        const char *text, *charset, *said;
+    } cases[] = {{chinese, "GBK", "GBK"},       {chinese, "UTF-8", "UTF-8"},   {chinese, "UTF-16LE", "UTF-16LE"},
+                 {taiwan, "BIG5", "BIG5"},      {russian, "CP1251", "CP1251"}, {russian, "KOI8-R", "KOI8-R"},
+                 {russian, "CP866", "CP866"},   {french, "CP1252", "CP1252"},  {french, "UTF-16BE", "UTF-16BE"},
+                 {french, "UTF-16", "UTF-16LE"}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        size_t len;
+        _cleanup_free_ char *bytes = encode(cases[i].text, cases[i].charset, &len);
+        _cleanup_(source_closep) struct source *plain = open_text(SOURCE_CSV, cases[i].text);
+        _cleanup_(source_closep) struct source *s = open_bytes(SOURCE_CSV, bytes, len, NULL, 0, NULL);
+        _cleanup_free_ char *expected = strdup(rows_of(plain, 0));
+        if (strcmp(source_info(s)->charset, cases[i].said) != 0 && strcmp(cases[i].charset, "UTF-16LE") != 0)
+            fail_msg("case %zu: %s", i, source_info(s)->charset);
+        if (strcmp(cases[i].charset, "UTF-16LE") != 0)
+            assert_string_equal(rows_of(s, 0), expected);
+        struct source_options o = {.charset = strcmp(cases[i].charset, "UTF-16") == 0 ? NULL : cases[i].charset};
+        _cleanup_(source_closep) struct source *told = open_bytes(SOURCE_CSV, bytes, len, &o, 0, NULL);
+        assert_string_equal(rows_of(told, 0), expected);
+    }
+}
+
+static void test_csv_wrong_character_set_is_said(void **state)
+{
+    char sentence[sizeof(((struct err *)0)->msg)];
+    struct source_options o = {.charset = "UTF-8"}, nonsense = {.charset = "nope//IGNORE"};
+    static const char text[] = "name,mac\n\xff\xfe\xc0,001b21aabb01\n";
+    _cleanup_(source_closep) struct source *s = open_bytes(SOURCE_CSV, text, sizeof(text) - 1, &o, 0, NULL);
+    assert_string_equal(rows_of(s, 0), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|001b21aabb01");
+    assert_true(has_note(s, true, "3 characters are not UTF-8"));
+    assert_null(open_bytes(SOURCE_CSV, text, sizeof(text) - 1, &nonsense, -EINVAL, sentence));
+    assert_non_null(strstr(sentence, "there is no character set"));
+}
+
+/* --- leases -------------------------------------------------------------------------------------------------------------- */
+
+static void check_leases(const char *text, const char *rows)
+{
+    _cleanup_(source_closep) struct source *s = open_text(SOURCE_LEASES, text);
+    assert_string_equal(rows_of(s, 0), rows);
+}
+
+static void test_leases_of_dnsmasq(void **state)
+{
+    check_leases(
+        "9999999999 00:1b:21:aa:bb:01 192.168.1.10 pc01 01:00\n0 06-00:1b:21:aa:bb:02 192.168.1.11 * *\n1000 "
+        "00:1b:21:aa:bb:03 192.168.1.12 old *\n"
+        "duid 00:01\n99 123 fe80::1 x 00:01\n",
+        "00:1b:21:aa:bb:01|192.168.1.10|pc01|lease|2286-11-20T17:46:39Z|/00:1b:21:aa:bb:02|192.168.1.11||lease|never|/"
+        "00:1b:21:aa:bb:03|192.168.1.12|old|expired lease|1970-01-01T00:16:40Z|");
+    check_leases("dhcp-range=10.0.0.10,10.0.0.99,12h\ndhcp-host=00:1b:21:aa:bb:01,set:x,10.0.0.5,pc5,infinite # "
+                 "c\ndhcp-host=id:x,10.0.0.6\n",
+                 "00:1b:21:aa:bb:01|10.0.0.5|pc5|reservation||");
+}
+
+static void test_leases_of_isc_last_one_of_an_address_counts(void **state)
+{
+    static const char text[] =
+        "lease 10.0.0.1 { ends 4 2020/01/02 12:00:00; binding state free; hardware ethernet 00:1b:21:aa:bb:01; }\n"
+        "lease 10.0.0.1 { ends never; binding state active; hardware ethernet 00:1b:21:aa:bb:02; uid \"\\001{\"; "
+        "client-hostname \"b\"; }\n"
+        "lease 10.0.0.2 { ends 4 2020/01/02 12:00:00; hardware ethernet 00:1b:21:aa:bb:02; client-hostname \"older\"; "
+        "}\n"
+        "host h1 { hardware ethernet 0:1b:21:aa:bb:7; fixed-address 10.0.0.7; option host-name \"seven.x.y\"; } # }\n"
+        "lease 10.0.0.9 { hardware ethernet 00:1b:21:aa:bb:09;"; /* cut off */
+    _cleanup_(source_closep) struct source *s = open_text(SOURCE_LEASES, text);
+    assert_string_equal(rows_of(s, 0),
+                        "00:1b:21:aa:bb:02|10.0.0.1|b|lease|never|/0:1b:21:aa:bb:7|10.0.0.7|seven|reservation||");
+    assert_true(has_note(s, true, "not understood"));
+    assert_true(has_note(s, false, "1 entries were replaced"));
+    assert_true(has_note(s, false, "1 entries are of network cards that have another entry"));
+}
+
+static void test_leases_of_kea(void **state)
+{
+    check_leases(
+        "address,hwaddr,client_id,valid_lifetime,expire,subnet_id,fqdn_fwd,fqdn_rev,hostname,state,user_context\n"
+        "10.0.0.1,00:1b:21:aa:bb:01,,3600,9999999999,1,0,0,pc01.x,0,\n10.0.0.1,00:1b:21:aa:bb:02,,3600,9999999999,1,0,"
+        "0,pc02,0,\n"
+        "10.0.0.3,00:1b:21:aa:bb:03,,0,9999999999,1,0,0,,0,\n10.0.0.4,00:1b:21:aa:bb:04,,5,9999999999,1,0,0,,1,\n",
+        "00:1b:21:aa:bb:02|10.0.0.1|pc02|lease|2286-11-20T17:46:39Z|");
+    check_leases(
+        "# c\n{ \"Dhcp4\": { /* \" */ \"subnet4\": [ { \"subnet\": \"10.0.0.0/24\", \"reservations\": [ // x\n"
+        "{ \"hw-address\": \"00:1b:21:aa:bb:03\", \"ip-address\": \"10.0.0.5\", \"hostname\": \"pc5#1\" } ] } ] } }",
+        "00:1b:21:aa:bb:03|10.0.0.5|pc5#1|reservation||");
+}
+
+static void test_leases_of_netsh_in_utf16(void **state)
+{
+    static const char text[] =
+        "\xef\xbb\xbf# netsh\r\nDhcp Server \\\\S add scope 10.0.0.0 255.255.255.0 \"LAN\" \"\"\r\n"
+        "Dhcp Server \\\\S Scope 10.0.0.0 Add reservedip 10.0.0.5 001b21aabb05 \"pc5.cafe.local\" \"Сервер\" "
+        "\"BOTH\"\r\n"
+        "Dhcp Server \\\\S Scope 10.0.0.0 set optionvalue 3 IPADDRESS \"10.0.0.1\" \r\nDhcp Server \\\\S set "
+        "optionvalue 6 IPADDRESS \"8.8.8.8\" \"1.1.1.1\"\r\n";
+    size_t len;
+    struct site_record site;
+    _cleanup_free_ char *bytes = encode(text, "UTF-16LE", &len);
+    _cleanup_(source_closep) struct source *s = open_bytes(SOURCE_LEASES, bytes, len, NULL, 0, NULL);
+    _cleanup_(mapping_destroyp) struct mapping *m = NULL;
+    assert_string_equal(rows_of(s, 0), "001b21aabb05|10.0.0.5|pc5|reservation||Сервер");
+    assert_int_equal(mapping_detect(s, &m, NULL), 0);
+    assert_int_equal(site_read(s, m, &site, NULL), 0);
+    assert_string_equal(site.netmask, "255.255.255.0");
+    assert_string_equal(site.gateway, "10.0.0.1");
+    assert_string_equal(site.dns, "8.8.8.8,1.1.1.1");
+}
+
+static void test_leases_of_nobody_are_refused(void **state)
+{
+    char sentence[sizeof(((struct err *)0)->msg)];
+    assert_null(open_bytes(SOURCE_LEASES, "hello world\n", 12, NULL, -EOPNOTSUPP, sentence));
+    assert_non_null(strstr(sentence, "dnsmasq"));
+    assert_null(open_bytes(SOURCE_LEASES, "lease 1.1.1.1 { } }", 19, NULL, -EBADMSG, sentence));
+    assert_null(open_bytes(SOURCE_LEASES, "{ \"Dhcp6\": {} }", 15, NULL, -EOPNOTSUPP, sentence));
+    assert_null(open_bytes(SOURCE_LEASES, "{ \"Dhcp4\": ", 11, NULL, -EBADMSG, sentence));
+}
+
+/* --- INI ----------------------------------------------------------------------------------------------------------------- */
+
+static void test_ini_is_settings_and_sections(void **state)
+{
+    struct site_record site;
+    struct mapping *m = NULL;
+    _cleanup_(source_closep) struct source *s = open_text(
+        SOURCE_INI,
+        "; c\r\n[Server]\r\nGateway = 192.168.1.1\r\nDNS=8.8.8.8\r\nPath=C:\\x;y\r\nweird\r\n[Other]\r\npath=2\r\n");
+    assert_string_equal(rows_of(s, 0),
+                        "Server|Gateway|192.168.1.1/Server|DNS|8.8.8.8/Server|Path|C:\\x;y/Other|path|2");
+    assert_string_equal(rows_of(s, 1), "Server|192.168.1.1|8.8.8.8|C:\\x;y/Other|||2");
+    assert_true(has_note(s, false, "1 lines have no '='"));
+    assert_int_equal(mapping_detect(s, &m, NULL), -ENODATA); /* no clients, but what holds for the site */
+    assert_int_equal(site_read(s, m, &site, NULL), 0);
+    mapping_destroy(m);
+    assert_string_equal(site.gateway, "192.168.1.1");
+    assert_non_null(strstr(site.rest, "C:\\\\x;y"));
+    assert_null(open_bytes(SOURCE_INI, "no ini", 6, NULL, -EBADMSG, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_csv_any_separator_quote_and_line_end),
+        cmocka_unit_test(test_csv_rows_that_do_not_fit_are_said),
+        cmocka_unit_test(test_csv_zero_bytes_open_quotes_and_long_lines),
+        cmocka_unit_test(test_csv_finds_its_character_set),
+        cmocka_unit_test(test_csv_wrong_character_set_is_said),
+        cmocka_unit_test(test_leases_of_dnsmasq),
+        cmocka_unit_test(test_leases_of_isc_last_one_of_an_address_counts),
+        cmocka_unit_test(test_leases_of_kea),
+        cmocka_unit_test(test_leases_of_netsh_in_utf16),
+        cmocka_unit_test(test_leases_of_nobody_are_refused),
+        cmocka_unit_test(test_ini_is_settings_and_sections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
