@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Retention by tables, and a collection that never takes what a set needs. */
+#include "tests/unit/backup-fixture.h"
+
+#include <time.h>
+
+#define DAY  86400
+#define NOON 1795003200 /* a Wednesday in 2026, 12:00 UTC */
+
+/* --- rules ----------------------------------------------------------------------------------------------------------- */
+
+struct history {
+    struct set_info sets[40];
+    struct set_stream streams[40];
+    struct prune_row rows[40];
+    struct marks marks;
+    size_t n;
+};
+
+static void add_set(struct history *h, int64_t time_s, const char *image)
+{
+    struct set_info *s = &h->sets[h->n];
+    struct set_stream *st = &h->streams[h->n];
+    *st = (struct set_stream){.id = {.kind = STREAM_BASE, .number = 1}};
+    (void)snprintf(st->id.name, sizeof(st->id.name), "%s", image);
+    *s = (struct set_info){.number = h->n + 1, .time_s = time_s, .streams = st, .n_streams = 1};
+    (void)snprintf(s->id, sizeof(s->id), "2026-01-01T000000Z-%04zx", h->n);
+    h->n++;
+}
+
+/* One set a day at noon, @n days, the last one at NOON. */
+static struct history daily(size_t n)
+{
+    struct history h = {0};
+    for (size_t i = 0; i < n; i++)
+        add_set(&h, NOON - (int64_t)(n - 1 - i) * DAY, "win");
+    return h;
+}
+
+/* "kkd": kept or deleted, oldest first. */
+static const char *plan(struct history *h, const struct keep_rules *rules, int64_t now_s)
+{
+    static char text[41];
+    struct err err = {""};
+    ok(prune_plan(h->sets, h->n, &h->marks, rules, now_s, h->rows, &err));
+    for (size_t i = 0; i < h->n; i++) {
+        text[i] = h->rows[i].is_kept ? 'k' : 'd';
+        assert_true(h->rows[i].is_kept == (h->rows[i].why[0] != 0));
+    }
+    text[h->n] = 0;
+    return text;
+}
+
+static void test_rules_keep_the_newest_of_each_period(void **state)
+{
+    (void)state;
+    struct history h = daily(14);
+    assert_string_equal(plan(&h, &(struct keep_rules){.last = 3}, NOON), "dddddddddddkkk");
+    assert_string_equal(plan(&h, &(struct keep_rules){.daily = 2}, NOON), "ddddddddddddkk");
+    assert_string_equal(plan(&h, &(struct keep_rules){.weekly = 2}, NOON), "ddddddddddkddk");
+    assert_string_equal(plan(&h, &(struct keep_rules){.within_s = 4 * DAY}, NOON), "ddddddddddkkkk");
+    assert_string_equal(plan(&h, &(struct keep_rules){.yearly = 5}, NOON), "dddddddddddddk");
+    assert_string_equal(plan(&h, &(struct keep_rules){.last = 1, .weekly = 3}, NOON), "dddkddddddkddk");
+    add_set(&h, NOON + 60, "win");
+    assert_string_equal(plan(&h, &(struct keep_rules){.hourly = 2}, NOON + 60), "ddddddddddddkdk");
+    assert_string_equal(h.rows[14].why, "hourly 1 (win)");
+}
+
+static void test_rules_are_applied_to_each_image(void **state)
+{
+    (void)state;
+    struct history h = daily(3);
+    add_set(&h, NOON + 3600, "games");
+    add_set(&h, NOON + 7200, "games");
+    assert_string_equal(plan(&h, &(struct keep_rules){.last = 1}, NOON + 7200), "ddkdk");
+}
+
+static void test_pinned_damaged_and_last_good_sets_stay(void **state)
+{
+    (void)state;
+    struct history h = daily(6);
+    marks_set_need(&h.marks, h.sets[0].id)->is_pinned = true;
+    marks_set_need(&h.marks, h.sets[5].id)->is_bad = true;
+    h.sets[2].problem = -EBADMSG;
+    assert_string_equal(plan(&h, &(struct keep_rules){.last = 1}, NOON), "kdkdkk"); /* 5 is no good: 4 is the last */
+    assert_string_equal(h.rows[4].why, "last 1 (win)");
+    marks_finish(&h.marks);
+}
+
+static void test_sets_of_a_wrong_clock_take_nobodys_place(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct history h = daily(4);
+    add_set(&h, 1000, "win"); /* the clock was at 1970 */
+    assert_string_equal(plan(&h, &(struct keep_rules){.daily = 2}, NOON), "ddkkk");
+    add_set(&h, NOON + 400 * DAY, "win");
+    assert_int_equal(prune_plan(h.sets, h.n, &h.marks, &(struct keep_rules){.daily = 2}, NOON, h.rows, &err), -ETIME);
+    assert_int_equal(prune_plan(h.sets, 3, &h.marks, &(struct keep_rules){0}, NOON, h.rows, &err), -EINVAL);
+}
+
+static void test_span_is_parsed(void **state)
+{
+    (void)state;
+    struct err err;
+    int64_t s;
+    ok(span_parse("12h", &s, &err));
+    assert_int_equal(s, 12 * 3600);
+    ok(span_parse("6w", &s, &err));
+    assert_int_equal(s, 42 * DAY);
+    static const char *const bad[] = {"", "d", "0d", "-1d", "5", "5x", "5dd", "99999999999999999999d", " 5d"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(span_parse(bad[i], &s, &err), -EINVAL);
+}
+
+/* --- collection ------------------------------------------------------------------------------------------------------ */
+
+static const struct disk disks[] = {
+    {.size = 30 * CHUNK, .seed = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                  16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30}},
+    {.size = 30 * CHUNK, .seed = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 41, 42, 43, 44, 45,
+                                  46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60}},
+    {.size = 30 * CHUNK, .seed = {1,  2,  3,  71, 72, 73, 74, 75, 76, 77, 78, 79, 80, 81, 82,
+                                  83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97}},
+};
+
+static int prune(struct repo *r, bool is_now, struct gc_counts *ret, struct err *err, const char *id)
+{
+    struct marks marks;
+    int e = marks_load(r, &marks, err);
+    if (e < 0)
+        return e;
+    if (id)
+        e = prune_drop(r, &marks, &id, 1, err);
+    if (e == 0)
+        e = gc_run(r, &marks, false, is_now, ret, err);
+    marks_finish(&marks);
+    return e;
+}
+
+static void test_collection_frees_in_three_steps(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[3][SET_ID_LEN + 1];
+    for (int i = 0; i < 3; i++)
+        backup(path, "win", &disks[i], NOON + i, id[i]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, id[1]));
+    assert_int_equal(c.packs_trashed + c.packs_rewritten, 0);
+    assert_int_equal(c.sets, 3); /* the one in trash/ counts */
+    ok(prune(r, false, &c, &err, NULL));
+    assert_int_equal(c.sets, 2);
+    assert_true(c.packs_trashed + c.packs_rewritten > 0);
+    ok(prune(r, false, &c, &err, NULL));
+    assert_true(c.freed_bytes > 10 * 4096);
+    repo_close(r);
+    expect_disk(path, id[0], "win", &disks[0]);
+    expect_disk(path, id[2], "win", &disks[2]);
+    assert_int_equal(shell("zstd -tq %s/packs/*/*.tar.zst", path), 0);
+    backup(path, "win", &disks[1], NOON + 9, NULL);
+    expect_disk(path, "latest", "win", &disks[1]);
+    remove_folder(path);
+}
+
+static void test_collection_at_once_leaves_what_is_needed(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[3][SET_ID_LEN + 1];
+    for (int i = 0; i < 3; i++)
+        backup(path, "win", &disks[i], NOON + i, id[i]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    ok(prune(r, true, &c, &err, id[0]));
+    assert_true(c.packs_rewritten > 0); /* chunks 1..10 are needed by others */
+    assert_true(c.freed_bytes > 0);
+    repo_close(r);
+    assert_int_equal(shell("[ -z \"$(ls %s/trash)\" ]", path), 0);
+    expect_disk(path, id[1], "win", &disks[1]);
+    expect_disk(path, id[2], "win", &disks[2]);
+    remove_folder(path);
+}
+
+static int count_files(const char *path)
+{
+    return shell("exit $(ls %s/packs/*/*.tar.zst %s/trash 2>/dev/null | wc -l)", path, path);
+}
+
+static void test_collection_ends_at_what_it_cannot_read(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[3][SET_ID_LEN + 1];
+    for (int i = 0; i < 3; i++)
+        backup(path, "win", &disks[i], NOON + i, id[i]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, NULL)); /* it knows the sets now */
+    int before = count_files(path);
+    assert_int_equal(
+        shell("cp -a %s/sets %s/keep && printf x >>%s/sets/%s/image-win-1.manifest.zst", path, path, path, id[0]), 0);
+    assert_int_equal(prune(r, true, &c, &err, NULL), -EBADMSG);
+    assert_non_null(strstr(err.msg, "nothing was deleted"));
+    assert_int_equal(shell("rm -r %s/sets/%s", path, id[0]), 0);
+    assert_int_equal(prune(r, true, &c, &err, NULL), -EBADMSG); /* a set that was there is not listed */
+    assert_non_null(strstr(err.msg, id[0]));
+    assert_int_equal(shell("rm -r %s/sets && mv %s/keep %s/sets", path, path, path), 0);
+    assert_int_equal(count_files(path), before);
+    repo_close(r);
+    for (int i = 0; i < 3; i++)
+        expect_disk(path, id[i], "win", &disks[i]);
+    remove_folder(path);
+}
+
+int main(void)
+{
+    (void)setenv("TZ", "UTC", 1);
+    tzset();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rules_keep_the_newest_of_each_period),
+        cmocka_unit_test(test_rules_are_applied_to_each_image),
+        cmocka_unit_test(test_pinned_damaged_and_last_good_sets_stay),
+        cmocka_unit_test(test_sets_of_a_wrong_clock_take_nobodys_place),
+        cmocka_unit_test(test_span_is_parsed),
+        cmocka_unit_test(test_collection_frees_in_three_steps),
+        cmocka_unit_test(test_collection_at_once_leaves_what_is_needed),
+        cmocka_unit_test(test_collection_ends_at_what_it_cannot_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
