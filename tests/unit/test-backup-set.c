@@ -120,7 +120,7 @@ static void test_restore_script_refuses_damage(void **state)
     (void)state;
     char *path = new_repo(), id[SET_ID_LEN + 1], *out = test_folder();
     backup_both(path, NULL, id);
-    assert_int_equal(shell("printf '\\001\\002\\003\\004' | dd of=$(ls %s/packs/00/*.tar.zst | head -1) bs=1 seek=4000 "
+    assert_int_equal(shell("printf '\\001\\002\\003\\004' | dd of=$(ls %s/packs/00/*.tar.zst | head -1) bs=1 seek=100000 "
                            "conv=notrunc 2>/dev/null; "
                            "sh %s/restore.sh latest win11@1 %s/x 2>/dev/null",
                            path, path, out),
