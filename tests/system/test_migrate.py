@@ -5,14 +5,13 @@ import csv
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 from support import access, system
-from support.files import KIB, MIB, make_image, make_vhd
+from support.files import MIB, make_image, make_vhd
 from support.iscsi import Disk
 
 pytestmark = pytest.mark.timeout(120)
@@ -89,7 +88,7 @@ def test_site_is_taken_over_from_the_database_to_a_disk_over_iscsi(root, data):
     assert sorted(have) == sorted(row["mac_norm"] for row in rows)
     for row in rows:
         client = have[row["mac_norm"]]
-        assert client["ip"] == row["ip"].replace("\\N", "")
+        assert (client["ip"] or "") == row["ip"].replace("\\N", "")
         assert client["name"] == row["name"] or row["name"] in ("", "\\N")
     root.ok("up")
     win10 = next(row for row in rows if row["image_norm"] == r"D:\\Images\\win10.img" and row["name"].startswith("PC"))
@@ -105,7 +104,10 @@ def test_import_while_running_opens_the_new_targets(root, data):
     folder = site(root)
     root.ok("up")
     root.ok("migrate", "ccboot", data / "s12_password_2000.mdb", *site_options(folder))
-    assert len(root.targets()) == 12 and all(row["state"] == "open" for row in root.targets())
+    off = {client["name"] for client in clients(root).values() if client["is_disabled"]}
+    targets = root.targets()
+    assert len(targets) == 12 and 0 < len(off) < 12
+    assert {row["client"] for row in targets if row["state"] != "open"} == off
 
 
 def test_fields_of_a_client_are_taken_over(root, data):
@@ -131,11 +133,10 @@ def test_several_images_become_menu_entries_and_data_disks(root, data):
     make_image(folder / "gamedisk.img", 2 * MIB, seed=9)
     options = [*site_options(folder), "--map-path", rf"F:\Games={folder}"]
     root.ok("migrate", "ccboot", data / "s14_multiimage_2007.accdb", *options)
-    links = {(row["client"], row["slot"]): row["image"] for row in root.json("client", "list", "--links")["links"]} if False else None
-    shown = root.json("client", "show", "G03")["links"]
-    found = {row["slot"]: row["image"] for row in shown}
-    assert links is None and found == {0: "WIN10", 16: "win11-test", 1: "gamedisk"}
-    assert root.json("image", "show", "gamedisk")["is_data"]
+    found = {row["slot"]: row["image"] for row in root.json("client", "show", "G03")["links"]}
+    assert found == {0: "WIN10", 16: "win11-test", 1: "gamedisk"}
+    kinds = {row["name"]: row["kind"] for row in root.json("image", "list")["images"]}
+    assert kinds["gamedisk"] == "data" and kinds["WIN10"] == "boot"
 
 
 def test_names_of_other_alphabets_become_usable_and_stay_readable(root, data):
@@ -301,14 +302,13 @@ def test_undo_refuses_what_is_no_import(root):
 # --- whatever happens, old or new ----------------------------------------------------------------------------------------
 
 
-def damaged(data):
-    return sorted((data / "bad").glob("*.mdb"))
-
-
 def test_damaged_files_leave_the_catalog_as_it_is(root, data):
     root.ok("client", "add", "mine", "--mac", "52:54:00:00:00:01")
     before = state(root)
-    for path in damaged(data):
+    readable = {"c01_memo_selfloop.mdb", "c04_lvprop_cycle.mdb"}  # all client rows of these are there
+    for path in sorted((data / "bad").glob("*.mdb")):
+        if path.name in readable:
+            continue
         done = root.run("migrate", "ccboot", path, timeout=60)
         assert done.returncode == 1 and done.stderr.startswith("diskgate"), (path, done.stdout, done.stderr)
         assert state(root) == before, path

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Imports from text, and how paths of the old server become images: rules, search, chains, what is refused, what is proposed."""
+
+import json
+import os
+import subprocess
+
+import pytest
+from support import boot, iscsi, vhd
+from support.files import MIB, make_image, make_vhd
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def programs_in_path(programs, monkeypatch):
+    monkeypatch.setenv("PATH", f"{programs.build / 'migrate'}:{os.environ['PATH']}")
+
+
+HEAD = "Computer;MAC;IP;Image;Comment\n"
+
+
+def table(root, *rows, name="clients.csv", head=HEAD, encoding="utf-8"):
+    """A CSV file; rows are (name, image), or whole lines."""
+    path = root.files / name
+    lines = [
+        row if isinstance(row, str) else f"{row[0]};52-54-00-00-01-{number:02X};10.0.0.{number};{row[1]};"
+        for number, row in enumerate(rows, 1)
+    ]
+    path.write_bytes((head + "".join(f"{line}\n" for line in lines)).encode(encoding))
+    return path
+
+
+def run(root, path, *options, status=0):
+    done = root.run("--json", "migrate", "csv", path, *options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def images(report):
+    return {row["source_path"]: row for row in report["images"]}
+
+
+def links(root, client):
+    return {row["slot"]: row["image"] for row in root.json("client", "show", client)["links"]}
+
+
+def folder(root, name, *files, seed=1):
+    path = root.files / name
+    path.mkdir(parents=True)
+    for number, file in enumerate(files):
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        make_image(path / file, 1 * MIB, seed=seed + number)
+    return path
+
+
+# --- paths ---------------------------------------------------------------------------------------------------------------
+
+
+def test_longest_rule_wins_whatever_the_case_and_the_slashes(root):
+    wide, narrow = folder(root, "wide", "a.img", "Sub/b.img"), folder(root, "narrow", "B.IMG", seed=7)
+    path = table(root, ("p1", r"D:\Images\a.img"), ("p2", r"d:/images/SUB/b.img"), ("p3", r"D:\\Images\\sub\\B.img"))
+    report = run(root, path, "--map-path", rf"D:\Images\Sub={narrow}", "--map-path", rf"d:\images\={wide}")
+    found = {row["file"] for row in report["images"]}
+    assert found == {str(wide / "a.img"), str(narrow / "B.IMG")}
+    assert links(root, "p2") == links(root, "p3") == {0: "B"} and links(root, "p1") == {0: "a"}
+
+
+def test_rule_fits_whole_folders_only(root):
+    here = folder(root, "here", "a.img")
+    report = run(root, table(root, ("p1", r"D:\Images2\a.img")), "--map-path", rf"D:\Images={here}", "-n")
+    assert report["images"][0]["result"] == "missing"
+
+
+def test_unc_paths_and_drives_are_mapped(root):
+    nas, drive = folder(root, "nas", "x.img"), folder(root, "drive", "deep/y.img", seed=5)
+    path = table(root, ("p1", r"\\NAS01\ccboot\x.img"), ("p2", r"E:\deep\y.img"))
+    report = run(root, path, "--map-path", rf"\\nas01\CCBoot={nas}", "--map-path", f"E:={drive}")
+    assert [row["result"] for row in report["images"]] == ["added", "added"]
+
+
+def test_path_with_dots_leaves_its_folder_never(root):
+    here = folder(root, "here", "a.img")
+    make_image(root.files / "secret.img", 1 * MIB)
+    path = table(root, ("p1", r"D:\Images\..\secret.img"), ("p2", r"D:\Images\a.img"))
+    report = run(root, path, "--map-path", rf"D:\Images={here}", "--search", here)
+    assert images(report)[r"D:\Images\..\secret.img"]["result"] == "missing" and links(root, "p1") == {}
+
+
+def test_bad_rules_are_refused_with_a_sentence(root):
+    path = table(root, ("p1", r"D:\a.img"))
+    for rule in ("D:", "=x", rf"D:\=/{'no' * 10}", f"D:={path}"):
+        sentence = root.fails("migrate", "csv", path, "--map-path", rule)
+        assert rule.split("=")[0] in sentence or "=" in sentence
+    assert root.json("client", "list")["clients"] == []
+
+
+def test_search_finds_by_name_and_never_guesses_between_two(root):
+    one, two = folder(root, "one/deep", "win.img"), folder(root, "two", "WIN.img", "other.img", seed=4)
+    path = table(root, ("p1", r"D:\win.img"), ("p2", r"F:\x\other.img"))
+    report = run(root, path, "--search", root.files / "one", "--search", two)
+    found = images(report)
+    assert found[r"F:\x\other.img"]["result"] == "added"
+    asked = found[r"D:\win.img"]
+    assert asked["result"] == "missing" and sorted(asked["candidates"]) == sorted([str(one / "win.img"), str(two / "WIN.img")])
+    assert "--map-path" in asked["note"] and links(root, "p1") == {} and links(root, "p2") == {0: "other"}
+
+
+def test_missing_image_leaves_the_client_unlinked_until_it_is_found(root):
+    path = table(root, ("p1", r"D:\Images\late.img"))
+    report = run(root, path)
+    assert report["counts"]["imported"] == 1 and report["counts"]["without_an_image"] == 1 and links(root, "p1") == {}
+    late = folder(root, "late", "late.img")
+    report = run(root, path, "--search", late)
+    assert report["counts"]["changed"] == 1 and links(root, "p1") == {0: "late"}
+    assert run(root, path, "--search", late)["counts"]["unchanged"] == 1
+    assert run(root, path)["counts"]["unchanged"] == 1, "what was found once needs no rule again"
+
+
+def test_proposal_names_the_folder_where_such_a_file_lies(root):
+    near = folder(root, "backup of D", "win.img")
+    report = run(root, table(root, ("p1", r"D:\Images\win.img")), "-n")
+    note = report["images"][0]["note"]
+    assert rf"--map-path 'D:\Images={near}'" in note
+    report = run(root, table(root, ("p1", r"D:\Images\win.img")), "--map-path", rf"D:\Images={near}")
+    assert report["images"][0]["result"] == "added"
+
+
+def test_two_files_that_differ_in_case_only_are_a_question(root):
+    here = folder(root, "here", "a.img", "A.IMG")
+    report = run(root, table(root, ("p1", r"D:\a.Img")), "--map-path", f"D:={here}", "-n")
+    assert report["images"][0]["result"] == "missing" and "upper and lower case" in report["images"][0]["note"]
+
+
+def test_file_that_is_an_image_already_is_linked_and_not_added_twice(root):
+    here = folder(root, "here", "a.img")
+    root.ok("image", "add", "mine", here / "a.img")
+    report = run(root, table(root, ("p1", r"D:\a.img")), "--map-path", f"D:={here}")
+    assert report["images"][0]["result"] == "known" and links(root, "p1") == {0: "mine"}
+    root.ok("migrate", "undo", "1")
+    assert [row["name"] for row in root.json("image", "list")["images"]] == ["mine"]
+
+
+def test_image_that_cannot_be_served_is_told_and_its_client_imported(root):
+    here = folder(root, "here", "good.img")
+    (here / "bad.img").write_bytes(b"PK\3\4\x14\0\0\0\x08\0" + bytes(16) + b"\x05\0" + bytes(4000))
+    report = run(root, table(root, ("p1", r"D:\bad.img"), ("p2", r"D:\good.img")), "--map-path", f"D:={here}")
+    bad = images(report)[r"D:\bad.img"]
+    assert bad["result"] == "refused" and "zip archive" in bad["note"]
+    assert links(root, "p1") == {} and links(root, "p2") == {0: "good"}
+
+
+# --- chains and differences ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["win.vhd.001", "win.001"])
+def test_numbered_differences_are_told_with_the_way_out(root, name):
+    here = folder(root, "here")
+    make_image(root.files / "x.raw", 1 * MIB)
+    make_vhd(root.files / "x.raw", here / "win.vhd")
+    (here / name).write_bytes(b"unknown")
+    path = table(root, ("p1", r"D:\win.vhd"), ("p2", rf"D:\{name}"))
+    report = run(root, path, "--map-path", f"D:={here}", "-n")
+    for row in report["images"]:
+        assert row["result"] == "refused" and "merge" in row["note"], row
+    report = run(root, path, "--map-path", f"D:={here}", "--ignore-differences")
+    assert images(report)[r"D:\win.vhd"]["result"] == "added" and images(report)[rf"D:\{name}"]["result"] == "refused"
+
+
+def chain(root, places, fixed=False):
+    """base <- middle <- top, each in its own folder; returns (paths, the bytes of the disk)."""
+    size = 5 * MIB
+    raw = make_image(root.files / "base.raw", size, seed=3)
+    paths = [place / name for place, name in zip(places, ("base.vhd", "middle.vhd", "top.vhd"))]
+    if fixed:
+        make_vhd(raw, paths[0])
+    else:
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=dynamic,force_size=on", str(raw), str(paths[0])], check=True, timeout=60)
+    content = bytearray(raw.read_bytes())
+    parent, names = vhd.identity_of(paths[0]), [rf"D:\VHD\{path.name}" for path in paths]
+    for level, path in enumerate(paths[1:], 1):
+        sectors = {n: bytes([level]) * 511 + bytes([n % 251]) for n in (0, level, 7, 4095 + level, 4096, size // 512 - level)}
+        parent = vhd.write_differencing(path, size, sectors, parent, names[level - 1].split("\\")[-1], names[level - 1])
+        for number, value in sectors.items():
+            content[number * 512 : (number + 1) * 512] = value
+    for path in paths:
+        path.chmod(0o644)
+    return paths, bytes(content)
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["dynamic base", "fixed base"])
+def test_image_add_flattens_a_chain_that_lies_together(root, fixed):
+    here = folder(root, "here")
+    paths, content = chain(root, [here] * 3, fixed)
+    before = [path.read_bytes() for path in paths]
+    root.ok("image", "add", "win", paths[2])
+    assert (root.path / "images" / "win" / "v1.raw").read_bytes() == content
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_import_flattens_a_chain_that_is_spread_over_folders(root):
+    places = [folder(root, name) for name in ("a", "b", "c")]
+    paths, content = chain(root, places)
+    path = table(root, ("p1", r"D:\VHD\top.vhd"))
+    alone = run(root, path, "--map-path", rf"D:\VHD={places[2]}", "-n")
+    assert alone["images"][0]["result"] == "refused" and "middle.vhd" in alone["images"][0]["note"]
+    (places[0] / "middle.vhd").write_bytes(paths[0].read_bytes())  # the right name, another disk
+    report = run(root, path, "--map-path", rf"D:\VHD={places[2]}", "--search", places[0], "--search", places[1])
+    assert report["images"][0]["result"] == "added" and report["images"][0]["parents"] == [str(paths[1]), str(paths[0])]
+    assert (root.path / "images" / "top" / "v1.raw").read_bytes() == content
+
+
+def test_chain_without_its_parent_or_damaged_is_refused(root):
+    here = folder(root, "here")
+    paths, _ = chain(root, [here] * 3)
+    whole = {path: path.read_bytes() for path in paths}
+
+    def refused(word):
+        sentence = root.fails("image", "add", "win", paths[2])
+        assert word in sentence, sentence
+        assert not any((root.path / "images").iterdir())
+        for path, content in whole.items():
+            path.write_bytes(content)
+
+    paths[1].unlink()
+    refused("middle.vhd")
+    paths[0].write_bytes(whole[paths[0]][: -3 * MIB] + whole[paths[0]][-512:])
+    refused("damaged")
+    paths[1].write_bytes(whole[paths[1]][:542] + b"\xfe" + whole[paths[1]][543:])  # in the dynamic header
+    refused("middle.vhd")
+    table_at = 512 + 1024 + 512
+    paths[1].write_bytes(whole[paths[1]][:table_at] + b"\x7f\xff\xff\xf0" + whole[paths[1]][table_at + 4 :])
+    refused("beyond")
+
+
+# --- other sources -------------------------------------------------------------------------------------------------------
+
+
+def test_leases_fill_in_addresses_and_never_unlink(root):
+    here = folder(root, "here", "a.img")
+    run(root, table(root, f"p1;52-54-00-00-01-01;;D:\\a.img;", f"p2;52-54-00-00-01-02;10.0.0.2;D:\\a.img;"), "--map-path", f"D:={here}")
+    leases = root.files / "dnsmasq.leases"
+    leases.write_text("1790000000 52:54:00:00:01:01 10.0.0.77 host1 *\n1790000000 52:54:00:00:01:02 10.0.0.78 p2 *\n1790000000 52:54:00:00:01:03 10.0.0.79 new *\n")
+    done = root.run("--json", "migrate", "leases", leases)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    have = {row["name"]: row["ip"] for row in root.json("client", "list")["clients"]}
+    assert have == {"p1": "10.0.0.77", "p2": "10.0.0.2", "new": "10.0.0.79"}
+    assert links(root, "p1") == {0: "a"} and report["gone"] == []
+    assert [row["result"] for row in report["rows"]] == ["changed", "kept-local", "imported"]
+
+
+def test_table_without_a_column_says_nothing_about_it(root):
+    here = folder(root, "here", "a.img")
+    run(root, table(root, ("p1", r"D:\a.img"), ("p2", r"D:\a.img")), "--map-path", f"D:={here}")
+    path = table(root, "p1;52-54-00-00-01-01", "p2b;52-54-00-00-01-02", name="short.csv", head="Computer;MAC\n")
+    report = run(root, path)
+    assert [row["result"] for row in report["rows"]] == ["unchanged", "changed"]
+    assert links(root, "p2b") == {0: "a"}
+
+
+def test_rows_that_say_the_same_twice_are_one(root):
+    others = [f"p{n};52-54-00-00-01-{n:02x};10.0.0.{n};;" for n in range(2, 9)]
+    report = run(root, table(root, "p1;52-54-00-00-01-01;10.0.0.1;;", "p1;525400000101;10.0.0.1;;", *others))
+    assert [row["result"] for row in report["rows"]] == ["imported", "skipped"] + ["imported"] * 7
+    assert "same as row 1" in report["rows"][1]["reason"]
+
+
+def test_names_and_addresses_may_be_exchanged(root):
+    run(root, table(root, "a;52-54-00-00-01-01;10.0.0.1;;", "b;52-54-00-00-01-02;10.0.0.2;;"))
+    report = run(root, table(root, "b;52-54-00-00-01-01;10.0.0.2;;", "a;52-54-00-00-01-02;10.0.0.1;;"))
+    assert report["counts"]["changed"] == 2
+    assert {row["mac"][-2:]: (row["name"], row["ip"]) for row in root.json("client", "list")["clients"]} == {"01": ("b", "10.0.0.2"), "02": ("a", "10.0.0.1")}
+
+
+def test_name_that_is_taken_here_gets_a_number_and_is_told(root):
+    root.ok("client", "add", "PC1", "--mac", "52:54:00:00:09:09", "--ip", "10.0.0.1")
+    report = run(root, table(root, ("pc1", "")))
+    row = report["rows"][0]
+    assert row["values"]["name"] == "pc1-2" and "'pc1' is taken" in row["reason"] and "10.0.0.1" in row["reason"]
+    assert run(root, table(root, ("pc1", "")))["counts"]["unchanged"] == 1
+
+
+def test_client_that_keeps_its_changes_is_not_relinked(root):
+    here = folder(root, "here", "a.img", "b.img")
+    rule = ("--map-path", f"D:={here}")
+    run(root, table(root, ("p1", r"D:\a.img")), *rule)
+    root.ok("client", "set", "p1", "--mode", "kept")
+    done = root.run("migrate", "csv", table(root, ("p1", r"D:\b.img")), *rule)
+    assert done.returncode == 1 and "keeps its changes" in done.stdout and links(root, "p1") == {0: "a"}
+
+
+def test_running_client_is_not_relinked(root):
+    here = folder(root, "here", "b.img")
+    make_image(here / "a.img", 64 * MIB)
+    rule = ("--map-path", f"D:={here}")
+    run(root, table(root, ("p1", r"D:\a.img")), *rule)
+    root.ok("up")
+    with boot.session(root, iscsi.url_of(root.target("p1"))):
+        done = root.run("migrate", "csv", table(root, ("p1", r"D:\b.img")), *rule)
+        assert done.returncode == 1 and "it is running" in done.stdout, done.stdout + done.stderr
+        assert "is running" in root.fails("migrate", "undo", "1") and links(root, "p1") == {0: "a"}
+
+
+def test_question_is_asked_and_the_answer_taken(root):
+    path = root.files / "two.csv"
+    path.write_text("Computer,MacA,MacB\n" + "".join(f"pc{n},52540000{n:02x}01,52540000{n:02x}02\n" for n in range(1, 13)))
+    saved = root.files / "answer.ini"
+    done = root.run("migrate", "csv", path, "--save-mapping", saved)
+    text = saved.read_text()
+    if done.returncode == 0:
+        pytest.fail(f"two columns of MACs were no question:\n{text}")
+    assert done.returncode == 1 and str(saved) in done.stderr and root.json("client", "list")["clients"] == []
+    saved.write_text("[clients]\ntable = two\nname = Computer\nmac = MacB\n" if "table" not in text else text.split("[clients]")[0] + "[clients]\n" + next(line for line in text.splitlines() if line.strip(" ;#").startswith("table")).lstrip(" ;#") + "\nname = Computer\nmac = MacB\n")
+    root.ok("migrate", "csv", path, "--mapping", saved)
+    assert {row["mac"][-2:] for row in root.json("client", "list")["clients"]} == {"02"}
+
+
+def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs):
+    assert "usage:" in root.run("migrate", "csv").stderr and root.run("migrate", "csv").returncode == 2
+    assert root.run("migrate", "ccbot", "x").returncode == 2
+    assert "no such" in root.fails("migrate", "csv", root.files / "nothing.csv").lower()
+    lost = subprocess.run([str(programs.diskgate), "--root", str(root.files / "none"), "migrate", "csv", str(table(root, ("p1", "")))], capture_output=True, text=True, timeout=30)
+    assert lost.returncode == 1 and "init" in lost.stderr
