@@ -66,7 +66,8 @@ _diskgate()
         ;;
     value)
         case $prev in
-        --image) COMPREPLY=($(compgen -W "$(_diskgate_names image)" -- "$cur")) ;;
+        --image | --boot-default) COMPREPLY=($(compgen -W "$(_diskgate_names image)" -- "$cur")) ;;
+        --disabled | --hidden) COMPREPLY=($(compgen -W 'on off' -- "$cur")) ;;
         --mode) COMPREPLY=($(compgen -W 'volatile kept' -- "$cur")) ;;
         --format) COMPREPLY=($(compgen -W 'raw vhd vhdx vmdk vdi qcow2' -- "$cur")) ;;
         --search) compopt -o dirnames ;;

@@ -156,6 +156,17 @@ def test_hidden_image_is_in_no_menu_and_cannot_be_chosen(site):
     assert lun_1(site)[0]["image"] == "linux"
 
 
+def test_client_that_is_added_by_itself_gets_the_menu_of_its_template(site):
+    site.ok("client", "set", "pc1", "--boot-default", "tools", "--menu-timeout", "3", "--netmask", "255.255.0.0")
+    site.ok("set", "clients.template_client", "pc1")
+    site.ok("set", "clients.unknown", "auto")
+    text = boot.script(site, "52:54:00:00:00:02")
+    assert list(items(text)) == [0, 16, 17]
+    assert "choose --default 17 --timeout 3000 choice" in text
+    row = site.json("client", "show", "PC001")
+    assert (row["boot_default_slot"], row["netmask"], row["is_disabled"]) == (17, "255.255.0.0", False)
+
+
 # --- running clients ---
 
 

@@ -269,7 +269,7 @@ def bad_files():
         "name twice": (edit(lambda c: first(c).update(name="PC2")), "clients[1].name"),
         "bad mode": (edit(lambda c: first(c).update(mode="often")), "clients[0].mode"),
         "bad address": (edit(lambda c: first(c).update(ip="10.0.0.300")), "clients[0].ip"),
-        "bad slot": (edit(lambda c: first(c)["links"][0].update(slot=16)), "clients[0].links[0].slot"),
+        "bad slot": (edit(lambda c: first(c)["links"][0].update(slot=32)), "clients[0].links[0].slot"),
         "negative slot": (edit(lambda c: first(c)["links"][0].update(slot=-1)), "clients[0].links[0].slot"),
         "slot twice": (edit(lambda c: first(c)["links"].append(first(c)["links"][0])), "clients[0].links[1].slot"),
         "unknown image": (edit(lambda c: first(c)["links"][0].update(image="nope")), "clients[0].links[0].image"),
