@@ -308,7 +308,7 @@ void text_json_member(struct text_out *o, const char *key, const char *value, si
 void text_json_end(struct text_out *o)
 {
     if (o->is_full)
-        strcpy(o->buf + o->len, o->len > 1 ? ",\"...\":\"\"}" : "{\"...\":\"\"}" + 1);
+        strcpy(o->buf + o->len, o->len > 1 ? ",\"...\":\"\"}" : "\"...\":\"\"}");
     else
         strcpy(o->buf + o->len, "}");
     o->len = strlen(o->buf);
