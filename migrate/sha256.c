@@ -25,29 +25,37 @@ static inline uint32_t turn(uint32_t x, unsigned n)
     return x >> n | x << (32 - n);
 }
 
+/* Letter @n of a to h, when round @k has moved all of them up by @k. */
+#define LETTER(n) v[((n) + 8 - k) % 8]
+
+static inline void take_round(uint32_t v[8], unsigned k, uint32_t add)
+{
+    uint32_t a = LETTER(0), e = LETTER(4);
+    uint32_t s1 = turn(e, 6) ^ turn(e, 11) ^ turn(e, 25), choice = (e & LETTER(5)) ^ (~e & LETTER(6));
+    uint32_t s0 = turn(a, 2) ^ turn(a, 13) ^ turn(a, 22),
+             most = (a & LETTER(1)) ^ (a & LETTER(2)) ^ (LETTER(1) & LETTER(2));
+    uint32_t t = LETTER(7) + s1 + choice + add;
+    LETTER(3) += t;
+    LETTER(7) = t + s0 + most;
+}
+
 static void take_block(uint32_t h[8], const unsigned char *p)
 {
     uint32_t w[64], v[8];
-    for (int i = 0; i < 16; i++) {
+    for (unsigned i = 0; i < 16; i++) {
         memcpy(&w[i], p + 4 * i, 4);
         w[i] = be32toh(w[i]);
     }
-    for (int i = 16; i < 64; i++) {
+    for (unsigned i = 16; i < 64; i++) {
         uint32_t s0 = turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3;
         uint32_t s1 = turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10;
         w[i] = w[i - 16] + s0 + w[i - 7] + s1;
     }
     memcpy(v, h, sizeof(v));
-    for (int i = 0; i < 64; i++) {
-        uint32_t s1 = turn(v[4], 6) ^ turn(v[4], 11) ^ turn(v[4], 25), choice = (v[4] & v[5]) ^ (~v[4] & v[6]);
-        uint32_t s0 = turn(v[0], 2) ^ turn(v[0], 13) ^ turn(v[0], 22);
-        uint32_t most = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-        uint32_t t1 = v[7] + s1 + choice + K[i] + w[i], t2 = s0 + most;
-        memmove(v + 1, v, 7 * sizeof(v[0]));
-        v[4] += t1;
-        v[0] = t1 + t2;
-    }
-    for (int i = 0; i < 8; i++)
+    for (unsigned i = 0; i < 64; i += 8) /* eight rounds later each letter is in its old place */
+        for (unsigned k = 0; k < 8; k++)
+            take_round(v, k, w[i + k] + K[i + k]);
+    for (unsigned i = 0; i < 8; i++)
         h[i] += v[i];
 }
 

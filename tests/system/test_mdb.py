@@ -5,6 +5,7 @@ import collections
 import datetime
 import errno
 import itertools
+import json
 import random
 import shutil
 import struct
@@ -360,6 +361,62 @@ def test_mdb_change_while_reading_is_noticed(data, tmp_path):
 def test_mdb_reader_without_memory_is_said_in_a_sentence(data):
     dump = Dump(data / "s17_memo_2003.mdb", "--memory", "4")
     assert dump.error == errno.EBADMSG and "the reader" in dump.message
+
+
+def test_mdb_memory_does_not_grow_with_the_rows(data, tmp_path):
+    content, rows = access.hundred_thousand()
+    (tmp_path / "large.mdb").write_bytes(content)
+    small = Dump(data / "s07_5000_2003.mdb", "--count", "--table", "Clients")
+    large = Dump(tmp_path / "large.mdb", "--count", "--table", "Clients")
+    assert large.ends["Clients"] == {"end": rows, "error": 0, "message": ""} and rows > 99000
+    assert large.doubts == []
+    for who in ("rss_kib", "reader_rss_kib"):
+        assert large.memory[who] < small.memory[who] + 2048
+
+
+# --- inspect ---------------------------------------------------------------------------------------------------------------
+
+
+def inspect(*arguments):
+    program = access.build_folder() / "migrate" / "diskgate-migrate"
+    done = subprocess.run([str(program), "inspect", *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_inspect_shows_what_the_truth_says(data):
+    for name in ("s04_jet3_gbk.mdb", "s14_multiimage_2007.accdb"):
+        status, text, _ = inspect("--json", data / name)
+        found, truth = json.loads(text), Truth(data / name)
+        assert status == 0 and found["sha256"] == truth.description["sha256"]
+        for table, columns, rows in truth.tables:
+            shown = next(t for t in found["tables"] if t["name"] == table)
+            assert shown["rows"] == len(rows)
+            assert [(c["name"], c["type"]) for c in shown["columns"]] == columns
+            for place, column in enumerate(shown["columns"]):
+                kind = columns[place][1]
+                values = [row[place] for row in rows if canonical(kind, row[place]) is not None]
+                assert column["values"] == (len(rows) if kind == "bool" else len(values))
+                if kind == "text":
+                    assert column["samples"] == list(dict.fromkeys(values))[:3]
+
+
+def test_inspect_escapes_what_would_change_the_terminal(patched):
+    def change(d):
+        at = d.find("PC001".encode("utf-16-le"))
+        d[at : at + 10] = "\x1b[2J\u202e".encode("utf-16-le")
+
+    path = patched("s01_basic_2000.mdb", change)
+    status, text, _ = inspect(path)
+    assert status == 0 and "[2J" in text
+    assert all(line.isprintable() for line in text.splitlines())
+    assert "\x1b[2J\u202e" in json.loads(inspect("--json", path)[1])["tables"][0]["columns"][1]["samples"]
+
+
+def test_inspect_ends_with_3_on_doubts_and_1_on_other_files(data, tmp_path):
+    assert inspect(data / "bad" / "c01_memo_selfloop.mdb")[0] == 3
+    status, text, errors = inspect(data / "bad" / "b03_sqlite.mdb")
+    assert (status, text) == (1, "") and "SQLite" in errors
+    assert inspect("--as", "nonsense", data / "s01_basic_2000.mdb")[0] == 2
 
 
 # --- mutations, through the jail --------------------------------------------------------------------------------------------
