@@ -5,12 +5,14 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "core/filemap.h"
 #include "core/util.h"
 
 struct base {
     struct blk blk;
     int fd;
     uint64_t data_bytes;
+    struct filemap *map; /* NULL = the file is read by its descriptor only */
 };
 
 static int base_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, size_t max)
@@ -21,7 +23,7 @@ static int base_map(struct blk *b, uint64_t off, size_t len, struct extent *ext,
         return 1;
     }
     size_t data = (size_t)MIN(len, base->data_bytes - off);
-    ext[0] = (struct extent){.kind = EXT_FILE, .fd = base->fd, .pos = off, .len = data};
+    ext[0] = (struct extent){.kind = EXT_FILE, .fd = base->fd, .pos = off, .len = data, .map = base->map};
     if (data == len || max == 1)
         return 1;
     ext[1] = (struct extent){.kind = EXT_ZERO, .len = len - data};
@@ -31,6 +33,7 @@ static int base_map(struct blk *b, uint64_t off, size_t len, struct extent *ext,
 static void base_destroy(struct blk *b)
 {
     struct base *base = (struct base *)b;
+    filemap_destroy(base->map);
     closep(&base->fd);
     free(base);
 }
@@ -43,6 +46,7 @@ struct blk *base_create(int fd, uint64_t data_bytes, uint64_t size)
     if (!base)
         return NULL;
     *base = (struct base){.blk = {.ops = &ops, .size = size}, .fd = fd, .data_bytes = data_bytes};
+    base->map = filemap_create(fd, data_bytes);
     return &base->blk;
 }
 

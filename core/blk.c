@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "core/filemap.h"
 #include "core/util.h"
 
 #define MAP_BATCH 32 /* extents asked for at once; more pieces cost another round */
@@ -69,6 +70,74 @@ int blk_read_now(struct blk *b, void *buf, size_t len, uint64_t off)
 {
     return read_range(b, buf, len, off, false);
 }
+
+/* --- gather ------------------------------------------------------------------------------------------------------ */
+
+#define MAPPED_MIN (16 * KiB) /* bytes; less is copied as fast as it is handed on */
+
+static void add_piece(struct gather *g, const void *p, size_t len)
+{
+    struct iovec *last = &g->iov[g->count];
+    if (g->count > 0 && (char *)last->iov_base + last->iov_len == p)
+        last->iov_len += len;
+    else
+        g->iov[++g->count] = (struct iovec){.iov_base = (void *)p, .iov_len = len}; /* nobody writes to it */
+}
+
+/* What is in memory of a file that is mapped is handed on as it is; the first time it is copied, and that tells that it is there.
+ * -ESTALE: the bytes have moved meanwhile. */
+static int gather_extent(struct gather *g, const struct extent *e, char *buf)
+{
+    struct filemap *map = e->kind == EXT_FILE && e->len >= MAPPED_MIN ? e->map : NULL;
+    const void *p = filemap_at(map, e->pos, e->len);
+    if (p) {
+        g->map = map;
+        add_piece(g, p, e->len);
+        return 0;
+    }
+    int r = read_extent(e, buf, false);
+    if (!extent_is_current(e))
+        return -ESTALE;
+    if (r < 0)
+        return r;
+    filemap_note(map, e->pos, e->len);
+    add_piece(g, buf, e->len);
+    return 0;
+}
+
+int blk_gather(struct blk *b, struct gather *ret, void *buf, size_t len, uint64_t off)
+{
+    struct extent ext[MAP_BATCH];
+    char *p = buf;
+    ret->count = 0;
+    ret->map = NULL;
+    if (!range_ok(off, len, b->size))
+        return -EINVAL;
+    while (len > 0) {
+        int n = blk_map(b, off, len, ext, MAP_BATCH);
+        if (n < 0)
+            return n;
+        if (ret->count + n >= GATHER_MAX) { /* in too many pieces: the rest is copied into one */
+            int r = blk_read_now(b, p, len, off);
+            if (r == 0)
+                add_piece(ret, p, len);
+            return r;
+        }
+        for (int i = 0; i < n; i++) {
+            int r = gather_extent(ret, &ext[i], p);
+            if (r == -ESTALE)
+                break;
+            if (r < 0)
+                return r;
+            p += ext[i].len;
+            off += ext[i].len;
+            len -= ext[i].len;
+        }
+    }
+    return 0;
+}
+
+/* --- changes ----------------------------------------------------------------------------------------------------- */
 
 int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off)
 {

@@ -22,9 +22,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define BLOCK_BYTES 4096ULL
 #define BLOCK_SHIFT 12
+
+struct filemap;
 
 struct extent {
     enum { EXT_ZERO, EXT_FILE } kind;
@@ -32,6 +35,8 @@ struct extent {
     uint64_t pos;   /* EXT_FILE: offset in that file */
     size_t len;     /* bytes, > 0 */
     bool is_memory; /* EXT_FILE: the file lies in RAM, reading it never waits for a disk */
+    /* EXT_FILE: a mapping of that file (core/filemap.h), borrowed as fd is, never together with moves. NULL = none. */
+    struct filemap *map;
     /* EXT_FILE of a layer that moves data: what was read counts only if extent_is_current() is true afterwards. NULL = it never moves. */
     const _Atomic uint64_t *moves;
     uint64_t moves_seen;
@@ -75,6 +80,18 @@ int blk_read(struct blk *b, void *buf, size_t len, uint64_t off);
 
 /* As blk_read(), but -EAGAIN instead of waiting for a disk. */
 int blk_read_now(struct blk *b, void *buf, size_t len, uint64_t off);
+
+/* Bytes for a reply: what lies in memory anyway is not copied. */
+#define GATHER_MAX 64 /* pieces */
+struct gather {
+    struct iovec iov[1 + GATHER_MAX]; /* the first is the caller's, for a header */
+    int count;                        /* of those behind the first */
+    struct filemap *map;              /* of which some of them are part; NULL = of none */
+};
+
+/* As blk_read_now(), but @ret tells where the bytes are: in a mapping (core/filemap.h), or in @buf, which has room for @len bytes. They are
+ * for a writev() at once: a pointer into a mapping does not hold bytes that change later. */
+int blk_gather(struct blk *b, struct gather *ret, void *buf, size_t len, uint64_t off);
 
 /* 0; -ENOSPC when the range leaves the disk or storage is full; -EROFS; -EIO, -ESTALE. */
 int blk_write(struct blk *b, const void *buf, size_t len, uint64_t off);

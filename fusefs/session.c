@@ -7,7 +7,8 @@
  * Every thread has a descriptor of its own, cloned from the mount's: the kernel keeps what was read by one descriptor apart from the others'.
  * They are opened while we are root, because the user that serves may not be allowed to open /dev/fuse. The library knows the mount's own
  * descriptor only. So the threads read by themselves (fusefs/crew.h says which of them), hand the request to the library, and its
- * answer comes back to us (send_reply()) to leave by the right descriptor:
+ * answer comes back to us (send_reply()) to leave by the right descriptor. What need not wait never gets as far (fusefs/quick.h).
+ *
  *
  *   from the thread that read the request    by that thread's own
  *   from another one (fusefs/hold.c)         by whichever knows the request: all others say ENOENT
@@ -29,14 +30,18 @@
 #include "core/log.h"
 #include "core/util.h"
 #include "fusefs/crew.h"
+#include "fusefs/quick.h"
 
 #define REQUEST_BYTES (MiB + 4096) /* the largest one with its headers; what the library tells the kernel */
+#define WRITE_HEADERS (sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in))
 #define HOT_MAX       8
 
 struct channel {
-    int fd; /* of /dev/fuse; channel 0 has the mount's own */
-    char *buf;
-    size_t len; /* bytes of the request in buf */
+    int fd;       /* of /dev/fuse; channel 0 has the mount's own */
+    char *memory; /* the next two lie in it */
+    char *buf;    /* of REQUEST_BYTES */
+    char *out;    /* of QUICK_BUF_BYTES */
+    size_t len;   /* bytes of the request in buf */
 };
 
 struct session {
@@ -107,6 +112,18 @@ static int clone_fd(int fd)
     return take_fd(&clone);
 }
 
+/* The bytes of a write begin with a page: the kernel copies page by page. */
+static int make_buffers(struct channel *c)
+{
+    const size_t page = 4096, room = page + round_up(REQUEST_BYTES, page);
+    c->memory = aligned_alloc(page, room + QUICK_BUF_BYTES);
+    if (!c->memory)
+        return -ENOMEM;
+    c->buf = c->memory + page - WRITE_HEADERS;
+    c->out = c->memory + room;
+    return 0;
+}
+
 static int open_channels(struct session *s, unsigned count)
 {
     s->channels = calloc(count, sizeof(*s->channels));
@@ -117,8 +134,8 @@ static int open_channels(struct session *s, unsigned count)
         int own = fuse_session_fd(s->se), fd = s->n_channels == 0 ? own : clone_fd(own);
         if (fd < 0 && s->n_channels == 1)
             log_warn("cannot clone the descriptor of the mount: %s; all threads share one, ignoring", strerror(-fd));
-        *c = (struct channel){.fd = fd < 0 ? own : fd, .buf = malloc(REQUEST_BYTES)};
-        if (!c->buf) {
+        *c = (struct channel){.fd = fd < 0 ? own : fd};
+        if (make_buffers(c) < 0) {
             if (c->fd != own)
                 closep(&c->fd);
             return -ENOMEM;
@@ -181,10 +198,16 @@ static int next_request(void *arg, unsigned thread)
     return n < (ssize_t)sizeof(struct fuse_in_header) ? -ENODEV : 1; /* the kernel sends whole ones */
 }
 
+/* Requests that nobody waits for any more are finished all the same, so we take no notice of that. The library would look for them
+ * among its own, and keep what it does not find. */
 static void serve_request(void *arg, unsigned thread)
 {
     struct session *s = arg;
-    struct fuse_buf buf = {.mem = s->channels[thread].buf, .size = s->channels[thread].len};
+    const struct channel *c = &s->channels[thread];
+    const struct fuse_in_header *head = (const void *)c->buf;
+    if (head->opcode == FUSE_INTERRUPT || quick_serve(c->fd, c->buf, c->len, c->out))
+        return;
+    struct fuse_buf buf = {.mem = c->buf, .size = c->len};
     fuse_session_process_buf(s->se, &buf);
 }
 
@@ -237,7 +260,7 @@ void session_close(struct session *s)
     for (unsigned i = 0; i < s->n_channels; i++) {
         if (s->channels[i].fd != own)
             closep(&s->channels[i].fd);
-        free(s->channels[i].buf);
+        free(s->channels[i].memory);
     }
     free(s->channels);
     if (s->se)
