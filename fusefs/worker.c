@@ -13,6 +13,7 @@
 #include "core/ctl.h"
 #include "core/journal.h"
 #include "core/log.h"
+#include "core/notify.h"
 #include "core/rampool.h"
 #include "core/recover.h"
 #include "core/util.h"
@@ -256,19 +257,29 @@ static int start(struct worker *w, struct err *err)
     return r;
 }
 
+static void tell_systemd(const char *state)
+{
+    int r = notify_systemd(state);
+    if (r < 0)
+        log_warn("cannot tell systemd: %s, ignoring", strerror(-r));
+}
+
 int worker_run(struct worker *w)
 {
     struct err err = {""};
+    tell_systemd("STATUS=attaching images and overlays");
     int r = start(w, &err);
     say_ready(w, r < 0 ? err.msg : "");
     if (r < 0) {
         log_error("%s", err.msg);
     } else {
         log_info("serving '%s' at '%s'", w->o->root, w->o->mountpoint);
+        tell_systemd("READY=1\nSTATUS=serving"); /* mounted, views attached; what is asked now waits for the threads below */
         r = session_run(w->session);
         if (r < 0)
             log_error("the FUSE session ended: %s", strerror(-r));
     }
+    tell_systemd("STOPPING=1\nSTATUS=stopping");
     ctl_server_stop(w->ctl);
     if (w->fs.hold)
         hold_stop(w->fs.hold);

@@ -10,7 +10,7 @@
 
 extern const struct verb cmd_root_verbs[], cmd_log_verbs[], cmd_image_add_verbs[], cmd_image_verbs[],
     cmd_image_check_verbs[], cmd_image_repair_verbs[], cmd_client_verbs[], cmd_client_boot_verbs[], cmd_link_verbs[],
-    cmd_overlay_verbs[], cmd_target_verbs[], cmd_config_verbs[], cmd_boot_verbs[], cmd_image_export_verbs[],
-    cmd_image_set_verbs[], cmd_overlay_check_verbs[], cmd_overlay_map_verbs[];
+    cmd_overlay_verbs[], cmd_target_verbs[], cmd_config_verbs[], cmd_boot_verbs[], cmd_part_verbs[],
+    cmd_image_export_verbs[], cmd_image_set_verbs[], cmd_overlay_check_verbs[], cmd_overlay_map_verbs[];
 
 #endif

@@ -22,6 +22,7 @@
 #include "gateway/proc.h"
 #include "gateway/report.h"
 #include "gateway/spawn.h"
+#include "gateway/units.h"
 
 #define PROGRAM      "diskgated"
 #define LOCK_NAME    "diskgated.lock"
@@ -225,11 +226,27 @@ static int wait_ready(const struct site *s, struct catalog *c, int pidfd, size_t
     return start_fail(s, log_from, err);
 }
 
+/* It follows a change of its settings within a second. */
+static int check_patiently(const struct site *s, struct catalog *c, struct err *err)
+{
+    int64_t end = proc_now_ms() + FOLLOW_MS;
+    for (;;) {
+        int r = daemon_check(s, c, ANSWER_MS, err);
+        if (r == 0 || r == -ENOENT || proc_now_ms() >= end)
+            return r;
+        proc_sleep_ms(50);
+    }
+}
+
 static int start(const struct site *s, struct catalog *c, struct err *err)
 {
     char program[PATH_MAX];
     struct stat st;
     pid_t pid;
+    if (units_manage(s)) {
+        int r = units_start(s, "d", err);
+        return r ? r : check_patiently(s, c, err);
+    }
     find_program(program);
     const char *const argv[] = {program, "--root", s->root, NULL};
     size_t log_from = fstatat(s->run_fd, LOG_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (size_t)st.st_size : 0;
@@ -255,18 +272,6 @@ static int end(const struct site *s, struct err *err)
         return err_set(err, -EBUSY, "'%.500s/run/" LOCK_NAME "' is held by process %d, which does not end", s->root,
                        pid);
     return 0;
-}
-
-/* It follows a change of its settings within a second. */
-static int check_patiently(const struct site *s, struct catalog *c, struct err *err)
-{
-    int64_t end = proc_now_ms() + FOLLOW_MS;
-    for (;;) {
-        int r = daemon_check(s, c, ANSWER_MS, err);
-        if (r == 0 || r == -ENOENT || proc_now_ms() >= end)
-            return r;
-        proc_sleep_ms(50);
-    }
 }
 
 int daemon_ensure(const struct site *s, struct catalog *c, bool *ret_started, json_t *report, struct err *err)

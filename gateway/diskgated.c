@@ -16,14 +16,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include "config.h"
 #include "core/log.h"
+#include "core/notify.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/keeper.h"
@@ -32,20 +30,11 @@
 #define END_MS    2000
 #define ROUND_MS  1000
 
-/* Tell systemd, if it asked for it. Source: sd_notify(3). */
 static void notify(const char *state)
 {
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(a.sun_path))
-        return;
-    strcpy(a.sun_path, path);
-    if (path[0] == '@')
-        a.sun_path[0] = 0;
-    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-    if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&a, len) < 0)
-        log_warn("cannot tell systemd '%s': %s, ignoring", state, strerror(errno));
+    int r = notify_systemd(state);
+    if (r < 0)
+        log_warn("cannot tell systemd '%s': %s, ignoring", state, strerror(-r));
 }
 
 struct rounds {
@@ -131,11 +120,11 @@ static int serve(const char *root, const sigset_t *signals, struct err *err)
     r = pthread_create(&thread, NULL, run_rounds, &rounds);
     if (r)
         return err_sys(err, -r, "cannot start a thread");
-    notify("READY=1");
+    notify("READY=1\nSTATUS=serving boot scripts and watching");
     log_info("serving '%s'", root);
     while (sigwait(signals, &sig) != 0)
         continue;
-    notify("STOPPING=1");
+    notify("STOPPING=1\nSTATUS=stopping");
     log_info("ended by signal %d", sig);
     atomic_store(&rounds.must_stop, true);
     if (!join(thread))

@@ -23,6 +23,7 @@
 #include "gateway/proc.h"
 #include "gateway/report.h"
 #include "gateway/spawn.h"
+#include "gateway/units.h"
 
 #define TEST_MS  10000
 #define START_MS 10000
@@ -107,6 +108,8 @@ static int start(const struct site *s, struct err *err)
     int r = make_options(s, conf, pid_file, err);
     if (r < 0)
         return r;
+    if (units_manage(s))
+        return units_start(s, "-dnsmasq", err);
     (void)unlinkat(s->run_fd, DNSMASQ_PID, 0); /* of one that died; absent is as good */
     const char *const argv[] = {"dnsmasq", "-k", conf, pid_file, NULL};
     size_t log_from = log_size(s);
@@ -121,6 +124,27 @@ static int start(const struct site *s, struct err *err)
         (void)unlinkat(s->run_fd, DNSMASQ_PID, 0);
     }
     return r;
+}
+
+/* Its messages go to the same file in either case: diskgated reads them. */
+int dnsmasq_exec(const struct site *s, struct catalog *c, struct err *err)
+{
+    char conf[PATH_MAX + 16], pid_file[PATH_MAX + 16];
+    int r = dnsmasq_find(s) > 0 ? err_set(err, -EBUSY, "a dnsmasq serves '%s' already", s->root)
+                                : boot_render_files(s->root, c, NULL, err);
+    r = r < 0 ? r : make_options(s, conf, pid_file, err);
+    r = r ? r : test_conf(s, conf, err);
+    if (r < 0)
+        return r;
+    (void)unlinkat(s->run_fd, DNSMASQ_PID, 0); /* of one that died; absent is as good */
+    _cleanup_close_ int log =
+        openat(s->run_fd, DNSMASQ_LOG, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+        return err_sys(err, -errno, "cannot open '%s/run/%s'", s->root, DNSMASQ_LOG);
+    const char *const argv[] = {"dnsmasq", "-k", conf, pid_file, NULL};
+    (void)signal(SIGPIPE, SIG_DFL);
+    (void)execvp("dnsmasq", (char *const *)(uintptr_t)argv);
+    return err_sys(err, -errno, "cannot start dnsmasq");
 }
 
 /* Was the configuration written after dnsmasq had started? */

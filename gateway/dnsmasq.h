@@ -25,6 +25,9 @@ int dnsmasq_ensure(const struct site *s, struct catalog *c, json_t *report, stru
 /* 0 also when it does not run. */
 int dnsmasq_stop(const struct site *s, json_t *report, struct err *err);
 
+/* Become it, in the foreground: for a unit of systemd. Returns only when that fails. */
+int dnsmasq_exec(const struct site *s, struct catalog *c, struct err *err);
+
 /* True when the setting wants it. */
 bool dnsmasq_is_wanted(struct catalog *c);
 

@@ -25,6 +25,7 @@
 #include "gateway/proc.h"
 #include "gateway/report.h"
 #include "gateway/spawn.h"
+#include "gateway/units.h"
 
 #define PROGRAM   "diskgate-fs"
 #define START_MS  120000 /* it looks at every image and opens every overlay */
@@ -127,10 +128,10 @@ static void find_program(char ret[PATH_MAX])
 
 /* Mount options. There is no way to write a comma within one: such a root goes without a log file. The user that is the default anyway
  * is left out, so that diskgate-fs may take another where there is none of that name. */
-static void mount_options(const struct site *s, char *ret, size_t max)
+static void mount_options(const struct site *s, bool may_log, char *ret, size_t max)
 {
     const char *user = strcmp(s->fs_user, "diskgate") == 0 ? "" : s->fs_user;
-    bool has_log = !strchr(s->root, ',');
+    bool has_log = may_log && !strchr(s->root, ',');
     (void)snprintf(ret, max, "rw%s%s%s%s%s", *user ? ",user=" : "", user, has_log ? ",log=" : "",
                    has_log ? s->root : "", has_log ? "/run/fs.log" : ""); /* fits */
 }
@@ -139,7 +140,7 @@ static int start(const struct site *s, struct err *err)
 {
     char program[PATH_MAX], options[PATH_MAX + SETTING_LEN + 64];
     find_program(program);
-    mount_options(s, options, sizeof(options));
+    mount_options(s, true, options, sizeof(options));
     const char *const argv[] = {program, s->root, s->mount, "-o", options, NULL};
     _cleanup_(spawn_output_finish) struct spawn_output o = {0};
     int r = spawn_run(&(struct spawn){argv, NULL, s->run_fd}, START_MS, &o, err);
@@ -239,10 +240,29 @@ static int check_patiently(const struct site *s, struct err *err)
     }
 }
 
+/* Its messages go to the journal. */
+int fsproc_exec(const struct site *s, struct err *err)
+{
+    char program[PATH_MAX], options[PATH_MAX + SETTING_LEN + 64];
+    int pid;
+    if (fsproc_runs(s, &pid))
+        return err_set(err, -EBUSY, "a diskgate-fs (pid %d) serves '%s' already", pid, s->root);
+    int r = mount_remove(s->mount, true, err); /* of one that died */
+    if (r < 0)
+        return r;
+    find_program(program);
+    mount_options(s, false, options, sizeof(options));
+    const char *const argv[] = {program, "-f", s->root, s->mount, "-o", options, NULL};
+    (void)signal(SIGPIPE, SIG_DFL);
+    (void)execvp(program, (char *const *)(uintptr_t)argv);
+    return err_sys(err, -errno, "cannot start '%s'", program);
+}
+
 int fsproc_replace(const struct site *s, json_t *report, struct err *err)
 {
-    int r = fsproc_stop(s, report, err);
-    r = r ? r : start(s, err);
+    bool is_unit = units_manage(s);
+    int r = is_unit ? units_restart(s, "-fs", err) : fsproc_stop(s, report, err);
+    r = r ? r : is_unit ? fsproc_check(s, ANSWER_MS, err) : start(s, err);
     if (r == 0)
         report_change(report, "diskgate-fs started");
     return r;

@@ -37,4 +37,7 @@ int fsproc_stop(const struct site *s, json_t *report, struct err *err);
 /* Behind fsproc_stop(), when nothing is to go on: the RAM write cache that one which died left mounted. */
 int fsproc_release_memory(const struct site *s, json_t *report, struct err *err);
 
+/* Become the diskgate-fs of the root, in the foreground: for a unit of systemd. Returns only when that fails. */
+int fsproc_exec(const struct site *s, struct err *err);
+
 #endif

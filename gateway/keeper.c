@@ -4,7 +4,8 @@
  *   settings   boot.http, boot.port, gateway.address: the boot service follows within a second
  *   watch      boot-watch.c
  *   network    net-watch.c
- *   repair     every gateway.watch_s: a part that has died while others run is what service_sync() is for
+ *   repair     every gateway.watch_s: a part that has died while others run is what service_sync() is for; one that somebody has started
+ *              anew in between, too
  *
  * The catalog stays open from round to round: opening it checks all of it. It is opened anew after an error and when its file was exchanged.
  * A failure is logged when it begins and when it has ended, not in every round.
@@ -50,6 +51,9 @@ struct keeper {
     char address[SETTING_LEN + 1]; /* where http listens */
     unsigned port;
     int64_t next_repair_ms;
+    bool has_looked; /* what ran at the last look: */
+    int fs_pid;
+    pid_t shard_pids[SHARDS_MAX];
     struct trouble with_catalog, with_http, with_watch, with_net, with_repair;
 };
 
@@ -135,18 +139,24 @@ static int follow_settings(struct keeper *k, struct err *err)
 
 /* --- repair ------------------------------------------------------------------------------------------------------ */
 
-/* Has a part died while another one runs? A root that is down is left alone. */
-static bool is_broken(const struct site *s)
+/* Has a part died while another one runs, or was it exchanged since the last look (by systemd, say), so that it does not know its targets?
+ * A root that is down is left alone. */
+static bool is_broken(struct keeper *k, const struct site *s)
 {
     pid_t pids[SHARDS_MAX];
     struct err ignored;
     size_t n = shard_find(s, pids), want = 0;
-    int pid, fs = fsproc_check(s, ANSWER_MS, &ignored);
-    for (unsigned k = 0; k < s->shards; k++)
-        want += pids[k] > 0;
-    if (fs == -ENOENT && n == 0 && !fsproc_runs(s, &pid))
+    int pid = 0, fs = fsproc_check(s, ANSWER_MS, &ignored);
+    bool is_running = fsproc_runs(s, &pid);
+    for (unsigned i = 0; i < s->shards; i++)
+        want += pids[i] > 0;
+    bool is_other = k->has_looked && (pid != k->fs_pid || memcmp(pids, k->shard_pids, sizeof(pids)) != 0);
+    k->has_looked = true;
+    k->fs_pid = pid;
+    memcpy(k->shard_pids, pids, sizeof(pids));
+    if (fs == -ENOENT && n == 0 && !is_running)
         return false;
-    return fs == -ENOENT || fs == -ENOTCONN || want < s->shards;
+    return fs == -ENOENT || fs == -ENOTCONN || want < s->shards || is_other;
 }
 
 static void log_report(json_t *report)
@@ -167,9 +177,9 @@ static int repair(struct keeper *k, struct err *err)
     _cleanup_json_ json_t *report = NULL;
     r = site_open(&s, k->root, false, err);
     r = r ? r : site_read(&s, k->c, err);
-    if (r < 0 || !is_broken(&s))
+    if (r < 0 || !is_broken(k, &s))
         return r;
-    log_warn("a part of the root has died; repairing");
+    log_warn("a part of the root has died or was started anew; repairing");
     r = service_sync(k->root, k->c, &report, err);
     log_report(report);
     return r;

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
                                         cmd_image_repair_verbs, cmd_image_export_verbs,  cmd_image_set_verbs,
                                         cmd_client_verbs,       cmd_client_boot_verbs,   cmd_link_verbs,
                                         cmd_overlay_verbs,      cmd_overlay_check_verbs, cmd_overlay_map_verbs,
-                                        cmd_target_verbs,       cmd_boot_verbs};
+                                        cmd_target_verbs,       cmd_boot_verbs,         cmd_part_verbs};
     for (size_t i = 0; i < ARRAY_SIZE(nouns); i++)
         program_add_rows(rows, VERBS_MAX, nouns[i]);
     return program_run(&(struct verb_table){"diskgate", rows, externals}, argc, argv, run_external);

@@ -26,6 +26,7 @@
 #include "gateway/shard.h"
 #include "gateway/site.h"
 #include "gateway/tgt-sync.h"
+#include "gateway/units.h"
 
 #define UP_LOCK "up.lock"
 
@@ -196,6 +197,7 @@ static int bring_down(const struct site *s, json_t *report, struct err *err)
 {
     size_t sessions = 0;
     struct err first, of_dnsmasq, of_daemon;
+    units_stop(s);
     int r2 = daemon_stop(s, report, &of_daemon); /* it would repair what is stopped below */
     int r0 = dnsmasq_stop(s, report, &of_dnsmasq);
     int r1 = stop_shards(s, false, report, &sessions, &first);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -22,6 +23,7 @@
 #include "gateway/spawn.h"
 #include "gateway/tgt-exec.h"
 #include "gateway/tgtadm.h"
+#include "gateway/units.h"
 
 #define START_MS     15000
 #define END_MS       5000
@@ -132,21 +134,64 @@ static size_t log_size(const struct site *s, const char *name)
     return fstatat(s->run_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (size_t)st.st_size : 0;
 }
 
-int shard_start(const struct site *s, unsigned k, struct err *err)
+struct command {
+    char iscsi[160], port[16], threads[16];
+    const char *argv[9];
+};
+
+static void make_command(const struct site *s, unsigned k, struct command *c)
 {
-    char portal[80], iscsi[160], port[16], threads[16], log[NAME_MAX_LEN];
+    char portal[80];
+    site_portal(s, k, portal);
+    (void)snprintf(c->iscsi, sizeof(c->iscsi), "portal=%s,nop_interval=5,nop_count=3", portal); /* these fit */
+    (void)snprintf(c->port, sizeof(c->port), "%u", k + 1);
+    (void)snprintf(c->threads, sizeof(c->threads), "%u", s->threads);
+    const char *const argv[] = {"tgtd", "-f", "-C", c->port, "-t", c->threads, "--iscsi", c->iscsi, NULL};
+    memcpy(c->argv, argv, sizeof(argv));
+}
+
+int shard_exec(const struct site *s, unsigned k, struct err *err)
+{
+    struct command c;
     int r = portal_check_free(s, k, err);
     if (r < 0)
         return r;
     remove_files(s, k);
-    site_portal(s, k, portal);
-    (void)snprintf(iscsi, sizeof(iscsi), "portal=%s,nop_interval=5,nop_count=3", portal); /* these fit */
-    (void)snprintf(port, sizeof(port), "%u", k + 1);
-    (void)snprintf(threads, sizeof(threads), "%u", s->threads);
-    const char *const argv[] = {"tgtd", "-f", "-C", port, "-t", threads, "--iscsi", iscsi, NULL};
+    r = write_pid(s, k, getpid(), err);
+    make_command(s, k, &c);
+    for (size_t i = 0; r == 0 && tgtd_env[i]; i++)
+        if (putenv((char *)(uintptr_t)tgtd_env[i]) != 0) /* it is not written to */
+            r = err_sys(err, -ENOMEM, "cannot start tgtd");
+    if (r == 0 && fchdir(s->run_fd) < 0)
+        r = err_sys(err, -errno, "cannot work in '%s/run'", s->root);
+    if (r < 0)
+        return r;
+    (void)signal(SIGPIPE, SIG_DFL);
+    (void)execvp("tgtd", (char *const *)(uintptr_t)c.argv);
+    return err_sys(err, -errno, "cannot start tgtd; is the package tgt installed?");
+}
+
+static int start_unit(const struct site *s, unsigned k, struct err *err)
+{
+    char suffix[NAME_MAX_LEN];
+    (void)snprintf(suffix, sizeof(suffix), "-tgtd@%u", k); /* fits */
+    return units_start(s, suffix, err);
+}
+
+int shard_start(const struct site *s, unsigned k, struct err *err)
+{
+    struct command c;
+    char log[NAME_MAX_LEN];
+    if (units_manage(s))
+        return start_unit(s, k, err);
+    int r = portal_check_free(s, k, err);
+    if (r < 0)
+        return r;
+    remove_files(s, k);
+    make_command(s, k, &c);
     size_t log_from = log_size(s, file_name(log, k, "log"));
     pid_t pid;
-    r = spawn_daemon(&(struct spawn){argv, tgtd_env, s->run_fd}, log, &pid, err);
+    r = spawn_daemon(&(struct spawn){c.argv, tgtd_env, s->run_fd}, log, &pid, err);
     if (r < 0)
         return r == -ENOENT ? err_set(err, r, "tgtd is not installed; install it with 'apt-get install tgt'") : r;
     _cleanup_close_ int pidfd = proc_open(pid);

@@ -22,6 +22,9 @@ size_t shard_find(const struct site *s, pid_t ret[SHARDS_MAX]);
 /* Start shard @k, which must not run, and wait until it answers. On failure nothing is left. */
 int shard_start(const struct site *s, unsigned k, struct err *err);
 
+/* Become the tgtd of shard @k: for a unit of systemd. Returns only when that fails. */
+int shard_exec(const struct site *s, unsigned k, struct err *err);
+
 /* 0 when shard @k, process @pid, answers within @timeout_ms; -ETIMEDOUT with a sentence otherwise. */
 int shard_check(const struct site *s, unsigned k, pid_t pid, int timeout_ms, struct err *err);
 
