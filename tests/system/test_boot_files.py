@@ -241,3 +241,44 @@ def test_kea_accepts_its_lines(root):
     path.write_text(text)
     accepts("kea-dhcp4", "-t", str(path))
     json.loads("".join(line for line in text.splitlines() if not line.startswith("//")))
+
+
+# --- examples ---
+
+EXAMPLES = {
+    "dnsmasq-beside.conf": "dnsmasq", "isc-dhcpd.conf": "isc-dhcpd", "kea-dhcp4.json": "kea", "windows.ps1": "windows",
+    "mikrotik.rsc": "mikrotik", "openwrt.sh": "openwrt", "any-server.txt": None,
+}  # fmt: skip
+
+
+def check_example(repository, name, text):
+    """DISKGATE_WRITE_EXAMPLES=1 writes them anew."""
+    path = repository / "contrib" / "dhcp" / name
+    if os.environ.get("DISKGATE_WRITE_EXAMPLES"):
+        path.write_text(text)
+    assert path.read_text() == text, f"{path} is not what the program prints; write it anew with DISKGATE_WRITE_EXAMPLES=1"
+    return path
+
+
+def test_examples_for_other_servers_are_what_boot_options_prints(root, repository):
+    for name, server in EXAMPLES.items():
+        path = check_example(repository, name, root.ok("boot", "options", *([server] if server else [])))
+        if server == "dnsmasq" and shutil.which("dnsmasq"):
+            accepts("dnsmasq", "--test", f"--conf-file={path}")
+        if server == "kea" and shutil.which("kea-dhcp4"):
+            accepts("kea-dhcp4", "-t", str(path))
+        if server == "openwrt":
+            accepts("sh", "-n", str(path))
+
+
+@pytest.mark.parametrize("mode", ["full", "proxy", "tftp"])
+def test_examples_for_dnsmasq_are_what_boot_render_writes(root, repository, mode):
+    root.ok("set", "boot.dhcp", mode)
+    root.ok("set", "boot.dhcp_range", RANGE)
+    root.ok("set", "boot.dhcp_router", "10.77.0.254")
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--ip", "10.77.0.51")
+    root.ok("boot", "render")
+    text = conf(root).read_text().replace(str(root.path), "/var/lib/diskgate").replace("br0", "eth0")
+    path = check_example(repository, f"dnsmasq-{mode}.conf", text)
+    if shutil.which("dnsmasq"):
+        accepts("dnsmasq", "--test", f"--conf-file={path}")
