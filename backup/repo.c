@@ -50,10 +50,19 @@ static int open_folder(struct repo *r, const char *path, struct err *err)
     return 0;
 }
 
+static bool has_files(const struct repo *r, const char *folder)
+{
+    int fd = openat(r->dirfd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_closedir_ DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    bool found = false;
+    for (const struct dirent *e; d && !found && (e = readdir(d));)
+        found = e->d_name[0] != '.';
+    return found;
+}
+
 static int no_format(const struct repo *r, struct err *err)
 {
-    bool had_one = faccessat(r->dirfd, "packs", F_OK, 0) == 0 && faccessat(r->dirfd, "sets", F_OK, 0) == 0;
-    if (had_one)
+    if (has_files(r, "packs") && faccessat(r->dirfd, "sets", F_OK, 0) == 0)
         return err_set(err, -EBADMSG,
                        "the repository '%s' has lost its file 'format'; 'diskgate backup repair %s' writes it again "
                        "from the packs",

@@ -114,7 +114,7 @@ static void names_copy(struct names *to, const struct names *from)
 static void names_apply(struct names *n, uint64_t dir, const struct pending *p)
 {
     const struct rec *r = p->rec;
-    if (r->kind == REC_CREATE)
+    if (r->kind == REC_CREATE || r->kind == REC_MKDIR)
         name_of(n, r->name)->file = p->file;
     if (r->kind == REC_UNLINK || (r->kind == REC_RENAME && r->dir == dir))
         name_of(n, r->name)->file = 0;
@@ -178,7 +178,8 @@ void disk_step(struct disk *d, const struct rec *r)
     struct object *o = object_of(d, r->file), *dir = object_of(d, r->dir), *dir2 = object_of(d, r->dir2);
     switch ((enum rec_kind)r->kind) {
     case REC_CREATE:
-        (void)add_object(d, r->file, false, r->name);
+    case REC_MKDIR:
+        (void)add_object(d, r->file, r->kind == REC_MKDIR, r->name);
         add_pending(d, object_of(d, r->dir), r, r->file); /* the array may have moved */
         break;
     case REC_RENAME:
@@ -360,6 +361,17 @@ static void write_image(int dirfd, const char *name, const struct image *i)
     }
 }
 
+static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd);
+
+/* A folder that was made on the way. */
+static void cut_sub_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd, const char *name)
+{
+    CHECK(mkdirat(dirfd, name, 0700) == 0, "cannot make '%s'", name);
+    _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK(fd >= 0, "cannot open '%s'", name);
+    cut_dir(d, dir, rng, fd);
+}
+
 static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd)
 {
     struct names names;
@@ -368,6 +380,10 @@ static void cut_dir(const struct disk *d, const struct object *dir, struct rng *
         const struct object *o = names.name[i].file ? object_of(d, names.name[i].file) : NULL;
         if (!o)
             continue;
+        if (o->is_dir) {
+            cut_sub_dir(d, o, rng, dirfd, names.name[i].name);
+            continue;
+        }
         struct image image = {0};
         cut_image(o, rng, &image);
         write_image(dirfd, names.name[i].name, &image);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Power cuts: records a workload, then opens what a cut at any point of it could leave behind, thousands of times.
  *
- *   powercut [--states N] [--seed N] [--ops N] [--jobs N] [--ignore-syncs PART] [--only overlays|catalog]
+ *   powercut [--states N] [--seed N] [--ops N] [--jobs N] [--ignore-syncs PART] [--only overlays|catalog|backup]
  *
  * Points are drawn from the whole log, half of them near changes of names and sizes and near headers of the journal, which are rare.
  * At each point several states are made (disk.h), each opened and compared (subject.h). Of some states the opening is recorded too, and
@@ -84,6 +84,7 @@ static bool is_rare(const struct rec *r)
 {
     switch ((enum rec_kind)r->kind) {
     case REC_CREATE:
+    case REC_MKDIR:
     case REC_RENAME:
     case REC_LINK:
     case REC_UNLINK:
@@ -180,7 +181,7 @@ static void one_state(struct job *j, const struct disk *d, const void *expected,
         cut_again(j, expected, at, seed);
     else if (!j->s->check(expected, j->root, &rng, why, sizeof(why)))
         tell(j, at, seed, "", why);
-    empty_folder(j->root, true);
+    empty_folder(j->root, !j->s->makes_dirs);
 }
 
 static void go_through(struct job *j, struct disk *d, const struct rec_log *log, const struct points *p, unsigned part)
@@ -310,6 +311,8 @@ static int run_all(const struct options *o, const char *dir)
         bad |= run_subject(&overlays_subject, o, o->states * 4 / 5, dir);
     if (!o->only || strcmp(o->only, "catalog") == 0)
         bad |= run_subject(&catalog_subject, o, o->states / 5, dir);
+    if (!o->only || strcmp(o->only, "backup") == 0)
+        bad |= run_subject(&backup_subject, o, o->states / 5, dir);
     return bad;
 }
 

@@ -332,6 +332,29 @@ static int do_unlink(int dirfd, const char *path, int flags)
     return r;
 }
 
+static int do_mkdir(int dirfd, const char *path, mode_t mode)
+{
+    struct rec_log *l = active;
+    struct stat st;
+    if (!l)
+        return (int)syscall(SYS_mkdirat, dirfd, path, mode);
+    const char *name;
+    pthread_mutex_lock(&l->lock);
+    const struct tracked *parent = of_parent(l, dirfd, path, &name);
+    uint64_t dir = parent ? parent->id : 0;
+    int r = (int)syscall(SYS_mkdirat, dirfd, path, mode), e = errno;
+    if (r == 0 && dir && fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        uint64_t id = track_locked(l, &st, name);
+        struct rec *rec = add_locked(l, REC_MKDIR, NULL, 0);
+        rec->file = id;
+        rec->dir = dir;
+        set_name(rec->name, name);
+    }
+    pthread_mutex_unlock(&l->lock);
+    errno = e;
+    return r;
+}
+
 static int do_link(int from, const char *old, int to, const char *path, int flags)
 {
     struct rec_log *l = active;
@@ -376,6 +399,8 @@ int my_renameat(int from, const char *old, int to, const char *path) EXPORT("ren
 int my_linkat(int from, const char *old, int to, const char *path, int flags) EXPORT("linkat");
 int my_unlink(const char *path) EXPORT("unlink");
 int my_unlinkat(int dirfd, const char *path, int flags) EXPORT("unlinkat");
+int my_mkdir(const char *path, mode_t mode) EXPORT("mkdir");
+int my_mkdirat(int dirfd, const char *path, mode_t mode) EXPORT("mkdirat");
 
 static mode_t mode_of(int flags, va_list args)
 {
@@ -477,4 +502,14 @@ int my_unlink(const char *path)
 int my_unlinkat(int dirfd, const char *path, int flags)
 {
     return do_unlink(dirfd, path, flags);
+}
+
+int my_mkdir(const char *path, mode_t mode)
+{
+    return do_mkdir(AT_FDCWD, path, mode);
+}
+
+int my_mkdirat(int dirfd, const char *path, mode_t mode)
+{
+    return do_mkdir(dirfd, path, mode);
 }

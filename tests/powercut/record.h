@@ -18,6 +18,7 @@
 
 enum rec_kind {
     REC_CREATE, /* name of dir becomes file, an empty one */
+    REC_MKDIR,  /* name of dir becomes file, an empty folder */
     REC_RENAME, /* name of dir becomes name2 of dir2 */
     REC_LINK,   /* name2 of dir2 is the file that name of dir is */
     REC_UNLINK, /* name of dir goes */

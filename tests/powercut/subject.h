@@ -13,6 +13,7 @@ struct subject {
     const char *name;
     const char *const *dirs; /* "." and those below, ended by NULL */
     const char *no_garbage;  /* see disk.h */
+    bool makes_dirs;         /* the workload makes folders: they go after each state */
 
     /* Make the empty folders in @root, and those that are not looked at. */
     void (*prepare)(const char *root);
@@ -30,6 +31,6 @@ struct subject {
     void (*open_once)(const void *expected, const char *root);
 };
 
-extern const struct subject overlays_subject, catalog_subject;
+extern const struct subject overlays_subject, catalog_subject, backup_subject;
 
 #endif
