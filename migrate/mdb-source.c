@@ -221,7 +221,7 @@ static int run_reader(struct run *r, const struct access *a, const char *const *
     if (n < 0)
         return n;
     n = take_frames(r, c, &own);
-    int ended = n == 0 || n == -EPROTO ? mdb_child_end(c, &how) : 0;
+    int ended = n == 0 || n == -EPROTO || n == -EBADMSG ? mdb_child_end(c, &how) : 0; /* and its last warnings */
     note_warnings(r->s, mdb_child_stderr(c));
     if (r->each_said < 0) {
         if (err && own.msg[0])
