@@ -346,6 +346,8 @@ static int csv_rows(struct source *s, size_t i, source_each *each, void *arg, ui
     }
     if (r < 0)
         return err_prefix(err, r, "'%s'", text_quote(s->path));
+    if (text_file_has_changed(c->file))
+        return err_set(err, -EBADMSG, "'%s' was changed while it was read; import a copy of it", text_quote(s->path));
     say_ragged(s, c, &g);
     return 0;
 }

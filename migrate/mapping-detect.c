@@ -87,8 +87,9 @@ static int look_at_tables(struct search *s, struct err *err)
         const struct source_table *t = source_table(src, i);
         const char *why = why_not(t);
         if (why) {
-            mapping_reject(s->result, (int)i, 0, "%s%s%.200s", why, t->is_linked ? ": " : "",
-                           t->is_linked ? t->linked_to : "");
+            char shown[200];
+            mapping_reject(s->result, (int)i, 0, "%s%s%s", why, t->is_linked ? ": " : "",
+                           t->is_linked ? text_shown(t->linked_to, shown, sizeof(shown)) : "");
             continue;
         }
         int r = profile_make(src, i, &s->d.profiles[i], err);

@@ -21,6 +21,7 @@
 
 struct text_file {
     int fd;
+    struct stat opened;
     iconv_t cd;
     char charset[32];
     bool is_guess, is_start, is_end;
@@ -45,6 +46,13 @@ uint64_t text_file_damaged(const struct text_file *f)
     return f->damaged;
 }
 
+bool text_file_has_changed(const struct text_file *f)
+{
+    struct stat now;
+    return fstat(f->fd, &now) < 0 || now.st_size != f->opened.st_size ||
+           now.st_mtim.tv_sec != f->opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != f->opened.st_mtim.tv_nsec;
+}
+
 void text_file_close(struct text_file *f)
 {
     if (!f)
@@ -58,10 +66,7 @@ void text_file_close(struct text_file *f)
 
 static int find_out(struct text_file *f, struct err *err)
 {
-    struct stat st;
-    if (fstat(f->fd, &st) < 0)
-        return err_sys(err, -errno, "cannot read the file");
-    size_t len = MIN((size_t)st.st_size, (size_t)GUESS_BYTES);
+    size_t len = MIN((size_t)f->opened.st_size, (size_t)GUESS_BYTES);
     _cleanup_free_ unsigned char *head = malloc(len + 1);
     if (!head)
         return err_set(err, -ENOMEM, "there is not enough memory to read the file");
@@ -103,6 +108,8 @@ int text_file_open(const char *path, const char *charset, struct text_file **ret
     f->is_start = true;
     f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (f->fd < 0)
+        return err_sys(err, -errno, "cannot read '%s'", path);
+    if (fstat(f->fd, &f->opened) < 0)
         return err_sys(err, -errno, "cannot read '%s'", path);
     if (charset && *charset && strlen(charset) < sizeof(f->charset))
         strcpy(f->charset, charset);

@@ -36,6 +36,9 @@ const char *text_file_charset(const struct text_file *f);
 bool text_file_is_guess(const struct text_file *f);    /* the character set could be another one */
 uint64_t text_file_damaged(const struct text_file *f); /* characters that could not be decoded since the last rewind */
 
+/* True when the file was written since it was opened. */
+bool text_file_has_changed(const struct text_file *f);
+
 /* All of a file of at most @max bytes, decoded, into a fresh zero-terminated buffer. Zero bytes in it become "?" and count as damaged. */
 int text_file_load(struct text_file *f, const char *path, size_t max, char **ret, struct err *err);
 

@@ -153,6 +153,21 @@ static void test_csv_zero_bytes_open_quotes_and_long_lines(void **state)
     assert_null(open_bytes(SOURCE_CSV, "\n\r\n", 3, NULL, -EBADMSG, sentence));
 }
 
+static void test_csv_changed_while_it_is_open_is_not_read(void **state)
+{
+    char path[] = "/tmp/test-sources-XXXXXX";
+    struct err err = {""};
+    struct dump d = {.columns = 2};
+    _cleanup_(source_closep) struct source *s = NULL;
+    _cleanup_close_ int fd = mkstemp(path);
+    assert_int_equal(pwrite_full(fd, "name,mac\na,001b21aabb01\n", 24, 0), 0);
+    assert_int_equal(source_open(SOURCE_CSV, path, NULL, &s, &err), 0);
+    assert_int_equal(pwrite_full(fd, "b,001b21aabb02\n", 15, 24), 0);
+    (void)unlink(path); /* what is read stays open */
+    assert_int_equal(source_rows(s, 0, dump_row, &d, NULL, &err), -EBADMSG);
+    assert_non_null(strstr(err.msg, "was changed while it was read"));
+}
+
 /* The text in a character set; the length into *ret_len. */
 static char *encode(const char *text, const char *charset, size_t *ret_len)
 {
@@ -321,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_csv_any_separator_quote_and_line_end),
         cmocka_unit_test(test_csv_rows_that_do_not_fit_are_said),
         cmocka_unit_test(test_csv_zero_bytes_open_quotes_and_long_lines),
+        cmocka_unit_test(test_csv_changed_while_it_is_open_is_not_read),
         cmocka_unit_test(test_csv_finds_its_character_set),
         cmocka_unit_test(test_csv_wrong_character_set_is_said),
         cmocka_unit_test(test_leases_of_dnsmasq),
