@@ -74,6 +74,8 @@ static void fill_nothing(sqlite3_stmt *st, void *row)
 int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err)
 {
     memset(ret, 0, sizeof(*ret));
+    if (im->is_catalog_empty)
+        return 0;
     int r = import_one_kept(im, "SELECT id, mode, " NOW_COLUMNS " FROM client WHERE mac = ?", ARGS(T(mac)), fill_client,
                             ret, err);
     if (r == 0 || r == -ENOENT)
@@ -105,6 +107,11 @@ int import_plan_begin(struct import *im, struct err *err)
                     "INSERT INTO import_name SELECT name, id, 0 FROM client;"
                     "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
                     err);
+    int64_t known = 1;
+    if (r == 0)
+        r = db_number(im->c, "SELECT EXISTS (SELECT 1 FROM client) OR EXISTS (SELECT 1 FROM import_client)", ARGS(),
+                      &known, err);
+    im->is_catalog_empty = known == 0;
     if (r == 0)
         r = db_run(im->c, find_gone, ARGS(T(im->origin)), err);
     if (r == 0)
@@ -201,6 +208,13 @@ static int free_name(struct import *im, const char *base, const char *tail, unsi
     return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
 }
 
+/* 1 when the name or address was nobody's, and is @owner's now; else 0. */
+static int take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err)
+{
+    int r = import_run_kept(im, sql, ARGS(T(value), N(owner)), err);
+    return r < 0 ? r : sqlite3_changes(im->c->db) > 0;
+}
+
 static int store_name(struct import *im, const char *name, int64_t owner, struct err *err)
 {
     return import_run_kept(im, "INSERT OR REPLACE INTO import_name (name, client_id, is_weak) VALUES (?, ?, 0)",
@@ -238,7 +252,12 @@ static int give_name(struct import *im, struct import_row *row, int64_t owner, s
     char name[NAME_LEN + 1];
     struct holder h = {0};
     (void)snprintf(name, sizeof(name), "%.*s", NAME_LEN, row->want.f[IMPORT_NAME]);
-    int r = find_name(im, name, &h, err);
+    int r =
+        take_if_free(im, "INSERT INTO import_name (name, client_id, is_weak) VALUES (?, ?, 0) ON CONFLICT DO NOTHING",
+                     name, owner, err);
+    if (r != 0)
+        return MIN(r, 0);
+    r = find_name(im, name, &h, err);
     if (r == 0 && h.is_weak) {
         r = push_aside(im, h.client_id, name, err);
     } else if (r == 0 && h.client_id != owner) {
@@ -251,6 +270,7 @@ static int give_name(struct import *im, struct import_row *row, int64_t owner, s
     if (r < 0 && r != -ENOENT)
         return r;
     r = store_name(im, name, owner, err);
+    im->is_row_changed = true;
     strcpy(row->want.f[IMPORT_NAME], name);
     strcpy(row->given.f[IMPORT_NAME], name);
     return r;
@@ -268,6 +288,7 @@ static int give_ip(struct import *im, struct import_row *row, int64_t owner, str
         r = import_run_kept(im, "UPDATE import_gone SET loses_ip = 1 WHERE client_id = ?", ARGS(N(h.client_id)), err);
     } else if (r == 0 && h.client_id != owner) {
         add_reason(row, "without a fixed address: another client has %s", ip);
+        im->is_row_changed = true;
         ip[0] = row->given.f[IMPORT_IP][0] = 0;
         return 0;
     }
@@ -292,6 +313,7 @@ static int name_row(void *arg, sqlite3_stmt *st)
     import_col_values(st, 4, &row.want);
     import_col_values(st, 5, &row.given);
     int64_t owner = row.client_id ? row.client_id : -(int64_t)row.row - 1;
+    a->im->is_row_changed = false;
     int r = needs & IMPORT_NEEDS_NAME ? give_name(a->im, &row, owner, a->err) : 0;
     if (r == 0 && (needs & IMPORT_NEEDS_IP))
         r = give_ip(a->im, &row, owner, a->err);

@@ -30,6 +30,8 @@ struct import {
     char origin[16];
     int64_t run_id;
     bool is_staging;
+    bool is_catalog_empty; /* no client, and none was ever imported: nothing to compare with */
+    bool is_row_changed;   /* by the giving of names and addresses */
     struct {
         const char *sql; /* address of the literal: who asks with the same one gets the same statement */
         sqlite3_stmt *st;

@@ -118,7 +118,9 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
+/* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. */
 static const char temp_tables[] =
+    "PRAGMA temp_store = FILE; PRAGMA temp.cache_size = -8000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, name TEXT, raw_name TEXT,"
     " source_id TEXT, src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT, detail TEXT,"
     " client_id INTEGER, needs INTEGER, now TEXT, want TEXT, given TEXT);"
