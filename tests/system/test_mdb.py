@@ -6,10 +6,13 @@ import datetime
 import errno
 import itertools
 import json
+import os
+import pathlib
 import random
 import shutil
 import struct
 import subprocess
+import time
 
 import pytest
 from support import access
@@ -189,6 +192,12 @@ def test_mdb_things_that_are_no_files_are_refused(tmp_path):
     assert Dump(tmp_path / "absent.mdb").error == errno.ENOENT
 
 
+def test_mdb_encoded_access_97_is_decoded(data, patched):
+    dump = Dump(patched("s05_jet3_latin.mdb", lambda d: access.encode(d, 2048, 0x12345678)))
+    assert dump.info["was_encoded"]
+    assert compare(Truth(data / "s05_jet3_latin.mdb"), dump) == []
+
+
 def set_code_page(number):
     return lambda d: access.set_header(d, 60, struct.pack("<H", number))
 
@@ -356,6 +365,37 @@ def test_mdb_change_while_reading_is_noticed(data, tmp_path):
         dump.kill()
         dump.wait()
     assert b"was changed while it was read" in text
+
+
+def test_mdb_reader_is_locked_in_while_it_parses(tmp_path, data):
+    """Nobody reads our answer, so the reader waits in the middle of the rows and can be looked at."""
+    (tmp_path / "large.mdb").write_bytes(access.hundred_thousand()[0])
+    program = access.build_folder() / "tests" / "system" / "helpers" / "mdb-dump"
+    with subprocess.Popen([str(program), str(tmp_path / "large.mdb")], stdout=subprocess.PIPE) as dump:
+        try:
+            status = wait_for_reader(dump.pid)
+            descriptors = sorted(path.name for path in pathlib.Path(f"/proc/{status['Pid']}/fd").iterdir())
+        finally:
+            dump.kill()
+    assert (status["Seccomp"], status["NoNewPrivs"], int(status["CapEff"], 16)) == ("2", "1", 0)
+    assert os.geteuid() != 0 or status["Uid"].split() == ["65534"] * 4
+    assert descriptors == ["0", "1", "2"]
+
+
+def wait_for_reader(parent):
+    """/proc/PID/status of the reader that walks over rows, once it has taken its last lock."""
+    for _ in range(1000):
+        for pid in pathlib.Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            try:
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                text = pathlib.Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            status = {key: value.strip() for key, value in (line.split(":", 1) for line in text.splitlines())}
+            if words[1:2] == [b"rows"] and status["Seccomp"] == "2":
+                return status
+        time.sleep(0.01)
+    raise AssertionError("no reader came")
 
 
 def test_mdb_reader_without_memory_is_said_in_a_sentence(data):

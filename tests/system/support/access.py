@@ -130,15 +130,11 @@ def canonical(kind, value):
 PAGE = 4096  # of Jet 4 and ACE
 
 
-def uncovered(data):
-    """Header bytes 24 to 151 of Jet 4 as they are without the fixed RC4 cover."""
-    return bytes(a ^ b for a, b in zip(data[24:152], _cover(128)))
-
-
-def _cover(length):
-    key, s, j, out = bytes.fromhex("c7da396b"), list(range(256)), 0, bytearray()
+def rc4(key, length):
+    """The stream that is XORed to @length bytes."""
+    s, j, out = list(range(256)), 0, bytearray()
     for i in range(256):
-        j = (j + s[i] + key[i % 4]) % 256
+        j = (j + s[i] + key[i % len(key)]) % 256
         s[i], s[j] = s[j], s[i]
     i = j = 0
     for _ in range(length):
@@ -147,6 +143,19 @@ def _cover(length):
         s[i], s[j] = s[j], s[i]
         out.append(s[(s[i] + s[j]) % 256])
     return bytes(out)
+
+
+def _cover(length):
+    return rc4(bytes.fromhex("c7da396b"), length)
+
+
+def encode(data, page_bytes, key):
+    """Encode all pages but the first as Access does, with a key of 32 bits."""
+    set_header(data, 62, struct.pack("<I", key))
+    for number in range(1, len(data) // page_bytes):
+        stream = rc4(struct.pack("<I", key ^ number), page_bytes)
+        begin = number * page_bytes
+        data[begin : begin + page_bytes] = bytes(a ^ b for a, b in zip(data[begin : begin + page_bytes], stream))
 
 
 def set_header(data, offset, value):
