@@ -48,12 +48,14 @@ static bool has_waited_for_disk(void)
     return true;
 }
 
-static void answer_mapped(int fd, uint64_t unique, struct gather *g, size_t len)
+static void answer_mapped(int fd, uint64_t unique, struct view *v, struct gather *g, size_t len, uint64_t off)
 {
     int64_t start = now_ns();
     int r = answer(fd, unique, g->iov, g->count, len);
     if (r == -EFAULT || (now_ns() - start > LONG_NS && has_waited_for_disk()))
         filemap_forget(g->map);
+    if (r == -EFAULT)
+        view_note_error(v, "read", off, len, -EIO);
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------------- */
@@ -69,7 +71,7 @@ static bool serve_read(int fd, uint64_t unique, const struct fuse_read_in *in, v
         return false;
     view_count_read(v, len);
     if (g.map)
-        answer_mapped(fd, unique, &g, len);
+        answer_mapped(fd, unique, v, &g, len, in->offset);
     else
         (void)answer(fd, unique, g.iov, g.count, len); /* see there */
     return true;
