@@ -3,6 +3,8 @@
  *
  *   next_out            next_work          next_in
  *      | done or at work ...  | waiting ...    | free ...
+ *
+ * (1) next_out <= next_work <= next_in <= next_out + places: one number for a place, so one thread works in it.
  */
 #include "backup/pipe.h"
 
@@ -77,8 +79,10 @@ static int process(const struct pipe *p, struct store_worker *w, struct place *a
     return 0;
 }
 
+/* What needed no work may have come out again before anybody looked at it, and its place may be in use for the second time. */
 static struct place *next_job_locked(struct pipe *p)
 {
+    p->next_work = MAX(p->next_work, p->next_out);
     while (p->next_work < p->next_in && p->places[p->next_work % p->n_places].is_done)
         p->next_work++;
     return p->next_work < p->next_in ? &p->places[p->next_work++ % p->n_places] : NULL;
@@ -137,6 +141,7 @@ static int pop(struct pipe *p)
     }
     if (p->code == 0)
         p->code = at->stream->done(at->stream->arg, &at->item, &p->err);
+    LOCK_SCOPE(&p->lock);
     p->next_out++;
     return p->code;
 }
