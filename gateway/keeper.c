@@ -139,6 +139,13 @@ static int follow_settings(struct keeper *k, struct err *err)
 
 /* --- repair ------------------------------------------------------------------------------------------------------ */
 
+static void note_parts(struct keeper *k, const struct site *s)
+{
+    (void)shard_find(s, k->shard_pids);
+    (void)fsproc_runs(s, &k->fs_pid);
+    k->has_looked = true;
+}
+
 /* Has a part died while another one runs, or was it exchanged since the last look (by systemd, say), so that it does not know its targets?
  * A root that is down is left alone. */
 static bool is_broken(struct keeper *k, const struct site *s)
@@ -151,12 +158,15 @@ static bool is_broken(struct keeper *k, const struct site *s)
     for (unsigned i = 0; i < s->shards; i++)
         want += pids[i] > 0;
     bool is_other = k->has_looked && (pid != k->fs_pid || memcmp(pids, k->shard_pids, sizeof(pids)) != 0);
-    k->has_looked = true;
-    k->fs_pid = pid;
-    memcpy(k->shard_pids, pids, sizeof(pids));
+    note_parts(k, s);
     if (fs == -ENOENT && n == 0 && !is_running)
         return false;
-    return fs == -ENOENT || fs == -ENOTCONN || want < s->shards || is_other;
+    bool is_dead = fs == -ENOENT || fs == -ENOTCONN || want < s->shards;
+    if (is_dead)
+        log_warn("a part of the root has died; repairing");
+    else if (is_other)
+        log_info("a part of the root was started anew; looking after its targets");
+    return is_dead || is_other;
 }
 
 static void log_report(json_t *report)
@@ -179,8 +189,8 @@ static int repair(struct keeper *k, struct err *err)
     r = r ? r : site_read(&s, k->c, err);
     if (r < 0 || !is_broken(k, &s))
         return r;
-    log_warn("a part of the root has died or was started anew; repairing");
     r = service_sync(k->root, k->c, &report, err);
+    note_parts(k, &s); /* what that has started is known */
     log_report(report);
     return r;
 }

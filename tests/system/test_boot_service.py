@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -166,6 +167,28 @@ def test_slow_connections_are_ended_whatever_they_send(site):
         for sock in slow.values():
             sock.close()
     assert boot.get(site, "/status", source="127.0.2.1")[0] == 200
+
+
+def test_no_connection_leaves_anything_behind(site):
+    """Random bytes, broken requests, ends in the middle, from many addresses: the daemon has the same descriptors as before, and serves."""
+    pid = boot.daemon_of(site)
+    boot.script(site, MAC)  # what is opened once is open
+    before, rng = len(os.listdir(f"/proc/{pid}/fd")), random.Random(4)
+    whole = f"GET /boot/{MAC} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+    for number in range(250):
+        data = bytearray(whole if number % 2 else rng.randbytes(rng.randrange(1, 3000)))
+        for _ in range(rng.randrange(4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind((f"127.0.4.{number % 200 + 1}", 0))
+            sock.settimeout(5)
+            sock.connect(("127.0.0.1", site.boot_port))
+            sock.sendall(data[: rng.randrange(len(data) + 1)])
+            if number % 3 == 0:  # RST instead of FIN
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    assert boot.url_of(boot.script(site, MAC))
+    system.wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before, what="the descriptors to be closed")
+    assert boot.daemon_of(site) == pid
 
 
 @pytest.mark.parametrize("what", ["reject", "ask"])
