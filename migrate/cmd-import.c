@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The verbs that import: `ccboot`, `csv`, `leases`, `ini`. They differ in the reader of the file and in what of its options they have. */
+/* The verbs that import: `ccboot`, `csv`, `leases`. They differ in the reader of the file and in what of its options they have. */
 #include "migrate/cmd.h"
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "core/ctl.h"
@@ -186,14 +187,14 @@ static int prepare(struct run *r, struct err *err)
     return e < 0 ? e : images_resolve(&r->plan.images, r->catalog, &r->how, err);
 }
 
-static int run_kind(struct cmd *cmd, enum source_kind kind, struct err *err)
+static int run_kind(struct cmd *cmd, enum source_kind kind, const char *origin, struct err *err)
 {
     struct run *r = calloc(1, sizeof(*r));
     if (!r)
         return err_set(err, -ENOMEM, "memory is out");
     r->cmd = cmd;
     r->kind = kind;
-    r->origin = cmd->verb->name;
+    r->origin = origin;
     r->file = cmd_arg(cmd, 0);
     int e = prepare(r, err);
     if (e == 0) {
@@ -206,24 +207,22 @@ static int run_kind(struct cmd *cmd, enum source_kind kind, struct err *err)
     return e;
 }
 
+/* CCBoot.ini is another origin than the database: neither says anything about what only the other one has. */
 static int run_ccboot(struct cmd *cmd, struct err *err)
 {
-    return run_kind(cmd, SOURCE_ACCESS, err);
+    const char *dot = strrchr(cmd_arg(cmd, 0), '.');
+    bool is_ini = dot && strcasecmp(dot, ".ini") == 0;
+    return run_kind(cmd, is_ini ? SOURCE_INI : SOURCE_ACCESS, is_ini ? "ini" : "ccboot", err);
 }
 
 static int run_csv(struct cmd *cmd, struct err *err)
 {
-    return run_kind(cmd, SOURCE_CSV, err);
+    return run_kind(cmd, SOURCE_CSV, "csv", err);
 }
 
 static int run_leases(struct cmd *cmd, struct err *err)
 {
-    return run_kind(cmd, SOURCE_LEASES, err);
-}
-
-static int run_ini(struct cmd *cmd, struct err *err)
-{
-    return run_kind(cmd, SOURCE_INI, err);
+    return run_kind(cmd, SOURCE_LEASES, "leases", err);
 }
 
 #define MAPPING_OPTIONS                                                                                                \
@@ -261,12 +260,10 @@ static const struct option_def leases_options[] = {
     "edited here since is never overridden. Exit status 1 when conflicts, doubts or an open question stop it."
 
 const struct verb cmd_import_verbs[] = {
-    {"", "ccboot", "FILE", "Import the client database of a CCBoot server (an Access file)", MORE, ccboot_options,
-     run_ccboot, VERB_DRY_RUN},
+    {"", "ccboot", "FILE", "Import the client database of a CCBoot server (an Access file), or its CCBoot.ini", MORE,
+     ccboot_options, run_ccboot, VERB_DRY_RUN},
     {"", "csv", "FILE", "Import a table of clients as text", MORE, csv_options, run_csv, VERB_DRY_RUN},
     {"", "leases", "FILE", "Import clients from the leases of a DHCP server", MORE, leases_options, run_leases,
      VERB_DRY_RUN},
-    {"", "ini", "FILE", "Import clients and settings from an INI file such as CCBoot.ini", MORE, ccboot_options,
-     run_ini, VERB_DRY_RUN},
     {0},
 };

@@ -13,6 +13,7 @@ import pytest
 from support import access, system
 from support.files import MIB, make_image, make_vhd
 from support.iscsi import Disk
+from test_docs import verbs_of_the_manual
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -342,3 +343,15 @@ def test_kill_leaves_the_old_or_the_new_state(root, data):
             root.ok("migrate", "undo", runs[-1].split()[1])
     assert state(root)[1] == empty[1]
     assert False in seen
+
+
+# --- the manual ----------------------------------------------------------------------------------------------------------
+
+
+def test_manual_has_the_verbs_and_options_of_the_program(programs, repository):
+    table = subprocess.run([str(programs.build / "migrate" / "diskgate-migrate"), "--list-verbs"], check=True, capture_output=True, text=True, timeout=30)
+    real = {}
+    for line in table.stdout.splitlines():
+        verb, arguments, options = line.split("\t")
+        real[verb] = ([arguments], {option.rstrip("=") for option in options.split()})
+    assert verbs_of_the_manual((repository / "docs" / "man" / "diskgate-migrate.8").read_text()) == real
