@@ -222,7 +222,7 @@ int link_run_reset(struct cmd *cmd, struct err *err)
     if (r == 0)
         r = client_get(c, cmd_arg(cmd, 0), &row, err);
     if (r == 0 && !cmd_has(cmd, "force"))
-        r = refuse_if_online(cmd->root, c, row.name, "a reset", err);
+        r = refuse_if_running(cmd, c, row.name, which, "a reset", err);
     if (r == 0)
         r = kept_bytes(cmd->root, c, row.name, which, &kept, err);
     if (r == 0)

@@ -183,7 +183,9 @@ def test_live_session_keeps_its_disk_whatever_is_asked_or_set(site):
         assert [(row["slot"], row["state"], len(row["sessions"])) for row in lun_1(site)] == [(16, "open", 1)]
         assert site.json("status")["problems"] == []
         assert overlay_ids(site) == before
-        site.ok("client", "unlink", "pc1", "--slot", "17")  # not the one that it runs from
+        site.ok("client", "reset", "pc1", "--slot", "17")  # not the one that it runs from
+        site.ok("client", "unlink", "pc1", "--slot", "17")
+        assert "is running now" in site.fails("client", "reset", "pc1", "--slot", "16")
         assert "is running now" in site.fails("client", "unlink", "pc1", "--slot", "16")
         assert "is running now" in site.fails("client", "set", "pc1", "--disabled", "on")
     system.wait_until(lambda: Choice(site, 0), what="the end of the session to be noticed")
