@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Two sources, one table.
  *
- *   log     new lines of run/dnsmasq.log go through dhcp-log.c, with the time at which they were seen
+ *   log     new lines of run/dnsmasq.log (log-follow.c) go through dhcp-log.c, with the time at which they were seen
  *   probe   every boot.dhcp_probe_s: DISCOVER, again after AGAIN_MS, offers until LISTEN_MS (dhcp-probe.c); not with boot.dhcp off
  *
  * (1) Nothing here waits: a turn sends, or takes what has come.
- * (2) dnsmasq never closes its log, and each boot leaves 60 lines. A log that has LOG_MAX bytes is cut: the last KEEP_BYTES go to
- *     run/dnsmasq.log.1, and dnsmasq, which appends, goes on at the beginning.
- * (3) A server counts as there until two looks in a row have not heard it: packets are lost.
+ * (2) A server counts as there until two looks in a row have not heard it: packets are lost.
  * What is known goes with this process; the log's last part is read again at its start.
  */
 #include "gateway/net-watch.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <ifaddrs.h>
 #include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "core/ctl.h"
@@ -31,17 +27,13 @@
 #include "gateway/boot-render.h"
 #include "gateway/dhcp-log.h"
 #include "gateway/dhcp-probe.h"
+#include "gateway/log-follow.h"
 #include "gateway/proc.h"
 
 #define SERVERS_MAX 8
 #define AGAIN_MS    2000
 #define LISTEN_MS   4000 /* some servers ask the network for a second whether an address is free */
-#define LINE_BYTES  1024
-#define READ_BYTES  (8 * MiB) /* of the log, in one turn */
-#define START_BYTES (1 * MiB) /* of the log, at the start */
-#define LOG_MAX     (16 * MiB)
-#define KEEP_BYTES  (1 * MiB)
-#define WARN_AGAIN  600 /* seconds between two warnings of the same kind */
+#define WARN_AGAIN  600  /* seconds between two warnings of the same kind */
 #define BEFORE_S    1
 
 struct server {
@@ -53,16 +45,14 @@ struct net_watch {
     int run_fd;
     struct ctl_server *ctl;
 
-    int log_fd;
-    uint64_t log_pos;
-    bool has_started; /* the log of before was read */
-    char line[LINE_BYTES];
-    size_t line_len;
+    struct log_follow *follow;
     int64_t warned_s;
 
     struct dhcp_probe *probe;
     int64_t begin_ms, next_ms;
     bool was_repeated, must_warn;
+    int failure; /* of the last look, and its sentence: it holds until one works */
+    struct err why;
     int interval_s;
 
     pthread_mutex_t mutex; /* protects what follows */
@@ -86,90 +76,21 @@ static bool mac_of_address(const char *address, char *ret_mac)
     return false;
 }
 
-static void take_line(struct net_watch *w, int64_t now_s)
+static void take_line(void *arg, const char *line, bool is_old)
 {
-    w->line[w->line_len] = 0;
+    struct net_watch *w = arg;
     (void)pthread_mutex_lock(&w->mutex);
-    dhcp_log_line(w->log, w->line, now_s, now_s == BEFORE_S ? NULL : mac_of_address);
+    dhcp_log_line(w->log, line, is_old ? BEFORE_S : (int64_t)time(NULL), is_old ? NULL : mac_of_address);
     (void)pthread_mutex_unlock(&w->mutex);
-}
-
-static void take_bytes(struct net_watch *w, const char *data, size_t len, int64_t now_s)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (data[i] != '\n') {
-            if (w->line_len < LINE_BYTES - 1)
-                w->line[w->line_len] = data[i] ? data[i] : '?';
-            w->line_len++;
-            continue;
-        }
-        if (w->line_len < LINE_BYTES) /* longer ones are not dnsmasq's */
-            take_line(w, now_s);
-        w->line_len = 0;
-    }
-}
-
-/* The log that has this name now; another one than before is read from its start. */
-static int open_log(struct net_watch *w, uint64_t *ret_size)
-{
-    struct stat by_name, by_fd;
-    if (fstatat(w->run_fd, DNSMASQ_LOG, &by_name, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(by_name.st_mode))
-        return -ENOENT;
-    if (w->log_fd >= 0 && (fstat(w->log_fd, &by_fd) < 0 || by_fd.st_ino != by_name.st_ino)) {
-        closep(&w->log_fd);
-        w->log_fd = -1;
-        w->log_pos = w->line_len = 0;
-    }
-    if (w->log_fd < 0)
-        w->log_fd = openat(w->run_fd, DNSMASQ_LOG, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    *ret_size = (uint64_t)by_name.st_size;
-    if (w->log_pos > *ret_size) /* it was cut */
-        w->log_pos = w->line_len = 0;
-    return w->log_fd < 0 ? -errno : 0;
-}
-
-static void cut_log(struct net_watch *w, uint64_t size)
-{
-    if (size < LOG_MAX)
-        return;
-    _cleanup_free_ char *tail = malloc(KEEP_BYTES);
-    if (tail && pread_full(w->log_fd, tail, KEEP_BYTES, size - KEEP_BYTES) == 0)
-        (void)file_replace(w->run_fd, DNSMASQ_LOG ".1", tail, KEEP_BYTES, 0640); /* without it the old lines are gone */
-    _cleanup_close_ int fd = openat(w->run_fd, DNSMASQ_LOG, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || ftruncate(fd, 0) < 0)
-        log_warn("cannot cut the log of dnsmasq: %s, ignoring", strerror(errno));
-    w->log_pos = 0;
-}
-
-static void read_log(struct net_watch *w, int64_t now_s)
-{
-    uint64_t size = 0;
-    if (open_log(w, &size) < 0)
-        return;
-    bool is_old = !w->has_started;
-    if (is_old)
-        w->log_pos = size > START_BYTES ? size - START_BYTES : 0;
-    uint64_t end = is_old ? size : MIN(size, w->log_pos + READ_BYTES);
-    _cleanup_free_ char *buf = malloc(64 * KiB);
-    while (buf && w->log_pos < end) {
-        ssize_t n = pread(w->log_fd, buf, (size_t)MIN(end - w->log_pos, 64 * KiB), (off_t)w->log_pos);
-        if (n <= 0)
-            break;
-        take_bytes(w, buf, (size_t)n, is_old ? BEFORE_S : now_s);
-        w->log_pos += (uint64_t)n;
-    }
-    if (w->log_pos >= size)
-        cut_log(w, size);
 }
 
 static void follow_log(struct net_watch *w)
 {
     int64_t now_s = (int64_t)time(NULL);
     char mac[MAC_LEN + 1] = "";
-    read_log(w, now_s);
-    w->has_started = true;
+    log_follow_turn(w->follow);
     (void)pthread_mutex_lock(&w->mutex);
-    if (w->log->full_s == now_s)
+    if (w->log->full_s >= now_s)
         strcpy(mac, w->log->full_mac);
     (void)pthread_mutex_unlock(&w->mutex);
     if (!*mac || now_s - w->warned_s < WARN_AGAIN)
@@ -281,10 +202,12 @@ static void forget_servers(struct net_watch *w)
     (void)pthread_mutex_lock(&w->mutex);
     w->n_servers = 0;
     w->is_probed = false;
+    w->failure = 0;
     (void)pthread_mutex_unlock(&w->mutex);
     w->next_ms = 0;
 }
 
+/* One step of a look, or the wait for the next one. */
 static int look_for_servers(struct net_watch *w, struct catalog *c, struct err *err)
 {
     char mode[SETTING_LEN + 1];
@@ -298,6 +221,8 @@ static int look_for_servers(struct net_watch *w, struct catalog *c, struct err *
         forget_servers(w);
     else if (r == 0 && proc_now_ms() >= w->next_ms)
         r = begin_probe(w, c, err);
+    else if (r == 0 && w->failure < 0)
+        r = err_set(err, w->failure, "%s", w->why.msg);
     return r;
 }
 
@@ -353,11 +278,11 @@ int net_watch_open(const char *root, struct net_watch **ret, struct err *err)
     struct net_watch *w = calloc(1, sizeof(*w));
     if (!w)
         return err_sys(err, -ENOMEM, "cannot start");
-    w->log_fd = -1;
     (void)pthread_mutex_init(&w->mutex, NULL);
     w->log = calloc(1, sizeof(*w->log));
     w->run_fd = root_open_dir(root, "run", err);
-    int r = w->run_fd < 0 ? w->run_fd : w->log ? 0 : err_sys(err, -ENOMEM, "cannot start");
+    w->follow = log_follow_create(w->run_fd, DNSMASQ_LOG, take_line, w);
+    int r = w->run_fd < 0 ? w->run_fd : w->log && w->follow ? 0 : err_sys(err, -ENOMEM, "cannot start");
     if (r == 0)
         follow_log(w);
     r = r ? r : ctl_server_open(w->run_fd, NET_SOCKET, answer, w, &w->ctl, err);
@@ -374,7 +299,12 @@ int net_watch_open(const char *root, struct net_watch **ret, struct err *err)
 int net_watch_turn(struct net_watch *w, struct catalog *c, struct err *err)
 {
     follow_log(w);
-    return look_for_servers(w, c, err);
+    int r = look_for_servers(w, c, err);
+    if (r < 0)
+        w->why = *err;
+    if (r < 0 || w->is_probed)
+        w->failure = r;
+    return r;
 }
 
 void net_watch_close(struct net_watch *w)
@@ -384,7 +314,7 @@ void net_watch_close(struct net_watch *w)
     ctl_server_stop(w->ctl);
     ctl_server_close(w->ctl);
     dhcp_probe_close(w->probe);
-    closep(&w->log_fd);
+    log_follow_destroy(w->follow);
     closep(&w->run_fd);
     (void)pthread_mutex_destroy(&w->mutex);
     free(w->log);

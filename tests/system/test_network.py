@@ -144,7 +144,8 @@ def test_why_tells_of_a_start_after_the_last_boot(site, machine):
     """Yesterday it booted; today it stops before its script."""
     pc = machine()
     site.ok("up")
-    script = [*site.network.inside(), "curl", "-sf", f"http://{GATEWAY}:{site.boot_port}/boot/{MAC}"]
+    fetch = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+    script = [*site.network.inside(), sys.executable, "-c", fetch, f"http://{GATEWAY}:{site.boot_port}/boot/{MAC}"]
     assert "sanboot" in subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True, timeout=30).stdout
     before = why(site)
     assert "got its boot script" in before and "on its way again" not in before
