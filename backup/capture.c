@@ -17,7 +17,8 @@ struct stream {
     uint32_t since;
     bool is_checking; /* all is read, and the change map compared */
     struct hash *whole;
-    const char *bytes; /* a stream in memory instead of a source */
+    const char *bytes;    /* a stream in memory instead of a source */
+    uint64_t data_until; /* from where we are to there is nothing but data */
 };
 
 static void stream_finish(struct stream *s)
@@ -133,16 +134,20 @@ static int plan_data(const struct stream *s, struct pipe_item *i, struct err *er
 }
 
 /* The next chunk, or run of chunks, from @i->n on. */
-static int plan(const struct stream *s, struct pipe_item *i, struct err *err)
+static int plan(struct stream *s, struct pipe_item *i, struct err *err)
 {
     uint64_t size = s->head.size_bytes, chunk = s->head.chunk_bytes, len = 0;
     enum source_run run = SOURCE_DATA;
     i->off = i->n * chunk;
     i->len = (size_t)MIN(chunk, size - i->off);
     i->count = 1;
-    int r = s->bytes ? 0 : source_look(&s->source, i->off, size - i->off, &run, &len, err);
+    if (s->bytes || i->off + i->len <= s->data_until)
+        return plan_data(s, i, err);
+    int r = source_look(&s->source, i->off, size - i->off, &run, &len, err);
     if (r < 0)
         return r;
+    if (run == SOURCE_DATA)
+        s->data_until = i->off + len;
     if (run == SOURCE_DATA || len < i->len)
         return plan_data(s, i, err);
     i->kind = run == SOURCE_ZERO ? PIPE_ZERO : PIPE_INHERIT;

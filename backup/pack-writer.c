@@ -19,6 +19,8 @@
 #include "core/bytes.h"
 #include "core/util.h"
 
+#define EARLY_BYTES (8 * MiB)
+
 struct seek_entry {
     uint32_t clen, len;
 };
@@ -176,14 +178,22 @@ static int fail(struct pack_writer *w, int r, struct err *err)
     return err_sys(err, r, "cannot write pack %s in the repository '%s'", w->id.stem, w->repo->path);
 }
 
+/* Let the disk begin, in large pieces, so that the fdatasync at the end has little to wait for. What goes wrong here, that one reports. */
+static void write_early(const struct pack_writer *w, uint64_t at, size_t len)
+{
+    uint64_t piece = (at + len) / EARLY_BYTES;
+    if (piece > at / EARLY_BYTES)
+        (void)sync_file_range(w->fd, (off_t)((piece - 1) * EARLY_BYTES), (off_t)EARLY_BYTES, SYNC_FILE_RANGE_WRITE);
+}
+
 int pack_write(struct pack_writer *w, const struct pack_coder *c, const struct pack_entry *e, struct err *err)
 {
     uint64_t at = e->off - c->len[FRAME_HEADER];
     int r = pwrite_full(w->fd, c->frames, coder_bytes(c), at);
-    if (r ==
-        0) /* begin early: the fdatasync at the end then has little to wait for. What goes wrong here, that one reports */
-        (void)sync_file_range(w->fd, (off_t)at, (off_t)coder_bytes(c), SYNC_FILE_RANGE_WRITE);
-    return r < 0 ? fail(w, r, err) : 0;
+    if (r < 0)
+        return fail(w, r, err);
+    write_early(w, at, coder_bytes(c));
+    return 0;
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------- */

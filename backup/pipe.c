@@ -38,6 +38,7 @@ struct pipe {
     struct lock lock; /* protects all below, and is_done of places */
     pthread_cond_t work, done;
     uint64_t next_in, next_work, next_out;
+    const struct place *awaited; /* by the caller's thread */
     bool is_ending;
     int code;
     bool is_store;
@@ -109,7 +110,8 @@ static void *work(void *arg)
         at->code = process(p, a.w, at);
         lock_take(&p->lock);
         at->is_done = true;
-        pthread_cond_signal(&p->done);
+        if (at == p->awaited) /* nobody is woken for less */
+            pthread_cond_signal(&p->done);
     }
     lock_release(&p->lock);
     store_worker_destroy(a.w);
@@ -131,8 +133,10 @@ static int pop(struct pipe *p)
     struct place *at = &p->places[p->next_out % p->n_places];
     {
         LOCK_SCOPE(&p->lock);
+        p->awaited = at;
         while (!at->is_done)
             pthread_cond_wait(&p->done, &p->lock.mutex);
+        p->awaited = NULL;
     }
     if (p->code == 0 && at->code < 0) {
         p->code = at->code;
@@ -161,9 +165,26 @@ static int fill(struct pipe *p, struct place *at, const struct pipe_stream *stre
     return 0;
 }
 
+static bool is_next_done(struct pipe *p)
+{
+    LOCK_SCOPE(&p->lock);
+    return p->next_out < p->next_in && p->places[p->next_out % p->n_places].is_done;
+}
+
+/* Waits for the oldest one, and takes what is finished behind it as well: so the next pushes need not wait. */
+static int make_room(struct pipe *p)
+{
+    if (p->next_in - p->next_out < p->n_places)
+        return 0;
+    int r = pop(p);
+    while (r == 0 && is_next_done(p))
+        r = pop(p);
+    return r;
+}
+
 int pipe_push(struct pipe *p, const struct pipe_stream *stream, const struct pipe_item *item, struct err *err)
 {
-    if (p->code < 0 || (p->next_in - p->next_out == p->n_places && pop(p) < 0))
+    if (p->code < 0 || make_room(p) < 0)
         return failure(p, err);
     struct place *at = &p->places[p->next_in % p->n_places];
     if (fill(p, at, stream, item) < 0)
