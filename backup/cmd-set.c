@@ -85,7 +85,7 @@ static int run_list(struct cmd *cmd, struct err *err)
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(rows, set_row(&sets[i], &marks));
         bad += sets[i].problem != 0;
-        if (sets[i].problem && !cmd->is_json)
+        if (sets[i].problem)
             warn_line("%s", sets[i].reason.msg);
     }
     out_set(&cmd->out, "repository", out_string(repo_path(r)));

@@ -112,6 +112,16 @@ static int make_folder(const char *path, struct err *err)
     return e < 0 ? err_sys(err, e, "cannot make '%s' durable", path) : 0;
 }
 
+/* A disk that has no room for it now will never have it when it counts. */
+static int take_whole_reserve(struct repo *r)
+{
+    struct stat st;
+    int e = repo_reserve_take(r);
+    if (e < 0)
+        return e;
+    return fstatat(r->dirfd, "reserve", &st, 0) == 0 && (uint64_t)st.st_size < REPO_RESERVE_BYTES ? -ENOSPC : 0;
+}
+
 int repo_init(const char *path, const struct repo_params *params, struct err *err)
 {
     struct repo_format f = {0};
@@ -126,7 +136,7 @@ int repo_init(const char *path, const struct repo_params *params, struct err *er
     e = check_empty(r.dirfd, path, err);
     if (e == 0)
         e = repo_furnish(r.dirfd, &f, path, err);
-    if (e == 0 && !params->has_no_reserve && (e = repo_reserve_take(&r)) < 0)
+    if (e == 0 && !params->has_no_reserve && (e = take_whole_reserve(&r)) < 0)
         err_sys(err, e, "cannot keep %llu MiB in reserve in '%s'", REPO_RESERVE_BYTES >> 20, path);
     if (e == 0)
         e = put_format(r.dirfd, path, &f, err);

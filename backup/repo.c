@@ -229,8 +229,10 @@ int repo_reserve_take(struct repo *r)
     _cleanup_close_ int fd = openat(r->dirfd, "reserve", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
-    int e = fallocate(fd, 0, 0, (off_t)REPO_RESERVE_BYTES) < 0 ? -errno : 0;
+    int e = -ENOSPC;
+    for (uint64_t bytes = REPO_RESERVE_BYTES; e == -ENOSPC && bytes >= MiB; bytes /= 2) /* what there is room for */
+        e = fallocate(fd, 0, 0, (off_t)bytes) < 0 ? -errno : 0;
     if (e < 0)
-        (void)unlinkat(r->dirfd, "reserve", 0); /* half a reserve is none */
+        (void)unlinkat(r->dirfd, "reserve", 0); /* an empty one is none */
     return e == -EOPNOTSUPP ? 0 : e;
 }

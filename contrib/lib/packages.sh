@@ -14,7 +14,7 @@ packages_of() {
         libjansson-dev libblkid-dev libmicrohttpd-dev libcmocka-dev libarchive-dev libzstd-dev libssl-dev mdbtools-dev libseccomp-dev libunistring-dev ;;
     run) echo tgt fuse3 dnsmasq-base ipxe ;;
     proof) echo qemu-utils qemu-block-extra e2fsprogs fdisk ntfs-3g python3 ;;
-    test) echo python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck \
+    test) echo zstd xxhash libarchive-tools openssl python3-pytest python3-pytest-timeout python3-pytest-xdist libiscsi-bin libiscsi-dev attr groff-base shellcheck \
         nbdkit libnbd-bin xfsprogs \
         iproute2 qemu-system-x86 ipxe-qemu ovmf gdisk mtools dosfstools grub-pc-bin grub-efi-amd64-bin grub-common kmod cpio \
         kea-dhcp4-server isc-dhcp-server ;;

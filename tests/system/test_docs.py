@@ -108,7 +108,7 @@ def test_manual_has_the_names_and_attributes_of_the_mount(root, manual):
     assert attributes == set(os.listxattr(root.view("pc01")))
 
 
-@pytest.mark.parametrize("page", ["diskgate.8", "diskgate-fs.8", "diskgate-migrate.8"])
+@pytest.mark.parametrize("page", ["diskgate.8", "diskgate-fs.8", "diskgate-migrate.8", "diskgate-backup.8"])
 def test_manual_page_is_clean(repository, page):
     path = repository / "docs" / "man" / page
     checks = 0
