@@ -4,8 +4,10 @@
 import json
 import statistics
 
+from .jobs import MEAN_OF
+
 OURS = ("volatile", "kept")
-OTHERS = ("plain", "qsd", "nbdkit")
+OTHERS = ("plain", "qsd", "nbdkit", "xfs")
 
 
 def ratio(row, ours, other):
@@ -30,7 +32,7 @@ def number(value):
 
 def cells(row):
     line = [row["title"], row["unit"]]
-    line += [number(row["median"].get(name)) for name in ("plain", *OURS, "qsd", "nbdkit")]
+    line += [number(row["median"].get(name)) for name in ("plain", *OURS, *OTHERS[1:])]
     for ours in OURS:
         for other in OTHERS:
             value = ratio(row, ours, other)
@@ -38,9 +40,20 @@ def cells(row):
     return line
 
 
+def means(rows):
+    """The geometric mean of the goal's rows, a line for each of ours, if all of them were measured."""
+    chosen = [row for row in rows if row["job"] in MEAN_OF]
+    lines = []
+    for ours in OURS:
+        found = {other: [r for row in chosen if (r := ratio(row, ours, other))] for other in OTHERS}
+        text = ", ".join(f"/ {other} {statistics.geometric_mean(r):.2f}" for other, r in found.items() if len(r) == len(MEAN_OF))
+        if text:
+            lines.append(f"{ours}: geometric mean of {len(MEAN_OF)} reads over iSCSI: {text}\n")
+    return lines
+
+
 def table(rows):
-    head = ["", "", "plain", "volatile", "kept", "qsd", "nbdkit",
-            "v/plain", "v/qsd", "v/nbd", "k/plain", "k/qsd", "k/nbd"]
+    head = ["", "", "plain", *OURS, *OTHERS[1:], *(f"{ours[0]}/{other[:5]}" for ours in OURS for other in OTHERS)]
     out = []
     for over_iscsi, title in ((False, "FUSE (fio psync --direct=1)"), (True, "iSCSI (iscsi-load)")):
         part = [cells(row) for row in rows if row["is_over_iscsi"] == over_iscsi]
@@ -52,7 +65,7 @@ def table(rows):
             out.append("  ".join(text.ljust(w) if i < 2 else text.rjust(w)
                                  for i, (text, w) in enumerate(zip(line, widths, strict=True))).rstrip())
         out.append("")
-    return "\n".join(out)
+    return "\n".join(out + means(rows))
 
 
 def as_json(rows, settings, skipped):

@@ -2,7 +2,8 @@
 """What is measured: our views, a plain file, and the peers. Each is a file of the same size and content that can be read and written.
 
 All stores lie in one folder of one file system. The peers run as their handbooks advise for speed: qemu-storage-daemon with 64 KiB
-clusters and an iothread, nbdkit's cow filter with 64 KiB blocks, nbdfuse with four connections."""
+clusters and an iothread, nbdkit's cow filter with 64 KiB blocks, nbdfuse with four connections. XFS needs a file system of its own, a loop
+device over a file beside the others."""
 
 import os
 import shutil
@@ -99,6 +100,32 @@ class Nbd(Subject):
         return folder / "disk.raw"
 
 
+class Xfs(Subject):
+    """A reflink copy of the image on an XFS of its own: each client's copy has the image once more in RAM."""
+
+    name, is_peer, syncs = "xfs", True, True
+
+    def start(self):
+        need("mkfs.xfs", "mount")
+        disk, mount = self.site.files / "xfs.disk", self.site.files / "xfs"
+        mount.mkdir()
+        with open(disk, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, xfs_bytes(self.size_bytes))
+        try:
+            call("mkfs.xfs", "-q", "-m", "reflink=1", disk)
+            call("mount", "-o", "loop,noatime", disk, mount)
+        except RuntimeError as why:
+            raise Skip(str(why)) from None
+        shutil.copyfile(self.site.base, mount / "base.raw")
+        call("cp", "--reflink=always", mount / "base.raw", mount / "copy.raw")
+        call("sync", "-f", mount)
+        return mount / "copy.raw"
+
+
+def xfs_bytes(size_bytes):
+    return 2 * size_bytes + (400 << 20)
+
+
 def wait_until(is_so, child, what, seconds=15):
     end = time.monotonic() + seconds
     while not is_so():
@@ -113,7 +140,7 @@ def wait_for_size(path, size, child, what):
     wait_until(lambda: path.exists() and os.stat(path).st_size == size, child, what)
 
 
-ALL = (Plain, Volatile, Kept, Qsd, Nbd)
+ALL = (Plain, Volatile, Kept, Qsd, Nbd, Xfs)
 VIEWS = (Volatile, Kept)
 
 
@@ -132,8 +159,8 @@ def start_all(site, size_bytes, only_peers=True):
 
 
 def room_needed(size_bytes):
-    """Bytes of disk: the image, the plain file, four overlays."""
-    return 7 * size_bytes
+    """Bytes of disk: the image, the plain file, four overlays, an XFS."""
+    return 7 * size_bytes + xfs_bytes(size_bytes)
 
 
 def check_room(folder, size_bytes):
