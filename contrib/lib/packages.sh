@@ -18,7 +18,7 @@ packages_of() {
         nbdkit libnbd-bin xfsprogs \
         iproute2 qemu-system-x86 ipxe-qemu ovmf gdisk mtools dosfstools grub-pc-bin grub-efi-amd64-bin grub-common kmod cpio \
         kea-dhcp4-server isc-dhcp-server ;;
-    bench) echo mdbtools sqlite3 fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
+    bench) echo restic borgbackup casync zstd libarchive-tools mdbtools sqlite3 fio libiscsi-dev qemu-system-common qemu-utils nbdkit libnbd-bin strace linux-perf ;;
     fuzz) echo clang libclang-rt-14-dev ;;
     ci) echo git ca-certificates clang libclang-rt-14-dev ;;
     *) echo "packages: there is no set '$1'" >&2 && return 2 ;;
