@@ -50,6 +50,16 @@ struct blk *base_create(int fd, uint64_t data_bytes, uint64_t size)
     return &base->blk;
 }
 
+int base_pin(struct blk *b, uint64_t off, size_t len)
+{
+    return filemap_pin(((struct base *)b)->map, off, len);
+}
+
+void base_unpin(struct blk *b, uint64_t off, size_t len)
+{
+    filemap_unpin(((struct base *)b)->map, off, len);
+}
+
 struct slice {
     struct blk blk;
     struct blk *below;

@@ -12,9 +12,13 @@
  *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
  *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes"(with "ram_bytes"),
  *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
- *                         "images":[{"image","version","state","error"}],"pid":N,"uptime_s":N,
+ *                         "images":[{"image","version","state","error","read_bytes","read_bytes_per_s","hits","misses"(waited for a disk),"saved_s",
+ *                          "boots","boot_extents","boot_bytes","ram_bytes"(locked),"load_ms"}],
+ *                         "ram_read":{"limit_bytes","used_bytes","error"},"pid":N,"uptime_s":N,
  *                         "ram_write":{"limit_bytes","used_bytes","spilled_bytes","refused_bytes","error"}, where there is a RAM write cache,
  *                         "frozen":[{"id","overlays":N,"side_bytes","age_s","broken"(sentence, where it is void)}]}
+ *   {"cmd":"boot","client":NAME} -> {}: the client boots now, its boot set is recorded
+ *   {"cmd":"settle"}   -> as "status", once what is to be in memory is there
  *   {"cmd":"freeze","id":UUID,"overlays":[OVERLAY_ID]} -> all of them frozen at one instant, as core/freeze.h says; the caller holds
  *                          ROOT/run/frozen/UUID.holder. {"overlays":[{"overlay_id","epoch_id","epoch"}]}; -ENOENT: one is not attached
  *   {"cmd":"thaw","id":UUID} -> {"side_bytes":N,"broken"}

@@ -9,6 +9,7 @@
 #include "core/filemap.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <linux/magic.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -153,4 +154,41 @@ void filemap_note(struct filemap *m, uint64_t off, size_t len)
         if ((atomic_load_explicit(&m->known[blk / 64], memory_order_relaxed) & bits) != bits)
             atomic_fetch_or_explicit(&m->known[blk / 64], bits, memory_order_relaxed);
     }
+}
+
+/* --- pins -------------------------------------------------------------------------------------------------------- */
+
+/* Through the descriptor first: a file is read in large pieces that way, a mapping by single faults. */
+static int read_in(const struct filemap *m, uint64_t off, size_t len)
+{
+    char buf[16 * 1024];
+    for (size_t done = 0; done < len; done += sizeof(buf)) {
+        int r = pread_full(m->fd, buf, MIN(sizeof(buf), len - done), off + done);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int filemap_pin(struct filemap *m, uint64_t off, size_t len)
+{
+    if (!m)
+        return -EOPNOTSUPP;
+    if (off >= m->bytes)
+        return 0;
+    len = (size_t)MIN(len, m->bytes - off);
+    assert(off % BLOCK_BYTES == 0);
+    int r = is_whole(m) ? read_in(m, off, len) : -EIO;
+    if (r < 0)
+        return r;
+    if (mlock(m->data + off, len) < 0)
+        return -errno;
+    filemap_note(m, off, len);
+    return 0;
+}
+
+void filemap_unpin(struct filemap *m, uint64_t off, size_t len)
+{
+    if (m && off < m->bytes)
+        (void)munlock(m->data + off, (size_t)MIN(len, m->bytes - off)); /* it is ours */
 }

@@ -33,6 +33,11 @@ const void *filemap_at(struct filemap *m, uint64_t off, size_t len);
 /* [off, off + len) was read without waiting just now. */
 void filemap_note(struct filemap *m, uint64_t off, size_t len);
 
+/* Read [off, off + len) and keep it in memory until filemap_unpin(), or the end. Waits for the disk. 0; -EOPNOTSUPP with NULL; -ENOMEM or -EPERM
+ * when the process may not lock so much memory; -EIO. Each block has one pin. */
+int filemap_pin(struct filemap *m, uint64_t off, size_t len);
+void filemap_unpin(struct filemap *m, uint64_t off, size_t len);
+
 /* Nothing is known any more. */
 void filemap_forget(struct filemap *m);
 

@@ -26,6 +26,9 @@ struct version {
     struct view *view;
     struct err err;
     bool is_wanted, is_current, has_changed;
+    /* How fast its clients read: bytes at the last look and at the one before, which lie RATE_S or more apart. */
+    uint64_t seen_bytes, rate;
+    int64_t seen_ms;
 };
 
 struct attach {

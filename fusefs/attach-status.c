@@ -5,6 +5,9 @@
  */
 #include "fusefs/attach-priv.h"
 
+#include "core/util.h"
+#include "fusefs/preload.h"
+
 #include <time.h>
 
 #define ALARM_S 600 /* how long a failed request is worth an alarm */
@@ -65,13 +68,70 @@ static json_t *slot_status(const struct slot *s)
     return j;
 }
 
-static json_t *version_status(const struct version *v)
+struct reads {
+    uint64_t count, bytes, waited, waited_us;
+};
+
+/* Of all clients of a version, those whose views are gone included. */
+static struct reads reads_of(const struct attach *a, const struct version *v)
+{
+    struct reads r = {0};
+    if (!v->base)
+        return r;
+    r = (struct reads){atomic_load(&v->base->past_reads), atomic_load(&v->base->past_read_bytes),
+                       atomic_load(&v->base->past_waited_reads), atomic_load(&v->base->past_waited_us)};
+    for (const struct slot *s = a->slots; s; s = s->next) {
+        if (!s->view || s->view->base != v->base)
+            continue;
+        const struct view_counters *c = &s->view->count;
+        r.count += atomic_load(&c->reads);
+        r.bytes += atomic_load(&c->read_bytes);
+        r.waited += atomic_load(&c->waited_reads);
+        r.waited_us += atomic_load(&c->waited_us);
+    }
+    return r;
+}
+
+#define RATE_MS 3000
+
+/* Bytes a second since the last look that is long enough ago. */
+static uint64_t rate_of(struct version *v, uint64_t bytes)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
+    int64_t now = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, gone = now - v->seen_ms;
+    if (gone >= RATE_MS) {
+        v->rate = v->seen_ms ? (bytes - MIN(v->seen_bytes, bytes)) * 1000 / (uint64_t)gone : 0;
+        v->seen_bytes = bytes;
+        v->seen_ms = now;
+    }
+    return v->rate;
+}
+
+/* Hits are reads that did not wait for a disk. What they saved is told as if each had waited as long as those that did. */
+static void add_reads(const struct attach *a, struct version *v, json_t *into)
+{
+    struct reads r = reads_of(a, v);
+    uint64_t hits = r.count - MIN(r.waited, r.count);
+    double saved_s = r.waited ? (double)hits * (double)r.waited_us / (double)r.waited / 1e6 : 0;
+    json_t *j = json_pack("{sI sI sI sI sf}", "read_bytes", (json_int_t)r.bytes, "read_bytes_per_s",
+                          (json_int_t)rate_of(v, r.bytes), "hits", (json_int_t)hits, "misses", (json_int_t)r.waited,
+                          "saved_s", saved_s);
+    (void)json_object_update(into, j); /* fails for lack of memory only: then the keys are missing */
+    json_decref(j);
+}
+
+static json_t *version_status(const struct attach *a, struct version *v)
 {
     bool is_good = v->base && !v->has_changed;
     json_t *j = json_pack("{ss sI ss}", "image", v->row.image, "version", (json_int_t)v->row.number, "state",
                           is_good ? "ready" : "failed");
     if (j && !is_good)
         (void)json_object_set_new(j, "error", json_string(v->err.msg)); /* likewise */
+    if (j && v->base && a->o.preload) {
+        add_reads(a, v, j);
+        preload_status(a->o.preload, v->base, j);
+    }
     return j;
 }
 
@@ -80,7 +140,7 @@ json_t *attach_status(struct attach *a)
     json_t *views = json_array(), *images = json_array();
     for (const struct slot *s = a->slots; s; s = s->next)
         (void)json_array_append_new(views, slot_status(s)); /* likewise */
-    for (const struct version *v = a->versions; v; v = v->next)
-        (void)json_array_append_new(images, version_status(v)); /* likewise */
+    for (struct version *v = a->versions; v; v = v->next)
+        (void)json_array_append_new(images, version_status(a, v)); /* likewise */
     return json_pack("{so so}", "views", views, "images", images);
 }

@@ -13,6 +13,8 @@
 #include "core/util.h"
 #include "fusefs/hold.h"
 #include "fusefs/opener.h"
+#include "fusefs/preload.h"
+#include "fusefs/tape.h"
 
 #define PAUSE_MS    100
 #define PATIENCE_MS 3000
@@ -242,8 +244,30 @@ static int open_client_view(const struct attach *a, const struct view_row *row, 
     return 0;
 }
 
-static void slot_drop(struct slot *s)
+static void gather(const struct attach *a, const struct slot *s, bool is_end)
 {
+    if (a->o.preload && s->view && s->view->tape)
+        preload_learn(a->o.preload, s->view->base, tape_take(s->view->tape, is_end));
+}
+
+void attach_gather(struct attach *a)
+{
+    for (const struct slot *s = a->slots; s; s = s->next)
+        gather(a, s, false);
+}
+
+void attach_note_boot(struct attach *a, const char *name)
+{
+    for (const struct slot *s = a->slots; s; s = s->next)
+        if (s->view && s->view->tape && strcmp(s->row.client, name) == 0) {
+            gather(a, s, true);
+            tape_start(s->view->tape);
+        }
+}
+
+static void slot_drop(const struct attach *a, struct slot *s)
+{
+    gather(a, s, true);
     if (s->view)
         view_revoke(s->view);
     view_unref(s->view);
@@ -290,7 +314,7 @@ static int sync_slots(struct attach *a, const struct snapshot *s)
         }
         *p = old->next;
         log_info("client '%s' slot %u: overlay %s ended", old->row.client, old->row.slot, old->row.overlay_id);
-        slot_drop(old);
+        slot_drop(a, old);
     }
     return 0;
 }
@@ -368,6 +392,14 @@ static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
                  s->row.version, overlay_mode_name(s->row.mode));
 }
 
+static uint64_t cache_bytes(const struct snapshot *s, int64_t image_id)
+{
+    for (size_t i = 0; i < s->image_count; i++)
+        if (s->images[i].id == image_id)
+            return s->images[i].ram_cache_bytes;
+    return 0;
+}
+
 /* Budget and quotas, before anything is opened. */
 static int sync_memory(const struct attach *a, const struct snapshot *s)
 {
@@ -380,6 +412,21 @@ static int sync_memory(const struct attach *a, const struct snapshot *s)
             return r;
     }
     return 0;
+}
+
+/* What of which version is to be in memory. */
+static void sync_preload(const struct attach *a, const struct snapshot *s)
+{
+    size_t n = 0;
+    for (const struct version *v = a->versions; v; v = v->next)
+        n += v->base != NULL;
+    _cleanup_free_ struct preload_want *wants = calloc(n + 1, sizeof(*wants));
+    n = 0;
+    for (const struct version *v = a->versions; v && wants; v = v->next)
+        if (v->base && (v->is_current || is_used(a, v)))
+            wants[n++] = (struct preload_want){.base = v->base, .limit_bytes = cache_bytes(s, v->row.image_id)};
+    if (wants)
+        preload_sync(a->o.preload, s->ram_read_bytes, wants, n);
 }
 
 int attach_sync(struct attach *a, struct err *err)
@@ -402,6 +449,8 @@ int attach_sync(struct attach *a, struct err *err)
             slot_open(a, p, &patience_ms);
     if (r == 0)
         r = put_names(a);
+    if (r == 0 && a->o.preload)
+        sync_preload(a, &s);
     return r < 0 ? err_sys(err, r, "cannot follow the catalog") : 0;
 }
 
@@ -412,6 +461,7 @@ void attach_destroy(struct attach *a)
     while (a->slots) {
         struct slot *s = a->slots;
         a->slots = s->next;
+        gather(a, s, true);
         if (s->view)
             view_end(s->view);
         view_unref(s->view);

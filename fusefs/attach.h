@@ -27,6 +27,7 @@ struct attach_options {
     int live_fd;             /* ROOT/run/live */
     struct journal *journal; /* of the kept overlays, NULL in a read-only mount */
     int ram_fd;              /* ROOT/run/ram, -1 = there is none */
+    struct preload *preload; /* RAM read cache, NULL = there is none */
     struct ram_pool *ram;    /* RAM write cache of the volatile overlays, NULL = there is none */
     bool is_read_only;
     struct hold *hold; /* gets its limit from the catalog; NULL in a read-only mount */
@@ -42,6 +43,11 @@ int attach_sync(struct attach *a, struct err *err);
 
 /* The attached view of overlay @overlay_id, borrowed until the next attach_sync(). NULL when there is none that can be written. */
 struct view *attach_view(const struct attach *a, const char *overlay_id);
+
+/* Hand on what clients have read in boots that are over. */
+void attach_gather(struct attach *a);
+/* Client @name boots now: what it reads from here on is what its boot reads. */
+void attach_note_boot(struct attach *a, const char *name);
 
 /* {"views":[...],"images":[...]} as core/ctl.h says. NULL when memory is out. */
 json_t *attach_status(struct attach *a);

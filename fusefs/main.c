@@ -69,7 +69,7 @@ static int own_new_overlays(int fd, const struct options *o, struct err *err)
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
-    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = f->ram_fd = -1;
+    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = f->ram_fd = f->bootsets_fd = -1;
     if (!o->is_read_only) {
         int r = make_folder(o->root, "run", 0755, err);
         if (r == 0)
@@ -78,6 +78,8 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
             r = make_folder(o->root, "run/frozen", 0700, err);
         if (r == 0)
             r = make_folder(o->root, "overlays", 0700, err);
+        if (r == 0)
+            r = make_folder(o->root, "bootsets", 0700, err);
         if (r < 0)
             return r;
     }
@@ -89,6 +91,9 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
         return f->live_fd;
     if (o->is_read_only)
         return own_new_overlays(f->overlays_fd, o, err);
+    f->bootsets_fd = root_open_dir(o->root, "bootsets", err);
+    if (f->bootsets_fd < 0)
+        return f->bootsets_fd;
     f->frozen_fd = root_open_dir(o->root, "run/frozen", err);
     if (f->frozen_fd < 0)
         return f->frozen_fd;
@@ -101,6 +106,8 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     int r = own_folder(f->overlays_fd, o, 1, err);
     if (r == 0)
         r = own_folder(f->live_fd, o, 0, err);
+    if (r == 0)
+        r = own_folder(f->bootsets_fd, o, 0, err);
     return r < 0 ? r : own_folder(f->frozen_fd, o, 0, err);
 }
 
@@ -132,6 +139,9 @@ static void raise_limits(void)
         if (setrlimit(RLIMIT_NOFILE, &files) < 0)
             log_debug("main", "cannot raise the limit of open files: %s", strerror(errno));
     }
+    const struct rlimit locked = {RLIM_INFINITY, RLIM_INFINITY}; /* boot sets, within ram.read_bytes */
+    if (setrlimit(RLIMIT_MEMLOCK, &locked) < 0)
+        log_debug("main", "cannot raise the limit of locked memory: %s", strerror(errno));
     _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd >= 0 && write(fd, "-900", 4) < 0)
         log_debug("main", "cannot lower the OOM score: %s", strerror(errno));

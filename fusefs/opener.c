@@ -28,7 +28,7 @@ struct answer {
     int result;
     struct err err;
     struct image_info info;
-    uint64_t full_wait_s, ram_write_bytes, ram_client_write_bytes;
+    uint64_t full_wait_s, ram_read_bytes, ram_write_bytes, ram_client_write_bytes;
     size_t view_count, version_count, image_count, garbage_count;
 };
 
@@ -123,6 +123,7 @@ static int receive_answer(int sock, struct answer *a, int *ret_fd)
 
 /* --- the privileged side ----------------------------------------------------------------------------------------- */
 
+#define RAM_READ_SHARE  4
 #define RAM_WRITE_SHARE 8
 
 /* A size, or for "auto" the machine's memory divided by @share. */
@@ -152,6 +153,8 @@ static int take_snapshot(const char *root, struct snapshot *s, struct err *err)
     if (r == 0)
         r = setting_get_u64(c, "fs.full_wait_s", &s->full_wait_s, err);
     if (r == 0)
+        r = get_share(c, "ram.read_bytes", RAM_READ_SHARE, &s->ram_read_bytes, err);
+    if (r == 0)
         r = get_share(c, "ram.write_bytes", RAM_WRITE_SHARE, &s->ram_write_bytes, err);
     if (r == 0)
         r = setting_get_u64(c, "ram.client_write_bytes", &s->ram_client_write_bytes, err);
@@ -165,6 +168,7 @@ static int answer_snapshot(int sock, const char *root)
     a.result = take_snapshot(root, &s, &a.err);
     if (a.result == 0) {
         a.full_wait_s = s.full_wait_s;
+        a.ram_read_bytes = s.ram_read_bytes;
         a.ram_write_bytes = s.ram_write_bytes;
         a.ram_client_write_bytes = s.ram_client_write_bytes;
         a.view_count = s.view_count;
@@ -329,6 +333,7 @@ int opener_snapshot(int sock, struct snapshot *ret, struct err *err)
     if (r < 0)
         return r;
     s.full_wait_s = a.full_wait_s;
+    s.ram_read_bytes = a.ram_read_bytes;
     s.ram_write_bytes = a.ram_write_bytes;
     s.ram_client_write_bytes = a.ram_client_write_bytes;
     s.view_count = a.view_count;

@@ -24,7 +24,8 @@ struct snapshot {
     struct version_row *versions;
     struct image_row *images;
     struct garbage_row *garbage;
-    uint64_t full_wait_s; /* setting fs.full_wait_s */
+    uint64_t full_wait_s;                             /* setting fs.full_wait_s */
+    uint64_t ram_read_bytes;                          /* setting of the RAM read cache, likewise */
     uint64_t ram_write_bytes, ram_client_write_bytes; /* settings of the RAM write cache, "auto" worked out */
     size_t view_count, version_count, image_count, garbage_count;
 };

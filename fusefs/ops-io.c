@@ -19,6 +19,7 @@
 #include <linux/fuse.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/log.h"
 #include "core/util.h"
@@ -118,6 +119,13 @@ static char *thread_buffer(size_t size)
     return NULL;
 }
 
+static int64_t now_us(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
 /* What is in memory is served by the few threads that wait for requests; one that has to go to a disk lets another take its place. */
 static int read_view(struct view *v, char *buf, size_t size, uint64_t off)
 {
@@ -125,7 +133,10 @@ static int read_view(struct view *v, char *buf, size_t size, uint64_t off)
     if (r != -EAGAIN)
         return r;
     crew_will_wait();
-    return blk_read(v->blk, buf, size, off);
+    int64_t start = now_us();
+    r = blk_read(v->blk, buf, size, off);
+    view_count_wait(v, (uint64_t)(now_us() - start));
+    return r;
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
@@ -144,7 +155,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         view_note_error(v, "read", (uint64_t)off, size, r);
         return reply_err(req, r == -EINVAL ? -EIO : r);
     }
-    view_count_read(v, size);
+    view_count_read(v, (uint64_t)off, size);
     (void)fuse_reply_buf(req, buf, size);
 }
 

@@ -69,7 +69,7 @@ static bool serve_read(int fd, uint64_t unique, const struct fuse_read_in *in, v
     size_t len = (size_t)MIN(in->size, v->blk->size - in->offset);
     if (len == 0 || len > QUICK_BUF_BYTES || blk_gather(v->blk, &g, buf, len, in->offset) < 0)
         return false;
-    view_count_read(v, len);
+    view_count_read(v, in->offset, len);
     if (g.map)
         answer_mapped(fd, unique, v, &g, len, in->offset);
     else

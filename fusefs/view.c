@@ -10,6 +10,7 @@
 #include "core/base.h"
 #include "core/log.h"
 #include "core/util.h"
+#include "fusefs/tape.h"
 
 struct base *base_open(int fd, const struct image_info *info, const struct version_row *row)
 {
@@ -86,6 +87,8 @@ struct view *view_of_client(struct base *base, struct overlay *overlay, int dir_
     v->overlay = overlay;
     v->dir_fd = dir_fd;
     v->row = *row;
+    if (!v->is_read_only && (row->slot == 0 || row->slot >= BOOT_SLOT_FIRST))
+        v->tape = tape_create(); /* without one nothing is learnt */
     return v;
 }
 
@@ -116,6 +119,15 @@ void view_end(struct view *v)
     atomic_store(&v->is_revoked, true);
 }
 
+static void add_to_past(const struct view *v)
+{
+    struct base *b = v->base;
+    atomic_fetch_add(&b->past_reads, atomic_load(&v->count.reads));
+    atomic_fetch_add(&b->past_read_bytes, atomic_load(&v->count.read_bytes));
+    atomic_fetch_add(&b->past_waited_reads, atomic_load(&v->count.waited_reads));
+    atomic_fetch_add(&b->past_waited_us, atomic_load(&v->count.waited_us));
+}
+
 void view_unref(struct view *v)
 {
     if (!v || atomic_fetch_sub(&v->refs, 1) > 1)
@@ -123,6 +135,9 @@ void view_unref(struct view *v)
     if (v->kind == VIEW_PART)
         blk_destroy(v->blk);
     view_end(v);
+    if (v->kind == VIEW_CLIENT)
+        add_to_past(v);
+    tape_destroy(v->tape);
     base_unref(v->base);
     view_unref(v->whole);
     closep(&v->dir_fd);
@@ -136,10 +151,17 @@ void view_revoke(struct view *v)
         overlay_abandon(v->overlay);
 }
 
-void view_count_read(struct view *v, uint64_t bytes)
+void view_count_read(struct view *v, uint64_t off, uint64_t bytes)
 {
+    tape_note(v->tape, off, bytes);
     atomic_fetch_add_explicit(&v->count.reads, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->count.read_bytes, bytes, memory_order_relaxed);
+}
+
+void view_count_wait(struct view *v, uint64_t microseconds)
+{
+    atomic_fetch_add_explicit(&v->count.waited_reads, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&v->count.waited_us, microseconds, memory_order_relaxed);
 }
 
 void view_count_write(struct view *v, uint64_t bytes)

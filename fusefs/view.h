@@ -28,6 +28,8 @@ struct base {
     int fd;                 /* belongs to blk */
     struct blk *blk;
     int64_t opened_mtime_ns; /* of the file when it was checked */
+    /* What clients read whose views are gone. */
+    _Atomic uint64_t past_reads, past_read_bytes, past_waited_reads, past_waited_us;
 };
 
 /* Takes @fd. NULL when memory is out. */
@@ -42,6 +44,7 @@ enum view_kind { VIEW_CLIENT, VIEW_VERSION, VIEW_PART };
 
 struct view_counters {
     _Atomic uint64_t reads, read_bytes, writes, written_bytes, flushes, opens;
+    _Atomic uint64_t waited_reads, waited_us; /* reads that had to wait for a disk, and for how long in all */
 };
 
 struct view {
@@ -56,6 +59,7 @@ struct view {
     struct view *whole;      /* VIEW_PART: the view that it is a part of */
     struct view_row row;     /* VIEW_CLIENT */
     struct view_counters count;
+    struct tape *tape;       /* VIEW_CLIENT of a boot disk: what it reads while it boots; else NULL */
     _Atomic unsigned held;   /* requests that wait for room now */
     _Atomic uint64_t errors; /* requests that failed because a file of ours could not be read or written */
     _Atomic int64_t error_s; /* time of the last line in the log about one, monotonic seconds */
@@ -78,7 +82,8 @@ static inline void view_unrefp(struct view **v)
 }
 
 /* For the statistics; any thread. */
-void view_count_read(struct view *v, uint64_t bytes);
+void view_count_read(struct view *v, uint64_t off, uint64_t bytes);
+void view_count_wait(struct view *v, uint64_t microseconds);
 void view_count_write(struct view *v, uint64_t bytes);
 
 /* A request on [off, off+len) failed with @error: count it, and log which file and block it was, at most once a second for a view. */

@@ -20,6 +20,7 @@
 #include "fusefs/attach.h"
 #include "fusefs/freezer.h"
 #include "fusefs/hold.h"
+#include "fusefs/preload.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -33,6 +34,7 @@ struct worker {
     struct journal *journal;
     struct attach *attach;
     struct freezer *freezer; /* NULL in a read-only mount */
+    struct preload *preload; /* RAM read cache, NULL in a read-only mount */
     struct ram_pool *ram;    /* RAM write cache, NULL = there is none */
     struct ctl_server *ctl;
     pid_t opener_pid;
@@ -65,6 +67,8 @@ static json_t *status(struct worker *w)
                               json_integer(w->opener_pid)); /* fails for lack of memory only: the key is missing then */
     (void)json_object_set_new(j, "worker_pid", json_integer(getpid()));
     (void)json_object_set_new(j, "uptime_s", json_integer(now.tv_sec - w->start.tv_sec));
+    if (w->preload)
+        (void)json_object_set_new(j, "ram_read", preload_total(w->preload)); /* likewise */
     if (w->ram)
         (void)json_object_set_new(j, "ram_write", ram_status(w)); /* likewise */
     if (w->freezer)
@@ -97,6 +101,7 @@ static int freeze(struct worker *w, json_t *req, json_t **ret, struct err *err)
 static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct err *err)
 {
     struct worker *w = arg;
+    attach_gather(w->attach);
     if (strcmp(cmd, "ping") == 0) {
         *ret = json_pack("{sI sI ss ss}", "pid", (json_int_t)w->opener_pid, "worker_pid", (json_int_t)getpid(),
                          "version", DISKGATE_VERSION, "mount", w->o->mountpoint);
@@ -106,6 +111,13 @@ static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct 
             return r;
         *ret = status(w);
     } else if (strcmp(cmd, "status") == 0) {
+        *ret = status(w);
+    } else if (strcmp(cmd, "boot") == 0) {
+        attach_note_boot(w->attach, text_of(req, "client"));
+        *ret = json_object();
+    } else if (strcmp(cmd, "settle") == 0) {
+        if (w->preload)
+            preload_settle(w->preload);
         *ret = status(w);
     } else if (strcmp(cmd, "freeze") == 0) {
         return freeze(w, req, ret, err);
@@ -148,6 +160,7 @@ static int make_attach(struct worker *w)
                                .overlays_fd = w->files.overlays_fd,
                                .live_fd = w->files.live_fd,
                                .journal = w->journal,
+                               .preload = w->preload,
                                .ram_fd = w->files.ram_fd,
                                .ram = w->ram,
                                .hold = w->fs.hold,
@@ -221,7 +234,12 @@ static int start_freezer(struct worker *w, struct err *err)
 
 static int start_memory(struct worker *w, struct err *err)
 {
-    if (w->o->is_read_only || w->files.ram_fd < 0)
+    if (w->o->is_read_only)
+        return 0;
+    w->preload = preload_create(w->files.bootsets_fd);
+    if (!w->preload || preload_start(w->preload) < 0)
+        return err_sys(err, -ENOMEM, "cannot start the RAM read cache");
+    if (w->files.ram_fd < 0)
         return 0;
     w->ram = ram_pool_create(w->files.ram_fd);
     int r = w->ram ? ram_pool_start(w->ram) : -ENOMEM;
@@ -274,7 +292,8 @@ int worker_run(struct worker *w)
         log_error("%s", err.msg);
     } else {
         log_info("serving '%s' at '%s'", w->o->root, w->o->mountpoint);
-        tell_systemd("READY=1\nSTATUS=serving"); /* mounted, views attached; what is asked now waits for the threads below */
+        tell_systemd(
+            "READY=1\nSTATUS=serving"); /* mounted, views attached; what is asked now waits for the threads below */
         r = session_run(w->session);
         if (r < 0)
             log_error("the FUSE session ended: %s", strerror(-r));
@@ -284,7 +303,10 @@ int worker_run(struct worker *w)
     if (w->fs.hold)
         hold_stop(w->fs.hold);
     freezer_stop(w->freezer);
+    if (w->preload)
+        preload_stop(w->preload);
     attach_destroy(w->attach);
+    preload_destroy(w->preload);
     if (w->ram)
         ram_pool_stop(
             w->ram); /* a view that was dropped and is open still may have an account in it: it goes with the process */

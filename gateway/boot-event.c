@@ -301,6 +301,14 @@ static int give_disk(const struct event *e, const json_t *row, char **ret)
     return boot_script_disk(&t, ret);
 }
 
+/* What the client reads from here on is its boot. */
+static void tell_data_plane(const struct event *e)
+{
+    _cleanup_(site_finish) struct site site = {.run_fd = -1};
+    if (site_open(&site, e->root, false, NULL) == 0)
+        fsproc_note_boot(&site, e->client.name);
+}
+
 static int boot_disk(struct event *e, char **ret_script, struct err *err)
 {
     _cleanup_json_ json_t *list = NULL;
@@ -309,6 +317,8 @@ static int boot_disk(struct event *e, char **ret_script, struct err *err)
     bool is_waiting = r < 0 && e->retry_s == SESSION_RETRY_S; /* its boot has a row already */
     if (!is_waiting && note_boot(e, r < 0 ? NULL : target, err) == 0)
         err->msg[0] = 0;
+    if (r == 0)
+        tell_data_plane(e);
     return r < 0 ? r : give_disk(e, target, ret_script);
 }
 

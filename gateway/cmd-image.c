@@ -175,6 +175,31 @@ static void add_current(json_t *row)
         json_object_set(row, keys[k], json_object_get(v, keys[k]));
 }
 
+static const struct column memory_columns[] = {{"version", "VERSION", COL_NUMBER},
+                                               {"boots", "BOOTS", COL_NUMBER},
+                                               {"boot_bytes", "BOOT SET", COL_SIZE},
+                                               {"ram_bytes", "IN RAM", COL_SIZE},
+                                               {"hits", "HITS", COL_NUMBER},
+                                               {"misses", "MISSES", COL_NUMBER},
+                                               {"read_bytes", "READ", COL_SIZE},
+                                               {"read_bytes_per_s", "A SECOND", COL_SIZE},
+                                               {"saved", "SAVED", COL_SHOWN},
+                                               {"saved_s", NULL, COL_JSON},
+                                               {0}};
+
+/* What the data plane knows of the image's versions: what clients read when they boot, and what of it is in RAM. */
+static void print_memory(struct cmd *cmd, const char *image)
+{
+    _cleanup_json_ json_t *all = fs_images(cmd->root), *own = rows_where(all, "image", image);
+    json_t *row;
+    size_t i;
+    json_array_foreach(own, i, row)(void) json_object_set_new(
+        row, "saved", json_sprintf("%.1f s", json_number_value(json_object_get(row, "saved_s")))); /* shown only */
+    if (json_array_size(own))
+        out_line(&cmd->out, "%s", "");
+    out_table(&cmd->out, "memory", memory_columns, own, NULL);
+}
+
 int image_print(struct cmd *cmd, struct catalog *c, const char *name, struct err *err)
 {
     _cleanup_json_ json_t *links = NULL, *own = NULL, *row = NULL;
@@ -194,6 +219,7 @@ int image_print(struct cmd *cmd, struct catalog *c, const char *name, struct err
     if (json_array_size(own))
         out_line(&cmd->out, "%s", "");
     out_table(&cmd->out, "links", image_link_columns, own, NULL);
+    print_memory(cmd, i.name);
     return 0;
 }
 

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "core/ctl.h"
+#include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/mount.h"
@@ -167,6 +168,15 @@ static bool kill_all(const struct site *s)
             return false;
     }
     return false;
+}
+
+void fsproc_note_boot(const struct site *s, const char *name)
+{
+    _cleanup_json_ json_t *req = json_pack("{s:s, s:s}", "cmd", "boot", "client", name);
+    _cleanup_json_ json_t *answer = NULL;
+    struct err err;
+    if (req && ctl_call(s->root, "fs.sock", req, 3000, &answer, &err) < 0)
+        log_warn("boot of client '%s' is not recorded: %s, ignoring", name, err.msg);
 }
 
 /* Ask it to end, and wait for its lock. */

@@ -31,6 +31,9 @@ int fsproc_ensure(const struct site *s, bool *ret_started, json_t *report, struc
 /* Command without arguments, "status" or "sync". */
 int fsproc_call(const struct site *s, const char *cmd, int timeout_ms, json_t **ret, struct err *err);
 
+/* Tell it that client @name boots now, for the boot set of its image. A failure costs speed later, no more. */
+void fsproc_note_boot(const struct site *s, const char *name);
+
 /* End it by SIGTERM, or by SIGKILL and abort of its mount when it hangs; remove its mount, socket and lock. Idempotent. */
 int fsproc_stop(const struct site *s, json_t *report, struct err *err);
 

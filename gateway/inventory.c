@@ -36,16 +36,27 @@ json_t *rows_where(json_t *rows, const char *key, const char *value)
 /* --- overlays ---------------------------------------------------------------------------------------------------- */
 
 /* What diskgate-fs tells about its views, or NULL when it does not run. */
-static json_t *fs_views(const char *root)
+static json_t *fs_status(const char *root, const char *key)
 {
     struct err err;
     json_t *answer = NULL;
     _cleanup_json_ json_t *req = json_pack("{s:s}", "cmd", "status");
     if (!req || ctl_call(root, "fs.sock", req, FS_TIMEOUT_MS, &answer, &err) < 0)
         return NULL;
-    json_t *views = json_incref(json_object_get(answer, "views"));
+    json_t *value = json_incref(json_object_get(answer, key));
     json_decref(answer);
-    return views;
+    return value;
+}
+
+static json_t *fs_views(const char *root)
+{
+    return fs_status(root, "views");
+}
+
+json_t *fs_images(const char *root)
+{
+    json_t *images = fs_status(root, "images");
+    return images ? images : json_array();
 }
 
 /* The view of this very overlay among @views; NULL when there is none. */

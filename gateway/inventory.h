@@ -31,4 +31,7 @@ int link_rows(struct catalog *c, const char *client, json_t **ret, struct err *e
 /* The rows of @rows whose @key is the text @value: a new array. */
 json_t *rows_where(json_t *rows, const char *key, const char *value);
 
+/* What diskgate-fs tells of the versions that it has open (core/ctl.h); empty when it does not run. */
+json_t *fs_images(const char *root);
+
 #endif
