@@ -102,17 +102,22 @@ int import_set_client(struct catalog *c, int64_t client_id, const struct import_
 
 /* --- new clients -------------------------------------------------------------------------------------------------- */
 
+/* "@base", "@base@sep2", ... for which @sql finds nothing. */
 static int first_free(struct import *im, const char *sql, const char *base, char sep, char *ret, size_t size,
                       struct err *err)
 {
+    char key[NAME_LEN + 4];
     int64_t found;
-    for (unsigned n = 1; n < UINT32_MAX; n++) {
+    unsigned n;
+    (void)snprintf(key, sizeof(key), "%c%s", sep, base); /* labels and folders count by themselves */
+    int r = import_suffix(im, key, 1, &n, err);
+    for (; r == 0; n++) {
         (void)snprintf(ret, size, n == 1 ? "%s" : "%s%c%u", base, sep, n);
-        int r = import_number_kept(im, sql, ARGS(T(ret)), &found, err);
-        if (r < 0)
-            return r == -ENOENT ? 0 : r;
+        r = import_number_kept(im, sql, ARGS(T(ret)), &found, err);
+        if (r == -ENOENT)
+            return n == 1 ? 0 : import_suffix_used(im, key, n, err);
     }
-    return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
+    return r;
 }
 
 struct identity {
@@ -283,7 +288,7 @@ static int apply_row(void *arg, sqlite3_stmt *st)
     import_col_values(st, 5, &row.src);
     import_col_values(st, 6, &now);
     import_col_values(st, 7, &row.want);
-    import_col_values(st, 8, &row.given);
+    import_col_given(st, 8, &row.want, &row.given);
     return row.client_id ? old_row(a, &row, needs, &now) : new_row(a, &row, needs);
 }
 

@@ -16,7 +16,7 @@
 #include "core/catalog-import-priv.h"
 #include "core/util.h"
 
-#define NAMES_MAX 100000
+#define NAMES_MAX 10000000
 
 /* --- what is known ------------------------------------------------------------------------------------------------ */
 
@@ -102,11 +102,12 @@ static const char find_gone[] = "INSERT INTO import_gone (client_id, mac, name, 
 
 int import_plan_begin(struct import *im, struct err *err)
 {
-    int r = db_exec(im->c,
-                    "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone;"
-                    "INSERT INTO import_name SELECT name, id, 0 FROM client;"
-                    "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
-                    err);
+    int r =
+        db_exec(im->c,
+                "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_suffix;"
+                "INSERT INTO import_name SELECT name, id, 0 FROM client;"
+                "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
+                err);
     int64_t known = 1;
     if (r == 0)
         r = db_number(im->c, "SELECT EXISTS (SELECT 1 FROM client) OR EXISTS (SELECT 1 FROM import_client)", ARGS(),
@@ -143,8 +144,12 @@ static int give_back(struct import *im, const struct import_row *row, unsigned n
 
 int import_row_plan(struct import *im, const struct import_row *row, const struct import_known *known, struct err *err)
 {
-    struct import_packed now = import_pack(&known->now), want = import_pack(&row->want),
-                         given = import_pack(&row->given);
+    struct import_packed want = import_pack(&row->want), now, given;
+    now.text[0] = given.text[0] = 0; /* a new client was nothing; given is mostly the same as want */
+    if (row->client_id)
+        now = import_pack(&known->now);
+    if (!import_values_equal(&row->want, &row->given))
+        given = import_pack(&row->given);
     unsigned needs = 0;
     bool is_removed = !row->client_id && row->fate != IMPORT_NEW; /* here, and stays so */
     if (row->fate < IMPORT_CONFLICT && !is_removed) {
@@ -196,16 +201,19 @@ static int find_name(struct import *im, const char *name, struct holder *ret, st
 /* "@base@tail", or that with a number, whichever is nobody's. */
 static int free_name(struct import *im, const char *base, const char *tail, unsigned first, char *ret, struct err *err)
 {
-    for (unsigned n = first; n < NAMES_MAX; n++) {
-        char end[32];
-        struct holder h;
+    char stem[NAME_LEN + 16], end[32];
+    struct holder h;
+    unsigned n;
+    (void)snprintf(stem, sizeof(stem), "%s%s", base, tail);
+    int r = import_suffix(im, stem, first, &n, err);
+    for (; r == 0 && n < NAMES_MAX; n++) {
         (void)snprintf(end, sizeof(end), n == 1 ? "%s" : "%s-%u", tail, n);
         (void)snprintf(ret, NAME_LEN + 1, "%.*s%s", (int)(NAME_LEN - strlen(end)), base, end);
-        int r = find_name(im, ret, &h, err);
-        if (r < 0)
-            return r == -ENOENT ? 0 : r;
+        r = find_name(im, ret, &h, err);
+        if (r == -ENOENT)
+            return import_suffix_used(im, stem, n, err);
     }
-    return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
+    return r < 0 ? r : err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
 }
 
 /* 1 when the name or address was nobody's, and is @owner's now; else 0. */
@@ -311,7 +319,7 @@ static int name_row(void *arg, sqlite3_stmt *st)
     COL_TEXT(st, 1, row.reason);
     row.client_id = sqlite3_column_int64(st, 3);
     import_col_values(st, 4, &row.want);
-    import_col_values(st, 5, &row.given);
+    import_col_given(st, 5, &row.want, &row.given);
     int64_t owner = row.client_id ? row.client_id : -(int64_t)row.row - 1;
     a->im->is_row_changed = false;
     int r = needs & IMPORT_NEEDS_NAME ? give_name(a->im, &row, owner, a->err) : 0;

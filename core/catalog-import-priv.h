@@ -5,6 +5,7 @@
  *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source
  *   temp.import_ip       likewise addresses
  *   temp.import_label    labels of targets (see catalog-client.c)
+ *   temp.import_suffix   the last number given behind a name
  *   temp.import_gone     clients that are gone from the source
  *
  * Values are packed as one text, fields separated by the control character 0x1f, which no field holds.
@@ -50,6 +51,13 @@ struct import_packed {
 struct import_packed import_pack(const struct import_values *v);
 void import_unpack(const char *text, struct import_values *ret);
 void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret);
+/* Of a staged row: nothing stands for the same as @want. */
+void import_col_given(sqlite3_stmt *st, int col, const struct import_values *want, struct import_values *ret);
+
+/* The number to go on with for names that begin with @base, at least @first; and a note that @n was given. Without it many rows with one
+ * name would take a time that grows with the square of their number. */
+int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err);
+int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err);
 
 /* The client @id as the catalog has it, with @images in its last field. -ENOENT without a sentence. */
 int import_now(struct catalog *c, int64_t client_id, const char *images, struct import_values *ret, struct err *err);

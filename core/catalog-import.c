@@ -73,6 +73,14 @@ void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret)
     import_unpack(text ? text : "", ret);
 }
 
+void import_col_given(sqlite3_stmt *st, int col, const struct import_values *want, struct import_values *ret)
+{
+    if (sqlite3_column_bytes(st, col) == 0)
+        *ret = *want;
+    else
+        import_col_values(st, col, ret);
+}
+
 /* --- statements --------------------------------------------------------------------------------------------------- */
 
 static int kept(struct import *im, const char *sql, sqlite3_stmt **ret, struct err *err)
@@ -116,6 +124,22 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
     return import_one_kept(im, sql, args, fill_number, ret, err);
 }
 
+int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
+{
+    int64_t next;
+    int r = import_number_kept(im, "SELECT next FROM import_suffix WHERE base = ?", ARGS(T(base)), &next, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    *ret = r == 0 && next > first ? (unsigned)next : first;
+    return 0;
+}
+
+int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err)
+{
+    return import_run_kept(im, "INSERT OR REPLACE INTO import_suffix (base, next) VALUES (?, ?)",
+                           ARGS(T(base), N(n + 1)), err);
+}
+
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
 /* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. */
@@ -127,6 +151,7 @@ static const char temp_tables[] =
     "CREATE TEMP TABLE import_name (name TEXT PRIMARY KEY COLLATE NOCASE, client_id INTEGER, is_weak INTEGER)"
     " WITHOUT ROWID;"
     "CREATE TEMP TABLE import_ip (ip TEXT PRIMARY KEY, client_id INTEGER, is_weak INTEGER) WITHOUT ROWID;"
+    "CREATE TEMP TABLE import_suffix (base TEXT PRIMARY KEY COLLATE NOCASE, next INTEGER) WITHOUT ROWID;"
     "CREATE TEMP TABLE import_label (label TEXT PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TEMP TABLE import_gone (client_id INTEGER PRIMARY KEY, mac TEXT, name TEXT, new_name TEXT, loses_ip "
     "INTEGER,"
@@ -220,14 +245,16 @@ static int judge_mac(struct import *im, const struct group *g, enum import_dupli
     return mark(im, "mac = ?4", g->key, -1, IMPORT_CONFLICT, reason, err);
 }
 
+/* The keys that occur more than once are found in an index that holds all that is asked for; only their rows are read. */
 static int find_groups(struct import *im, const char *column, const char *order, struct group **ret, size_t *ret_n,
                        struct err *err)
 {
-    char sql[400];
+    char sql[512];
     (void)snprintf(sql, sizeof(sql),
                    "SELECT %s, min(row), max(row), count(DISTINCT src), group_concat(row + 1, ', ') FROM import_stage"
-                   " WHERE fate = 0 AND %s <> '' GROUP BY %s HAVING count(*) > 1 ORDER BY min(row)",
-                   column, column, order);
+                   " WHERE fate = 0 AND %s IN (SELECT %s FROM import_stage WHERE fate = 0 AND %s <> '' GROUP BY %s"
+                   " HAVING count(*) > 1) GROUP BY %s ORDER BY min(row)",
+                   column, order, column, column, order, order);
     return db_list(im->c, sql, ARGS(), fill_group, sizeof(**ret), (void **)ret, ret_n, err);
 }
 
@@ -252,8 +279,8 @@ static int judge_duplicates(struct import *im, enum import_duplicates policy, st
 int import_stage_end(struct import *im, enum import_duplicates policy, struct err *err)
 {
     int r = db_exec(im->c,
-                    "CREATE INDEX temp.import_stage_mac ON import_stage (mac);"
-                    "CREATE INDEX temp.import_stage_name ON import_stage (raw_name COLLATE NOCASE);",
+                    "CREATE INDEX temp.import_stage_mac ON import_stage (mac, fate);"
+                    "CREATE INDEX temp.import_stage_name ON import_stage (raw_name COLLATE NOCASE, fate);",
                     err);
     if (r == 0)
         r = judge_duplicates(im, policy, err);
@@ -319,7 +346,7 @@ static void take_row(sqlite3_stmt *st, struct import_row *r)
     r->detail = (const char *)sqlite3_column_text(st, 11);
     r->client_id = sqlite3_column_int64(st, 12);
     import_col_values(st, 13, &r->want);
-    import_col_values(st, 14, &r->given);
+    import_col_given(st, 14, &r->want, &r->given);
 }
 
 struct visit {
