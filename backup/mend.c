@@ -69,12 +69,12 @@ static int find_format(struct repo *r, struct repo_format *ret, struct err *err)
 
 static int mend_format(const char *path, bool is_dry, json_t *done, struct err *err)
 {
-    struct repo r = {.dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lockfd = -1, .mode = REPO_WRITE};
+    _cleanup_close_ int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct repo r = {.dirfd = dirfd, .lockfd = -1, .mode = REPO_WRITE};
     struct repo_format f = {0};
     char text[REPO_FORMAT_LEN];
     if (r.dirfd < 0)
         return err_set(err, -ENOMEDIUM, "there is no repository '%s'", path);
-    _cleanup_close_ int keep = r.dirfd;
     (void)snprintf(r.path, sizeof(r.path), "%s", path);
     int e = find_format(&r, &f, err);
     if (e < 0)
