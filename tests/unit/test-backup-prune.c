@@ -29,12 +29,11 @@ static void add_set(struct history *h, int64_t time_s, const char *image)
 }
 
 /* One set a day at noon, @n days, the last one at NOON. */
-static struct history daily(size_t n)
+static void daily(struct history *h, size_t n)
 {
-    struct history h = {0};
+    *h = (struct history){0};
     for (size_t i = 0; i < n; i++)
-        add_set(&h, NOON - (int64_t)(n - 1 - i) * DAY, "win");
-    return h;
+        add_set(h, NOON - (int64_t)(n - 1 - i) * DAY, "win");
 }
 
 /* "kkd": kept or deleted, oldest first. */
@@ -54,7 +53,8 @@ static const char *plan(struct history *h, const struct keep_rules *rules, int64
 static void test_rules_keep_the_newest_of_each_period(void **state)
 {
     (void)state;
-    struct history h = daily(14);
+    struct history h;
+    daily(&h, 14);
     assert_string_equal(plan(&h, &(struct keep_rules){.last = 3}, NOON), "dddddddddddkkk");
     assert_string_equal(plan(&h, &(struct keep_rules){.daily = 2}, NOON), "ddddddddddddkk");
     assert_string_equal(plan(&h, &(struct keep_rules){.weekly = 2}, NOON), "ddddddddddkddk");
@@ -69,7 +69,8 @@ static void test_rules_keep_the_newest_of_each_period(void **state)
 static void test_rules_are_applied_to_each_image(void **state)
 {
     (void)state;
-    struct history h = daily(3);
+    struct history h;
+    daily(&h, 3);
     add_set(&h, NOON + 3600, "games");
     add_set(&h, NOON + 7200, "games");
     assert_string_equal(plan(&h, &(struct keep_rules){.last = 1}, NOON + 7200), "ddkdk");
@@ -78,7 +79,8 @@ static void test_rules_are_applied_to_each_image(void **state)
 static void test_pinned_damaged_and_last_good_sets_stay(void **state)
 {
     (void)state;
-    struct history h = daily(6);
+    struct history h;
+    daily(&h, 6);
     marks_set_need(&h.marks, h.sets[0].id)->is_pinned = true;
     marks_set_need(&h.marks, h.sets[5].id)->is_bad = true;
     h.sets[2].problem = -EBADMSG;
@@ -91,7 +93,8 @@ static void test_sets_of_a_wrong_clock_take_nobodys_place(void **state)
 {
     (void)state;
     struct err err = {""};
-    struct history h = daily(4);
+    struct history h;
+    daily(&h, 4);
     add_set(&h, 1000, "win"); /* the clock was at 1970 */
     assert_string_equal(plan(&h, &(struct keep_rules){.daily = 2}, NOON), "ddkkk");
     add_set(&h, NOON + 400 * DAY, "win");
