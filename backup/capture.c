@@ -17,7 +17,7 @@ struct stream {
     uint32_t since;
     bool is_checking; /* all is read, and the change map compared */
     struct hash *whole;
-    const char *bytes;    /* a stream in memory instead of a source */
+    const char *bytes;   /* a stream in memory instead of a source */
     uint64_t data_until; /* from where we are to there is nothing but data */
 };
 
