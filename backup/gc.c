@@ -173,7 +173,9 @@ int gc_run(struct repo *r, struct marks *marks, bool is_dry, bool is_now, struct
 {
     struct gc g = {.repo = r, .marks = marks, .counts = ret, .is_dry = is_dry, .is_now = is_now};
     *ret = (struct gc_counts){0};
-    int e = load_chunks(&g, err);
+    int e = is_dry ? 0 : repo_exclude_readers(r, REPO_READERS_MS, err);
+    if (e == 0)
+        e = load_chunks(&g, err);
     if (e == 0)
         e = mark_all(&g, err);
     if (e == 0)

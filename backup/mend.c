@@ -70,7 +70,7 @@ static int find_format(struct repo *r, struct repo_format *ret, struct err *err)
 static int mend_format(const char *path, bool is_dry, json_t *done, struct err *err)
 {
     _cleanup_close_ int dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct repo r = {.dirfd = dirfd, .lockfd = -1, .mode = REPO_WRITE};
+    struct repo r = {.dirfd = dirfd, .lockfd = -1, .readfd = -1, .mode = REPO_WRITE};
     struct repo_format f = {0};
     char text[REPO_FORMAT_LEN];
     if (r.dirfd < 0)

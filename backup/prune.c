@@ -246,9 +246,12 @@ int prune_drop(struct repo *r, struct marks *marks, const char *const *ids, size
 {
     char from[64], to[64], folder[32];
     (void)snprintf(folder, sizeof(folder), "trash/%06" PRIu64, marks->gc + 1);
+    int e = repo_exclude_readers(r, REPO_READERS_MS, err);
+    if (e < 0)
+        return e;
     for (size_t i = 0; i < n; i++)
         marks_set_drop(marks, ids[i]);
-    int e = marks_store(r, marks, err);
+    e = marks_store(r, marks, err);
     if (e == 0)
         e = repo_make_dir(r, folder, err);
     for (size_t i = 0; e == 0 && i < n; i++) {

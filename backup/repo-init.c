@@ -21,7 +21,8 @@ static int sync_fd(int fd)
 /* Files that init makes before the format file, besides the folders. */
 static bool is_of_init(const char *name)
 {
-    static const char *const files[] = {"README.txt", "restore.sh", "reserve", "lock", "lost+found", ".", "..", NULL};
+    static const char *const files[] = {"README.txt", "restore.sh", "reserve", "lock", "read.lock",
+                                        "lost+found", ".",          "..",      NULL};
     for (const char *const *f = files; *f; f++)
         if (strcmp(name, *f) == 0)
             return true;
@@ -130,7 +131,7 @@ int repo_init(const char *path, const struct repo_params *params, struct err *er
         e = make_folder(path, err);
     if (e < 0)
         return e;
-    struct repo r = {.dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lockfd = -1};
+    struct repo r = {.dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), .lockfd = -1, .readfd = -1};
     if (r.dirfd < 0)
         return err_sys(err, -errno, "cannot open '%s'", path);
     e = check_empty(r.dirfd, path, err);

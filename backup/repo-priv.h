@@ -11,7 +11,7 @@
 #include "backup/repo.h"
 
 struct repo {
-    int dirfd, lockfd;
+    int dirfd, lockfd, readfd; /* locks: of writers; of readers, and of who excludes them */
     enum repo_mode mode;
     bool is_locked;
     struct repo_format format;

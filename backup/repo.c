@@ -120,11 +120,10 @@ static int say_locked(struct repo *r, struct err *err)
     return err_set(err, -EBUSY, "the repository '%s' is in use: %s; try again when that has ended", r->path, who);
 }
 
-static int take_lock(struct repo *r, int wait_ms, struct err *err)
+static int take_lock(struct repo *r, int fd, int how, int wait_ms, struct err *err)
 {
-    int how = r->mode == REPO_WRITE ? LOCK_EX : LOCK_SH;
     int64_t end = now_ms() + wait_ms;
-    while (flock(r->lockfd, how | LOCK_NB) < 0) {
+    while (flock(fd, how | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_sys(err, -errno, "cannot lock the repository '%s'", r->path);
         if (wait_ms >= 0 && now_ms() >= end)
@@ -132,7 +131,6 @@ static int take_lock(struct repo *r, int wait_ms, struct err *err)
         if (usleep(100000) < 0)
             return err_set(err, -EINTR, "interrupted while waiting for the repository '%s'", r->path);
     }
-    r->is_locked = true;
     return 0;
 }
 
@@ -146,26 +144,51 @@ static void sign_lock(const struct repo *r, const char *verb)
         (void)pwrite_full(r->lockfd, text, (size_t)n, 0); /* a full disk must not keep prune from its work */
 }
 
-/* A reader of a repository on a read-only disk has nobody to fear and no file to lock, if it was copied without. */
-static int open_lock(struct repo *r, int wait_ms, const char *verb, struct err *err)
+static int lock_writer(struct repo *r, int wait_ms, const char *verb, struct err *err)
 {
-    bool write = r->mode == REPO_WRITE;
-    r->lockfd = openat(r->dirfd, "lock", (write ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (r->lockfd < 0 && !write && errno == ENOENT)
-        return 0;
+    r->lockfd = openat(r->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (r->lockfd < 0)
         return err_sys(err, -errno, "cannot write to the repository '%s'", r->path);
-    int e = take_lock(r, wait_ms, err);
-    if (e == 0 && write)
+    int e = take_lock(r, r->lockfd, LOCK_EX, wait_ms, err);
+    if (e == 0) {
+        r->is_locked = true;
         sign_lock(r, verb);
+    }
     return e;
+}
+
+/* On a read-only disk nobody prunes, so a reader has nobody to fear and needs no file to lock. */
+static int lock_reader(struct repo *r, int wait_ms, struct err *err)
+{
+    r->readfd = openat(r->dirfd, "read.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (r->readfd < 0)
+        r->readfd = openat(r->dirfd, "read.lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return r->readfd < 0 ? 0 : take_lock(r, r->readfd, LOCK_SH, wait_ms, err);
+}
+
+int repo_exclude_readers(struct repo *r, int wait_ms, struct err *err)
+{
+    if (r->readfd >= 0)
+        return 0;
+    int fd = openat(r->dirfd, "read.lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_sys(err, -errno, "cannot write to the repository '%s'", r->path);
+    int e = take_lock(r, fd, LOCK_EX, wait_ms, err);
+    if (e < 0) {
+        (void)close(fd); /* it is empty */
+        return e == -EBUSY ? err_set(err, e, "somebody is reading the repository '%s'; try again later", r->path) : e;
+    }
+    r->readfd = fd;
+    return 0;
 }
 
 void repo_unlock(struct repo *r)
 {
     if (r->lockfd >= 0)
         (void)close(r->lockfd); /* read only, or a note that nobody needs any more */
-    r->lockfd = -1;
+    if (r->readfd >= 0)
+        (void)close(r->readfd); /* it is empty */
+    r->lockfd = r->readfd = -1;
     r->is_locked = false;
 }
 
@@ -188,13 +211,13 @@ int repo_open(const char *path, enum repo_mode mode, int wait_ms, const char *ve
     _cleanup_(repo_closep) struct repo *r = calloc(1, sizeof(*r));
     if (!r)
         return err_set(err, -ENOMEM, "memory is out");
-    r->dirfd = r->lockfd = -1;
+    r->dirfd = r->lockfd = r->readfd = -1;
     r->mode = mode;
     int e = open_folder(r, path, err);
     if (e == 0)
         e = read_format(r, err);
     if (e == 0)
-        e = open_lock(r, wait_ms, verb, err);
+        e = mode == REPO_WRITE ? lock_writer(r, wait_ms, verb, err) : lock_reader(r, wait_ms, err);
     if (e == 0 && mode == REPO_WRITE)
         e = clean_up(r, err);
     if (e == 0)

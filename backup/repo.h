@@ -10,9 +10,10 @@
  *
  * docs/backup-format.md has every file in it. Who holds what:
  *
- *   REPO_WRITE   backup, prune, repair: flock(lock, LOCK_EX) until repo_close(). tmp/ is emptied at the beginning.
- *   REPO_READ    list, verify, restore, mount: LOCK_SH until repo_unlock(). Packs never change, and what prune deletes it deletes one prune
- *                later: a long reader goes on without the lock.
+ *   REPO_WRITE   backup, prune, repair: flock(lock, LOCK_EX) until repo_close(): one at a time. tmp/ is emptied at the beginning. A backup
+ *                disturbs no reader; prune waits for them by repo_exclude_readers().
+ *   REPO_READ    list, verify, restore, mount: flock(read.lock, LOCK_SH) until repo_unlock(). Packs never change, and what prune deletes it
+ *                deletes one prune later: a long reader goes on without the lock.
  *
  * The lock dies with the process. Everything is reached through the folder that was opened first: a repository on a disk that
  * was unmounted meanwhile gives errors, never files in the bare mount point; repo_is_there() tells before a success is reported.
@@ -36,6 +37,7 @@
 #define REPO_PACK_BYTES_MIN     (256ULL << 10)
 #define REPO_PACK_BYTES_MAX     (1ULL << 30)
 #define REPO_RESERVE_BYTES      (64ULL << 20)
+#define REPO_READERS_MS         60000 /* how long prune waits for those who read lists */
 
 struct repo_params {
     uint32_t chunk_bytes; /* 0 = CHUNK_BYTES_DEFAULT */
@@ -68,6 +70,9 @@ static inline void repo_closep(struct repo **r)
 {
     repo_close(*r);
 }
+
+/* Writers who delete or rename what is there: nobody begins to read until repo_close(). Again: nothing. -EBUSY with a sentence. */
+int repo_exclude_readers(struct repo *r, int wait_ms, struct err *err);
 
 /* Readers: give the lock back, keep the rest. Again: nothing. */
 void repo_unlock(struct repo *r);

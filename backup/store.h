@@ -9,6 +9,8 @@
  *     store_flush()                        all of it is durable in complete packs; needed before a set is committed
  *   store_close()
  *
+ * A reader chooses its set first and opens the store then: a backup may be running, and its packs are complete before its set appears.
+ *
  * What store_put() does: zero test (bytes) - XXH3-128 and SHA-256 - look up; a hit counts only if SHA-256 and length are equal, whatever the
  * position or image it comes from; same XXH3-128 and other SHA-256 is a collision and gets the next suffix - compress into a frame
  * of its own with check sum - decode and compare - append to the pack that is being written.

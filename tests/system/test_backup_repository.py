@@ -111,8 +111,7 @@ def test_second_writer_is_refused(backup, golden):
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "'create' by process 1" in backup("prune", golden, "--keep-last", "1", status=11)
-        assert "in use" in backup("list", golden, status=11)
-    backup("list", golden)
+        backup("list", golden)  # a backup disturbs no reader
 
 
 @pytest.fixture
