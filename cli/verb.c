@@ -123,8 +123,9 @@ static void count_args(const char *args, size_t *ret_min, size_t *ret_max)
     for (const char *p = args; *p; p += strspn(p, " ")) {
         *ret_min += *p != '[';
         *ret_max += 1;
-        p += strcspn(p, " ");
-        if (strncmp(p - 3, "...", 3) == 0)
+        size_t len = strcspn(p, " ");
+        p += len;
+        if (len >= 3 && strncmp(p - 3, "...", 3) == 0)
             *ret_max = CMD_ARGS_MAX;
     }
 }
