@@ -10,6 +10,6 @@
 
 #include "cli/verb.h"
 
-extern const struct verb cmd_create_verbs[], cmd_repo_verbs[], cmd_set_verbs[], cmd_prune_verbs[];
+extern const struct verb cmd_create_verbs[], cmd_repo_verbs[], cmd_set_verbs[], cmd_prune_verbs[], cmd_restore_verbs[];
 
 #endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* One disk out of a set; see restore.h. */
+#include "backup/restore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "core/util.h"
+
+#define WRITEBACK_CHUNKS 64U /* after so many the kernel is told to begin writing */
+
+struct fill {
+    struct reader *reader;
+    const struct chain *chain;
+    struct target *target;
+    _Atomic uint64_t done, written, equal, zero; /* bytes; done: of data */
+};
+
+/* --- fill -------------------------------------------------------------------------------------------------------- */
+
+static int write_failed(const struct target *t, int r, uint64_t off, struct err *err)
+{
+    return err_sys(err, r, "cannot write to '%s' at byte %llu", t->temp[0] ? t->temp : t->path,
+                   (unsigned long long)off);
+}
+
+static int fill_zero(struct fill *f, void *buf, uint64_t off, size_t len, struct err *err)
+{
+    struct target *t = f->target;
+    atomic_fetch_add(&f->zero, len);
+    if (t->is_fresh || target_is_hole(t, off, len))
+        return 0;
+    if (pread_full(t->fd, buf, len, off) == 0 && is_zero(buf, len))
+        return 0;
+    int r = target_zero(t, off, len);
+    atomic_fetch_add(&f->written, len);
+    return r < 0 ? write_failed(t, r, off, err) : 0;
+}
+
+static int fill_chunk(void *arg, struct reader_worker *w, void *buf, uint64_t n, struct err *err)
+{
+    struct fill *f = arg;
+    struct target *t = f->target;
+    struct chunk_name name;
+    uint64_t count, chunk_bytes = chain_head(f->chain)->chunk_bytes, off = n * chunk_bytes;
+    size_t len = chain_len(f->chain, n);
+    if (chain_find(f->chain, n, &name, &count, NULL) == CHAIN_ZERO)
+        return fill_zero(f, buf, off, len, err);
+    atomic_fetch_add(&f->done, len);
+    if (!t->is_fresh && !target_is_hole(t, off, len) && pread_full(t->fd, buf, len, off) == 0 &&
+        chain_matches(f->chain, f->reader, n, buf, true)) {
+        atomic_fetch_add(&f->equal, len);
+        return 0;
+    }
+    int r = chain_read(f->chain, w, n, buf, true, err);
+    if (r < 0)
+        return r;
+    r = pwrite_full(t->fd, buf, len, off);
+    if (r < 0)
+        return write_failed(t, r, off, err);
+    atomic_fetch_add(&f->written, len);
+    if (n % WRITEBACK_CHUNKS == WRITEBACK_CHUNKS - 1) /* a hint: the sync at the end has less to do */
+        (void)sync_file_range(t->fd, (off_t)((n + 1 - WRITEBACK_CHUNKS) * chunk_bytes),
+                              (off_t)(WRITEBACK_CHUNKS * chunk_bytes), SYNC_FILE_RANGE_WRITE);
+    return 0;
+}
+
+int restore_fill(const struct work *work, struct reader *r, const struct chain *c, struct target *t,
+                 struct restore_counts *counts, struct err *err)
+{
+    struct fill f = {.reader = r, .chain = c, .target = t};
+    struct crew_job job = {.work = work,
+                           .reader = r,
+                           .n = chain_chunks(c),
+                           .step = fill_chunk,
+                           .arg = &f,
+                           .what = "restoring",
+                           .done_bytes = &f.done,
+                           .total_bytes = chain_data_bytes(c)};
+    int e = crew_run(&job, err);
+    counts->written_bytes += f.written;
+    counts->equal_bytes += f.equal;
+    counts->zero_bytes += f.zero;
+    return e;
+}
+
+/* --- check ------------------------------------------------------------------------------------------------------- */
+
+static int check_chunk(void *arg, struct reader_worker *w, void *buf, uint64_t n, struct err *err)
+{
+    struct fill *f = arg;
+    struct target *t = f->target;
+    struct chunk_name name;
+    uint64_t count, off = n * chain_head(f->chain)->chunk_bytes;
+    size_t len = chain_len(f->chain, n);
+    bool is_data = chain_find(f->chain, n, &name, &count, NULL) == CHAIN_DATA;
+    if (is_data || !target_is_hole(t, off, len)) {
+        int r = pread_full(t->fd, buf, len, off);
+        if (r < 0)
+            return err_sys(err, r, "cannot read '%s' back at byte %llu", t->path, (unsigned long long)off);
+        if (!chain_matches(f->chain, f->reader, n, buf, false))
+            return err_set(err, -EIO,
+                           "'%s' does not hold at byte %llu what was written there: the disk or the memory of this "
+                           "machine is broken, or somebody else writes to the file",
+                           t->path, (unsigned long long)off);
+    }
+    if (is_data)
+        atomic_fetch_add(&f->done, len);
+    return 0;
+}
+
+int restore_check(const struct work *work, struct reader *r, const struct chain *c, struct target *t,
+                  struct restore_counts *counts, struct err *err)
+{
+    struct fill f = {.reader = r, .chain = c, .target = t};
+    struct crew_job job = {.work = work,
+                           .reader = r,
+                           .n = chain_chunks(c),
+                           .step = check_chunk,
+                           .arg = &f,
+                           .what = "checking",
+                           .done_bytes = &f.done,
+                           .total_bytes = chain_data_bytes(c)};
+    int e = crew_run(&job, err);
+    if (e == 0)
+        counts->checked_bytes += chain_head(c)->size_bytes;
+    return e;
+}
+
+/* --- the whole --------------------------------------------------------------------------------------------------- */
+
+/* Name of the file, where DEST is a folder. */
+static void file_name(const struct stream_id *id, char *ret, size_t room)
+{
+    if (id->kind == STREAM_CATALOG)
+        (void)snprintf(ret, room, "catalog.db");
+    else if (id->kind == STREAM_OVERLAY)
+        (void)snprintf(ret, room, "%s-disk%u.img", id->name, id->number);
+    else
+        (void)snprintf(ret, room, "%s-v%u.img", id->name, id->number);
+}
+
+static int find_stream(const struct set_info *s, const char *what, const struct set_stream **ret, struct err *err)
+{
+    size_t disks = 0;
+    if (what)
+        return set_find_stream(s, what, ret, err);
+    for (size_t i = 0; i < s->n_streams; i++)
+        if (s->streams[i].id.kind != STREAM_CATALOG && ++disks == 1)
+            *ret = &s->streams[i];
+    return disks == 1 ? 0
+                      : err_set(err, -EINVAL,
+                                "the set %s has %zu disks; say which one ('diskgate backup show' lists them), or --all",
+                                s->id, disks);
+}
+
+static int restore_stream(const struct work *work, struct reader *reader, const struct set_info *s,
+                          const struct set_stream *st, const struct restore_params *p, struct restore_report *ret,
+                          struct err *err)
+{
+    _cleanup_(chain_closep) struct chain *c = NULL;
+    char file[NAME_LEN + 32];
+    struct target t;
+    int r = chain_open(reader, s, &st->id, NULL, &c, err);
+    if (r < 0)
+        return r;
+    reader_unlock(reader);
+    file_name(&st->id, file, sizeof(file));
+    const struct target_params target = {.dest = p->dest,
+                                         .file = file,
+                                         .avoid = repo_path(reader_repo(reader)),
+                                         .size_bytes = chain_head(c)->size_bytes,
+                                         .data_bytes = chain_data_bytes(c),
+                                         .set_time_s = s->time_s,
+                                         .is_forced = p->is_forced};
+    r = target_open(&target, &t, err);
+    if (r < 0)
+        return r;
+    r = restore_fill(work, reader, c, &t, &ret->counts, err);
+    if (r == 0)
+        r = target_sync(&t, err);
+    if (r == 0 && !p->has_no_check)
+        r = restore_check(work, reader, c, &t, &ret->counts, err);
+    if (r == 0)
+        r = target_commit(&t, err);
+    target_close(&t);
+    (void)snprintf(ret->path, sizeof(ret->path), "%s", t.path); /* of one size */
+    (void)snprintf(ret->image_xxh128, sizeof(ret->image_xxh128), "%s", chain_tail(c)->image_xxh128);
+    hex_text(chain_tail(c)->tree_sha256, 32, ret->tree_sha256);
+    return r;
+}
+
+int restore_disk(const struct work *work, const struct restore_params *p, struct restore_report *ret, struct err *err)
+{
+    _cleanup_(reader_closep) struct reader *reader = NULL;
+    struct set_info s = {0};
+    const struct set_stream *st = NULL;
+    *ret = (struct restore_report){0};
+    int r = reader_open(p->repo, "restore", p->wait_ms, &reader, err);
+    if (r == 0)
+        r = set_find(reader_repo(reader), p->set, &s, err);
+    if (r == 0)
+        r = set_check_sums(reader_repo(reader), s.id, err);
+    if (r == 0 && p->key_file)
+        r = set_check_signature(reader_repo(reader), s.id, p->key_file, err);
+    if (r == 0)
+        r = find_stream(&s, p->what, &st, err);
+    if (r == 0) {
+        memcpy(ret->set, s.id, sizeof(ret->set));
+        stream_id_text(&st->id, ret->stream);
+        ret->size_bytes = st->size_bytes;
+        r = restore_stream(work, reader, &s, st, p, ret, err);
+    }
+    set_info_finish(&s);
+    return r;
+}
