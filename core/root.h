@@ -3,6 +3,7 @@
  *
  *   ROOT/catalog.db          the catalog
  *   ROOT/images/NAME/        copies made by `image add --copy`; adopted files stay where they lie
+ *   ROOT/imports/            reports of imports, ID.json; pending: files of an import that runs
  *   ROOT/overlays/DIR/       one folder a client: SLOT.data, SLOT.map (DIR is kept in the catalog)
  *   ROOT/run/                all that may be lost with the machine's next boot:
  *       mnt/                 the FUSE mount

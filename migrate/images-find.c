@@ -333,6 +333,10 @@ void propose(struct site_image *i, const struct site_images *all, const struct i
         text_format(dir, sizeof(dir), "%.*s", (int)(path_name(found) - found - 1), found);
         text_format(i->note, sizeof(i->note), "%s%sperhaps it is '%s': then use --map-path '%s=%s'", first, sep, found,
                     folder, dir);
+    } else if (i->kind == PATH_RELATIVE || i->kind == PATH_DRIVE_RELATIVE) {
+        text_format(i->note, sizeof(i->note),
+                    "%s%sis without its folder, and no file was found: say where it is with --search FOLDER", first,
+                    sep);
     } else {
         text_format(i->note, sizeof(i->note),
                     "%s%sno file was found: say where it is with --map-path '%s=FOLDER' or --search FOLDER", first, sep,
