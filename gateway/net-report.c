@@ -7,7 +7,7 @@
  *   tftp        as it must be               notice                           - (it may be behind a router)
  *   off         not looked for
  *
- * A range without a free address is a problem for FULL_S after the last PC that got none, or until one gets an address.
+ * A range without a free address is a problem (an empty range, which is meant so, a notice) for FULL_S after the last PC that got none, or until one gets an address.
  */
 #include "gateway/net-report.h"
 
@@ -42,7 +42,7 @@ static void add(json_t *list, const char *kind, const char *sentence)
     (void)json_array_append_new(list, json_pack("{s:s, s:s}", "what", WHAT, kind, sentence));
 }
 
-static void report_full(const json_t *net, struct catalog *c, json_t *problems)
+static void report_full(const json_t *net, struct catalog *c, json_t *problems, json_t *notices)
 {
     char text[512], range[SETTING_LEN + 1] = "";
     const json_t *full = json_object_get(net, "full");
@@ -55,7 +55,10 @@ static void report_full(const json_t *net, struct catalog *c, json_t *problems)
                           : "dnsmasq has no address for %s: boot.dhcp_range is empty%s, so only clients with one of "
                             "their own get one; set it, or give the client one with 'diskgate client set NAME --ip A'",
                    text_of(full, "mac"), range); /* fits */
-    add(problems, "problem", text);
+    if (*range)
+        add(problems, "problem", text);
+    else
+        add(notices, "notice", text);
 }
 
 static void report_rival(const json_t *row, json_t *problems)
@@ -104,7 +107,7 @@ void net_report(const char *root, struct catalog *c, json_t *problems, json_t *n
     json_t *servers = json_object_get(net, "servers");
     if (!net || setting_get(c, "boot.dhcp", mode, NULL) < 0 || strcmp(mode, "off") == 0)
         return;
-    report_full(net, c, problems);
+    report_full(net, c, problems, notices);
     for (size_t i = 0; i < json_array_size(servers) && strcmp(mode, "full") == 0; i++)
         report_rival(json_array_get(servers, i), problems);
     if (strcmp(mode, "full") != 0)

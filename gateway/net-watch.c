@@ -96,7 +96,7 @@ static void follow_log(struct net_watch *w)
     if (!*mac || now_s - w->warned_s < WARN_AGAIN)
         return;
     w->warned_s = now_s;
-    log_warn("dnsmasq has no address for %s: make boot.dhcp_range larger, or boot.dhcp_lease shorter", mac);
+    log_warn("dnsmasq has no address for %s; 'diskgate status' says why", mac);
 }
 
 /* --- other servers ----------------------------------------------------------------------------------------------- */

@@ -196,6 +196,8 @@ def test_range_that_is_empty_is_told_as_such(site, machine):
     site.ok("up")
     assert pc.ask(MAC, *PXE) == []
     wait_why(site, "boot.dhcp_range is empty and it has no address of its own")
+    assert problems(site) == []  # which may be meant so
+    assert "boot.dhcp_range is empty" in notices(site)[0]
 
 
 # --- a second DHCP server ---
