@@ -10,6 +10,7 @@
 
 #include "cli/verb.h"
 
-extern const struct verb cmd_create_verbs[], cmd_repo_verbs[], cmd_set_verbs[], cmd_prune_verbs[], cmd_restore_verbs[];
+extern const struct verb cmd_create_verbs[], cmd_repo_verbs[], cmd_set_verbs[], cmd_prune_verbs[], cmd_restore_verbs[],
+    cmd_verify_verbs[];
 
 #endif
