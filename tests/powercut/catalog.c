@@ -229,6 +229,7 @@ static bool check(const void *expected, const char *root, struct rng *rng, char 
 const struct subject catalog_subject = {
     .name = "catalog",
     .dirs = dirs,
+    .makes_dirs = true,
     .prepare = prepare,
     .work = work,
     .expect = expect,
