@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A root of its own for one test, and the command line working on it."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -87,6 +88,11 @@ class Root:
             lines = [line for line in db.iterdump() if 'INSERT INTO "audit"' not in line and "sqlite_sequence" not in line]
         db.close()
         return "\n".join(lines)
+
+    def client_ids(self):
+        """{name: id}: what the catalog numbers them by."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.path}/catalog.db?mode=ro", uri=True)) as db:
+            return dict(db.execute("SELECT name, id FROM client"))
 
     # --- the running parts ---
 
