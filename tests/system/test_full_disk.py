@@ -133,6 +133,30 @@ def test_full_disk_holds_writes_and_gives_them_back(make_small, kind):
     check()
 
 
+def test_full_ram_and_full_disk_alarm_early_and_hold(make_small):
+    """What clients have in RAM stays there while the disk is full, and only what has no room in either waits."""
+    root = make_small(a="volatile")
+    root.ok("set", "ram.write_bytes", "1M")
+    root.fill()
+    for number in range(3):  # 768 KiB: above 70 % of the RAM, so some is to be moved, and the disk takes nothing
+        put(root.view("a"), FRESH + number * OWN, b"R" * OWN)
+    system.wait_until(lambda: "memory" in problems_of(root), what="the alarm that RAM cannot be moved to disk")
+    assert "make room" in problems_of(root)["memory"]
+    waiting = [start_writer(root, "a", FRESH + number * OWN, "W") for number in range(3, 6)]
+    try:
+        system.wait_until(lambda: "client a slot 0" in problems_of(root), what="the alarm of the client")
+        assert get(root.view("a"), FRESH, OWN) == b"R" * OWN
+        root.make_room()
+        assert [end(process)[0] for process in waiting] == [0, 0, 0]
+    finally:
+        for process in waiting:
+            process.kill()
+            process.wait(30)
+    system.wait_until(lambda: not problems_of(root), what="the end of the alarms")
+    for number in range(6):
+        assert get(root.view("a"), FRESH + number * OWN, OWN) == (b"R" if number < 3 else b"W") * OWN, number
+
+
 def test_full_disk_gives_a_request_up_after_the_time_that_is_set(make_small):
     root = make_small(a="volatile", b="kept")
     root.ok("set", "fs.full_wait_s", "1")
