@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -44,16 +45,53 @@ static bool take(struct reading *r)
     return n > 0;
 }
 
-static void follow(struct reading *out, struct reading *errs)
+/* Lines "done total"; what is none is passed over. */
+struct watching {
+    int fd; /* -1 = nobody watches */
+    child_progress_fn fn;
+    void *arg;
+    char line[64];
+    size_t len;
+};
+
+static void take_line(struct watching *w)
 {
-    struct pollfd p[2] = {{out->fd, POLLIN, 0}, {errs->fd, POLLIN, 0}};
-    while (p[0].fd >= 0 || p[1].fd >= 0) {
-        if (poll(p, 2, -1) < 0 && errno != EINTR)
-            return;
+    unsigned long long done, total;
+    w->line[w->len] = 0;
+    w->len = 0;
+    if (sscanf(w->line, "%20llu %20llu", &done, &total) == 2 && done <= total)
+        w->fn(w->arg, done, total);
+}
+
+static bool watch(struct watching *w)
+{
+    char buf[4096];
+    ssize_t n = read(w->fd, buf, sizeof(buf));
+    if (n < 0)
+        return errno == EINTR;
+    for (ssize_t i = 0; i < n; i++)
+        if (buf[i] == '\n')
+            take_line(w);
+        else if (w->len + 1 < sizeof(w->line))
+            w->line[w->len++] = buf[i];
+    return n > 0;
+}
+
+static void follow(struct reading *out, struct reading *errs, struct watching *w)
+{
+    struct pollfd p[3] = {{out->fd, POLLIN, 0}, {errs->fd, POLLIN, 0}, {w->fd, POLLIN, 0}};
+    while (p[0].fd >= 0 || p[1].fd >= 0 || p[2].fd >= 0) {
+        if (poll(p, 3, -1) < 0) {
+            if (errno != EINTR)
+                return;
+            continue;
+        }
         if (p[0].revents && !take(out))
             p[0].fd = -1;
         if (p[1].revents && !take(errs))
             p[1].fd = -1;
+        if (p[2].revents && !watch(w))
+            p[2].fd = -1;
     }
 }
 
@@ -83,8 +121,10 @@ static void find_program(char *ret, size_t size)
 }
 
 /* In the child, between fork() and exec(): only system calls. */
-static void become(const char *program, char *const *argv, int out, int errs, pid_t parent)
+static void become(const char *program, char *const *argv, int out, int errs, int progress, pid_t parent)
 {
+    if (progress >= 0 && fcntl(progress, F_SETFD, 0) < 0)
+        _exit(126);
     if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent || dup2(out, 1) < 0 || dup2(errs, 2) < 0)
         _exit(126);
     (void)execvp(program, argv); /* returns only on failure */
@@ -106,12 +146,18 @@ static int judge(int status, struct reading *out, struct reading *errs, json_t *
 
 int child_diskgate(const char *root, const char *const *args, json_t **ret, struct err *err)
 {
-    char program[PATH_MAX];
+    return child_diskgate_progress(root, args, NULL, NULL, ret, err);
+}
+
+int child_diskgate_progress(const char *root, const char *const *args, child_progress_fn fn, void *arg, json_t **ret,
+                            struct err *err)
+{
+    char program[PATH_MAX], option[32];
     const char *argv[ARGS_MAX] = {"diskgate", "--root", root, "--json"};
     size_t n = 4;
-    int o[2], e[2], status = 0;
+    int o[2], e[2], w[2] = {-1, -1}, status = 0;
     pid_t parent = getpid();
-    for (; *args && n + 1 < ARGS_MAX; args++)
+    for (; *args && n + 2 < ARGS_MAX; args++)
         argv[n++] = *args;
     find_program(program, sizeof(program));
     if (pipe2(o, O_CLOEXEC) < 0)
@@ -120,15 +166,24 @@ int child_diskgate(const char *root, const char *const *args, json_t **ret, stru
     if (pipe2(e, O_CLOEXEC) < 0)
         return err_sys(err, -errno, "cannot run diskgate");
     _cleanup_close_ int err_r = e[0], err_w = e[1];
+    if (fn && pipe2(w, O_CLOEXEC) < 0)
+        return err_sys(err, -errno, "cannot run diskgate");
+    _cleanup_close_ int watch_r = w[0], watch_w = w[1];
+    if (fn) {
+        (void)snprintf(option, sizeof(option), "--progress=%d", watch_w);
+        argv[n++] = option;
+    }
     pid_t pid = fork();
     if (pid < 0)
         return err_sys(err, -errno, "cannot run diskgate");
     if (pid == 0)
-        become(program, (char *const *)argv, out_w, err_w, parent);
+        become(program, (char *const *)argv, out_w, err_w, watch_w, parent);
     closep(&out_w), out_w = -1;
     closep(&err_w), err_w = -1;
+    closep(&watch_w), watch_w = -1;
     struct reading out = {.fd = out_r, .max = OUTPUT_MAX}, errs = {.fd = err_r, .max = 65536};
-    follow(&out, &errs);
+    struct watching watching = {.fd = watch_r, .fn = fn, .arg = arg};
+    follow(&out, &errs, &watching);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     int r = judge(status, &out, &errs, ret, err);

@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "cli/progress.h"
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -46,6 +47,7 @@ struct run {
     struct import *import;
     struct plan plan;
     struct image_search how;
+    struct progress progress;
     const char *dirs[SEARCH_MAX + 1];
     char beside[PATH_MAX];
 };
@@ -153,6 +155,11 @@ static int read_options(struct run *r, struct err *err)
     r->how.dirs = r->dirs;
     r->how.is_quiet = r->cmd->is_quiet || r->cmd->is_json;
     r->how.with_differences = cmd_has(r->cmd, "ignore-differences");
+    r->how.progress = &r->progress;
+    progress_init(&r->progress, "making images", r->how.is_quiet);
+    int e = progress_to_fd(&r->progress, cmd_option(r->cmd, "progress"), err);
+    if (e < 0)
+        return e;
     (void)snprintf(r->beside, sizeof(r->beside), "%s", r->source->path); /* a real path */
     char *slash = strrchr(r->beside, '/');
     if (slash && slash > r->beside) {
@@ -235,10 +242,9 @@ static int run_leases(struct cmd *cmd, struct err *err)
     {"map-path", 0, "FROM=TO", "where a folder of the old server lies here, as in 'D:\\Images=/srv/images'",           \
      OPT_MANY},                                                                                                        \
         {"search", 0, "DIR", "look for images by their names in DIR and below", OPT_MANY},                             \
-    {                                                                                                                  \
-        "ignore-differences", 0, NULL,                                                                                 \
-            "take the base of an image although CCBoot's numbered differences lie beside it"                           \
-    }
+        {"ignore-differences", 0, NULL,                                                                                \
+         "take the base of an image although CCBoot's numbered differences lie beside it"},                            \
+        PROGRESS_OPTION
 #define IMPORT_OPTIONS                                                                                                 \
     {"skip-conflicts", 0, NULL, "leave rows in conflict out and take all others"},                                     \
     {                                                                                                                  \

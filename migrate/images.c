@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "core/ctl.h"
 #include "core/util.h"
 #include "migrate/child.h"
@@ -187,7 +188,22 @@ static int look(struct site_image *i, const struct image_search *how, struct err
     return take_file(i, answer, err);
 }
 
-static int make(struct site_image *i, const struct image_search *how, struct staging *st, struct err *err)
+/* How far all files are: @before bytes of disks are done, and now one of @size bytes is made. */
+struct making {
+    struct progress *progress;
+    uint64_t before, size, total;
+};
+
+static void show_making(void *arg, uint64_t done, uint64_t total)
+{
+    struct making *m = arg;
+    double share = total ? (double)done / (double)total : 1;
+    if (m->progress)
+        progress_update(m->progress, m->before + (uint64_t)(share * (double)m->size), m->total);
+}
+
+static int make(struct site_image *i, const struct image_search *how, struct staging *st, struct making *m,
+                struct err *err)
 {
     const char *args[20 + 2 * CHAIN_MAX] = {NULL};
     char folder[PATH_MAX];
@@ -200,16 +216,31 @@ static int make(struct site_image *i, const struct image_search *how, struct sta
     args[n++] = folder;
     if (!how->is_quiet)
         warn_line("note: making image '%s' from '%s' (%s)", i->name, i->file, i->how);
-    r = child_diskgate(how->root, args, &answer, err);
+    m->size = i->version.size_bytes;
+    r = child_diskgate_progress(how->root, args, show_making, m, &answer, err);
+    if (m->progress)
+        progress_finish(m->progress);
+    show_making(m, 1, 1);
+    m->before += m->size;
     return r < 0 ? r : take_file(i, answer, err);
+}
+
+static bool is_to_be_made(const struct site_image *i)
+{
+    return i->outcome == SITE_ADD && i->needs_file && !i->same;
 }
 
 int images_make(struct site_images *s, const struct image_search *how, struct staging *st, struct err *err)
 {
+    struct making m = {.progress = how->progress};
     int r = 0;
+    for (size_t i = 0; i < s->n; i++)
+        m.total += is_to_be_made(s->list[i]) ? s->list[i]->version.size_bytes : 0;
     for (size_t i = 0; r == 0 && i < s->n; i++)
-        if (s->list[i]->outcome == SITE_ADD && s->list[i]->needs_file && !s->list[i]->same)
-            r = make(s->list[i], how, st, err);
+        if (is_to_be_made(s->list[i]))
+            r = make(s->list[i], how, st, &m, err);
+    if (how->progress)
+        progress_finish(how->progress);
     return r;
 }
 

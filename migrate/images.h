@@ -27,6 +27,7 @@
 #include "migrate/record.h"
 
 struct staging;
+struct progress;
 
 #define IMAGES_MAX    5000
 #define CHAIN_MAX     32
@@ -69,6 +70,7 @@ struct image_search {
     const char *beside;      /* folder of the source's file, for proposals */
     bool with_differences;   /* take a base although numbered differences lie beside it */
     bool is_quiet;
+    struct progress *progress; /* of all files that are made, in bytes of their disks; NULL = nobody looks */
 };
 
 void images_finish(struct site_images *s);

@@ -322,3 +322,26 @@ def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs)
     assert "no such" in root.fails("migrate", "csv", root.files / "nothing.csv").lower()
     lost = subprocess.run([str(programs.diskgate), "--root", str(root.files / "none"), "migrate", "csv", str(table(root, ("p1", "")))], capture_output=True, text=True, timeout=30)
     assert lost.returncode == 1 and "init" in lost.stderr
+
+
+# --- progress ------------------------------------------------------------------------------------------------------------
+
+
+def test_progress_counts_all_images_that_are_made(root):
+    here = folder(root, "here", "a.raw", "b.raw")
+    for name in ("a", "b"):
+        subprocess.run(["qemu-img", "convert", "-O", "vhdx", str(here / f"{name}.raw"), str(here / f"{name}.vhdx")], check=True, timeout=60)
+    path = table(root, ("pc01", r"D:\a.vhdx"), ("pc02", r"D:\b.vhdx"))
+    lines = root.files / "progress"
+    with open(lines, "wb") as file:
+        args = root.command("--json", "migrate", "csv", path, "--map-path", f"D:={here}", f"--progress={file.fileno()}")
+        done = subprocess.run(args, pass_fds=[file.fileno()], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = [tuple(map(int, line.split())) for line in lines.read_text().splitlines()]
+    assert {total for _, total in told} == {2 * MIB}
+    assert told == sorted(told) and told[-1] == (2 * MIB, 2 * MIB)
+
+
+def test_progress_to_a_descriptor_that_is_not_open_is_refused(root):
+    path = table(root, ("pc01", ""))
+    assert "descriptor" in root.fails("migrate", "csv", path, "--progress=99")
