@@ -59,6 +59,7 @@ static bool is_as_expected(const struct pipe_item *i)
 static int put_read(struct stream *s, const struct pipe_item *i, struct err *err)
 {
     count_read(s->c, i);
+    s->c->counts.mended += i->is_mended;
     if (i->is_expected && !is_as_expected(i))
         s->c->counts.mismatches++;
     if (s->whole)

@@ -5,7 +5,7 @@
  *   a hole of the file, a block run that was zeroed        nothing is stored, nothing read
  *   never written by the client                            "inherit", not read
  *   unchanged by the change map since the parent set       the parent's chunk, not read
- *   else                                                   read; the parent's chunk if it is still that, else into the store
+ *   else                                                   read, and put into the store, which compares SHA-256
  *
  * The parent is the newest set that has the stream. A version whose file has the parent's identity is taken over as a whole.
  *
@@ -29,6 +29,7 @@ struct capture_counts {
     uint64_t zero, known, mapped, inherited, fresh, collisions; /* chunks; mapped: known without reading */
     uint64_t reused;                                            /* streams */
     uint64_t mismatches;                                        /* chunks that the change map had missed */
+    uint64_t mended;                                            /* chunks that were damaged in the repository */
 };
 
 /* What the streams of a run share. All borrowed. */

@@ -79,15 +79,16 @@ static int64_t now_ms(void)
 static json_t *row_of(const struct create_report *r, json_t *warnings, int64_t ms)
 {
     const struct capture_counts *n = &r->counts;
-    return json_pack(
-        "{ss ss sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sf sO}", "message_type", "summary", "set", r->set,
-        "versions", (json_int_t)r->versions, "versions_unchanged", (json_int_t)n->reused, "overlays",
-        (json_int_t)r->overlays, "left_out", (json_int_t)r->left_out, "volatile", (json_int_t)r->n_volatile,
-        "read_bytes", (json_int_t)n->read_bytes, "stored_bytes", (json_int_t)r->stored.stored_bytes, "chunks_new",
-        (json_int_t)n->fresh, "chunks_duplicate", (json_int_t)n->known, "chunks_mapped", (json_int_t)n->mapped,
-        "chunks_inherited", (json_int_t)n->inherited, "chunks_zero", (json_int_t)n->zero, "chunks_collision",
-        (json_int_t)n->collisions, "map_mismatches", (json_int_t)n->mismatches, "packs", (json_int_t)r->stored.packs,
-        "freezes", (json_int_t)r->freezes, "seconds", (double)ms / 1000, "warnings", warnings);
+    return json_pack("{ss ss sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sI sf sO}", "message_type", "summary",
+                     "set", r->set, "versions", (json_int_t)r->versions, "versions_unchanged", (json_int_t)n->reused,
+                     "overlays", (json_int_t)r->overlays, "left_out", (json_int_t)r->left_out, "volatile",
+                     (json_int_t)r->n_volatile, "read_bytes", (json_int_t)n->read_bytes, "stored_bytes",
+                     (json_int_t)r->stored.stored_bytes, "chunks_new", (json_int_t)n->fresh, "chunks_duplicate",
+                     (json_int_t)n->known, "chunks_mapped", (json_int_t)n->mapped, "chunks_inherited",
+                     (json_int_t)n->inherited, "chunks_zero", (json_int_t)n->zero, "chunks_collision",
+                     (json_int_t)n->collisions, "map_mismatches", (json_int_t)n->mismatches, "chunks_mended",
+                     (json_int_t)n->mended, "packs", (json_int_t)r->stored.packs, "freezes", (json_int_t)r->freezes,
+                     "seconds", (double)ms / 1000, "warnings", warnings);
 }
 
 static const struct column columns[] = {
@@ -107,6 +108,7 @@ static const struct column columns[] = {
     {"chunks_zero", NULL, COL_JSON},
     {"chunks_collision", NULL, COL_JSON},
     {"map_mismatches", NULL, COL_JSON},
+    {"chunks_mended", NULL, COL_JSON},
     {"packs", NULL, COL_JSON},
     {"freezes", NULL, COL_JSON},
     {"seconds", NULL, COL_JSON},
@@ -176,7 +178,7 @@ static int create(struct cmd *cmd, struct err *err)
 
 static const struct option_def create_options[] = {
     {"full", 0, NULL, "read everything, also what seems unchanged"},
-    {"paranoid", 0, NULL, "compare what is read with the repository by SHA-256, also in its old place"},
+    {"paranoid", 0, NULL, "compare what is read byte for byte with what the repository has of it"},
     {"message", 'm', "TEXT", "a comment of the set"},
     {"sign", 0, "FILE", "sign the set with this ed25519 private key (PEM)"},
     {"level", 0, "N", "level of zstd, 1 to 19 (3)"},

@@ -368,6 +368,19 @@ static void keep_what_is_stored(struct create *c)
         (void)store_flush(c->store, &ignored);
 }
 
+static void say_mended(struct create *c)
+{
+    struct err e;
+    unsigned long long n = c->capture.counts.mended;
+    if (n == 0)
+        return;
+    (void)err_set(&e, 0,
+                  "%llu chunk%s in the repository were damaged and are stored again; 'diskgate backup verify' tells "
+                  "whether there are more",
+                  n, n == 1 ? "" : "s");
+    warn(c, e.msg);
+}
+
 int create_run(const struct create_params *p, struct create_report *ret, struct err *err)
 {
     *ret = (struct create_report){0};
@@ -375,6 +388,8 @@ int create_run(const struct create_params *p, struct create_report *ret, struct 
     int r = open_all(&c, err);
     if (r == 0)
         r = capture_all(&c, err);
+    if (r == 0)
+        say_mended(&c);
     if (r == 0)
         (void)snprintf(ret->set, sizeof(ret->set), "%s", set_writer_id(c.set));
     if (r == 0)

@@ -26,14 +26,14 @@ struct pipe_item {
     uint64_t n, count; /* chunks [n, n + count); count is 1 but for PIPE_INHERIT and PIPE_ZERO */
     uint64_t off;      /* PIPE_READ */
     size_t len;        /* bytes, of PIPE_READ and PIPE_KNOWN */
-    /* PIPE_READ: what the parent set has here. Equal XXH3-128 at the same position of the same disk is taken for equal, unless
-     * `is_paranoid`. */
+    /* The caller's: what the parent set has here. What was read counts as that only by what store_put() says, as anywhere else. */
     struct chunk_ref hint;
     bool has_hint;
     bool is_expected; /* the caller's: the change map says that it did not change */
     /* PIPE_KNOWN: what it is. PIPE_READ: the result. */
     struct chunk_ref ref;
     enum store_result result;
+    bool is_mended;  /* the repository's own copy was not these bytes; it is stored again */
     const void *buf; /* its bytes, valid during done() */
 };
 
@@ -41,7 +41,7 @@ struct pipe_stream {
     int (*read)(void *arg, void *buf, size_t len, uint64_t off, struct err *err); /* any thread */
     int (*done)(void *arg, const struct pipe_item *item, struct err *err);        /* the caller's thread */
     void *arg;
-    bool is_paranoid;
+    bool is_paranoid; /* what the repository has already is read there and compared byte for byte */
 };
 
 struct pipe;
