@@ -319,10 +319,10 @@ static int update_steps(struct catalog *c, const struct version_row *v, struct e
         r = check_version(v, err);
     if (r == 0)
         r = db_run(c,
-                   "UPDATE version SET path = ?, file_bytes = ?, mtime_ns = ?, identity = ?, full_hash = ?, comment = ?"
-                   " WHERE id = ?",
-                   ARGS(T(v->path), N(v->file_bytes), N(v->mtime_ns), T(v->identity), T(v->full_hash), T(v->comment),
-                        N(v->id)),
+                   "UPDATE version SET path = ?, is_adopted = ?, file_bytes = ?, mtime_ns = ?, identity = ?,"
+                   " full_hash = ?, comment = ? WHERE id = ?",
+                   ARGS(T(v->path), N(v->is_adopted), N(v->file_bytes), N(v->mtime_ns), T(v->identity),
+                        T(v->full_hash), T(v->comment), N(v->id)),
                    err);
     if (r == 0)
         r = version_get(c, v->id, &after, err);

@@ -139,7 +139,7 @@ int version_list(struct catalog *c, const char *name, struct version_row **ret, 
 int version_get(struct catalog *c, int64_t id, struct version_row *ret, struct err *err);
 /* Version @number of image @name; 0 = the current one. */
 int version_find(struct catalog *c, const char *name, uint32_t number, struct version_row *ret, struct err *err);
-/* Store path, file_bytes, mtime_ns, identity, full_hash and comment of the row @v->id (repair, check, apply). */
+/* Store path, is_adopted, file_bytes, mtime_ns, identity, full_hash and comment of the row @v->id (repair, check, apply, restore). */
 int version_update(struct catalog *c, const struct version_row *v, struct err *err);
 
 /* --- clients ----------------------------------------------------------------------------------------------------- */

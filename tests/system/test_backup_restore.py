@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`backup restore`: what comes back is what went in, a disk at a time or a whole root onto a bare machine, and nothing else is lost by it."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from support import system
+from support.files import KIB, MIB, fallocate, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, make_image, make_vhd
+from support.repository import Repository
+
+SIZE = 16 * MIB
+ODD = 5 * MIB + 300 * KIB + 512  # no multiple of a chunk
+
+
+@pytest.fixture
+def site(root):
+    if not (root.programs.build / "backup" / "diskgate-backup").exists():
+        pytest.skip("diskgate-backup is not built")
+    root.image = make_image(root.files / "base.raw", SIZE)
+    root.ok("image", "add", "win", root.image)
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win", "--mode", "kept")
+    root.repository = Repository(root).init()
+    return root
+
+
+def restore(site, *args, status=0):
+    """The summary, or the sentence of a failure."""
+    done = site.repository.run("--json", "restore", site.repository.path, *args)
+    assert done.returncode == status, f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"
+    return json.loads(done.stdout) if status in (0, 3) else done.stderr.strip()
+
+
+def write(site, client, data, offset, slot=0):
+    fd = os.open(site.view(client, slot), os.O_RDWR)
+    assert os.pwrite(fd, data, offset) == len(data)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def punch(site, client, offset, length):
+    fd = os.open(site.view(client), os.O_RDWR)
+    fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offset, length)
+    os.fsync(fd)
+    os.close(fd)
+
+
+def damage_a_chunk(repository):
+    """Flips a byte in the middle of the first pack; returns its place."""
+    pack = sorted((repository.path / "packs").rglob("*.tar.zst"))[0]
+    with open(pack, "r+b") as file:
+        file.seek(pack.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+# --- one disk ----------------------------------------------------------------------------------------------------------
+
+
+def test_disks_come_back_as_they_were(site):
+    odd = make_image(site.files / "odd.raw", ODD, seed=3)
+    vhd = make_vhd(make_image(site.files / "plain.raw", 4 * MIB, seed=4), site.files / "data.vhd")
+    site.ok("image", "add", "odd", odd)
+    site.ok("image", "add", "vhd", vhd, "--data")
+    site.ok("up")
+    write(site, "pc01", random.Random(1).randbytes(20000), 3 * MIB + 100)
+    punch(site, "pc01", MIB, MIB + 8192)
+    expected = site.view("pc01").read_bytes()
+    site.repository.create()
+    out = site.files / "out"
+    out.mkdir()
+    for disk, content in (("win", site.image.read_bytes()), ("odd@1", odd.read_bytes()), ("pc01", expected),
+                          ("vhd", (site.files / "plain.raw").read_bytes())):
+        summary = restore(site, "latest", disk, out)
+        restored = out / os.path.basename(summary["path"])
+        assert restored.read_bytes() == content, disk
+        assert summary["checked_bytes"] == len(content)
+    assert (out / "win-v1.img").stat().st_blocks * 512 < SIZE, "zeros are holes"
+    assert sorted(p.name for p in out.iterdir()) == ["odd-v1.img", "pc01-disk0.img", "vhd-v1.img", "win-v1.img"]
+
+
+def test_only_what_differs_is_written(site):
+    site.repository.create()
+    out = site.files / "out.raw"
+    restore(site, "latest", "win", out)
+    with open(out, "r+b") as file:
+        file.seek(MIB)
+        file.write(b"x")
+        file.seek(768 * KIB)  # a hole of the image
+        file.write(b"y" * 4096)
+    summary = restore(site, "latest", "win", out, "--force")
+    assert summary["written_bytes"] == 2 * 256 * KIB
+    assert out.read_bytes() == site.image.read_bytes()
+
+
+def test_newer_file_is_not_overwritten(site):
+    site.repository.create()
+    out = site.files / "out.raw"
+    out.write_bytes(b"mine" * (SIZE // 4))
+    future = time.time() + 100
+    os.utime(out, (future, future))
+    assert "newer than the set" in restore(site, "latest", "win", out, status=1)
+    os.utime(out, (1, 1))
+    out.write_bytes(b"mine")
+    os.utime(out, (1, 1))
+    assert "it is something else" in restore(site, "latest", "win", out, status=1)
+    assert out.read_bytes() == b"mine"
+
+
+def test_file_of_a_running_root_is_refused(site):
+    site.repository.create()
+    site.ok("up")
+    before = site.image.read_bytes()
+    assert "in use" in restore(site, "latest", "win", site.image, "--force", status=1)
+    assert site.image.read_bytes() == before
+    assert sorted(p.name for p in site.files.iterdir()) == ["base.raw"]
+
+
+def test_damaged_chunk_stops_a_restore(site):
+    site.repository.create()
+    damage_a_chunk(site.repository)
+    out = site.files / "out.raw"
+    assert "damaged" in restore(site, "latest", "win", out, status=13)
+    assert not out.exists(), "what is not whole does not get the name"
+
+
+def test_bad_words_get_a_sentence(site):
+    site.repository.create()
+    out = site.files / "out.raw"
+    assert "1999" in restore(site, "1999", "win", out, status=1)
+    assert "has no 'nix'" in restore(site, "latest", "nix", out, status=1)
+    assert "inside of the repository" in restore(site, "latest", "win", site.repository.path / "x", status=1)
+    done = site.repository.run("restore", site.files, "latest", "win", out)
+    assert done.returncode == 10 and len(done.stderr.splitlines()) == 1
+    assert not out.exists()
+
+
+def test_full_disk_is_told_before_anything_is_written(site):
+    small = site.base / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    try:
+        site.repository.create()
+        assert "MiB free" in restore(site, "latest", "win", small / "out.raw", status=14)
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_killed_restore_goes_on(site):
+    site.repository.create()
+    out = site.files / "out.raw"
+    partial = site.files / "out.raw.partial"
+    for delay in (0.01, 0.03, 0.05, 0.08):
+        job = subprocess.Popen(site.repository.command("restore", site.repository.path, "latest", "win", out), stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        if out.exists():
+            assert out.read_bytes() == site.image.read_bytes() and not partial.exists()
+            out.unlink()
+    summary = restore(site, "latest", "win", out)
+    assert out.read_bytes() == site.image.read_bytes() and not partial.exists()
+    assert summary["written_bytes"] + summary["equal_bytes"] > 0
+
+
+# --- a whole root ------------------------------------------------------------------------------------------------------
+
+
+def move_to(site, path):
+    """The restored root takes the place of the old one, with its ports."""
+    site.ok("down")
+    shutil.rmtree(site.path)
+    site.path, site.mnt = path, path / "run" / "mnt"
+
+
+def without_hashes(dump):
+    """A restore records the hash of each image, which a dump holds where it is known."""
+    return json.loads(dump, object_hook=lambda row: {key: value for key, value in row.items() if key != "full_hash"})
+
+
+def test_bare_machine_gets_everything_back(site):
+    own = make_vhd(make_image(site.files / "plain.raw", 4 * MIB, seed=4), site.files / "data.vhd")
+    site.ok("image", "add", "games", own, "--data", "--copy")
+    odd = make_image(site.files / "odd.raw", ODD, seed=3)
+    site.ok("image", "add", "odd", odd)
+    site.ok("client", "link", "pc01", "games", "--slot", "1")
+    site.ok("client", "add", "pc02", "--mac", "52:54:00:00:00:02", "--image", "odd", "--mode", "kept")
+    site.ok("client", "add", "guest", "--mac", "52:54:00:00:00:03", "--image", "win")
+    site.ok("up")
+    write(site, "pc01", random.Random(1).randbytes(20000), 3 * MIB + 100)
+    write(site, "pc01", b"end", SIZE - 3)
+    punch(site, "pc01", MIB, MIB + 8192)
+    write(site, "pc01", b"game" * 5000, 12345, slot=1)
+    expected = {(c, s): site.view(c, s).read_bytes() for c, s in (("pc01", 0), ("pc01", 1), ("pc02", 0), ("guest", 0))}
+    site.repository.create()
+    write(site, "pc01", b"later", 0)
+    dump = site.ok("dump")
+    into = site.base / "bare"
+    summary = restore(site, "latest", "--all", "--into", into, "--map-path", f"{site.files}={site.base}/elsewhere")
+    assert summary["versions"] == 3 and summary["overlays"] == 3 and summary["missing"] == 0
+    assert (site.base / "elsewhere" / "base.raw").read_bytes() == site.image.read_bytes()
+    assert (site.base / "elsewhere" / "odd.raw").read_bytes() == odd.read_bytes()
+    assert not (into / ".restore").exists()
+    blocks = (into / "overlays" / "pc01" / "0.data").stat().st_blocks * 512
+    assert blocks < 100 * KIB, "an overlay does not grow by its restore"
+    for path in site.files.iterdir():
+        path.unlink()
+    move_to(site, into)
+    site.ok("up")
+    for (client, slot), content in expected.items():
+        assert site.view(client, slot).read_bytes() == content, f"{client} {slot}"
+    assert site.disk("pc01").read_all() == expected["pc01", 0], "over iSCSI"
+    assert without_hashes(site.ok("dump").replace("elsewhere", "files")) == without_hashes(dump)
+    write(site, "pc01", b"goes on", 0)
+    site.ok("down")
+    site.ok("up")
+    assert site.view("pc01").read_bytes()[:7] == b"goes on"
+
+
+def test_adopted_images_go_into_the_root_without_a_map(site):
+    site.repository.create()
+    into = site.base / "bare"
+    restore(site, "latest", "--all", "--into", into)
+    assert (into / "images" / "win" / "v1.raw").read_bytes() == site.image.read_bytes()
+    move_to(site, into)
+    site.image.unlink()
+    site.ok("up")
+    assert site.view("pc01").read_bytes() == (into / "images" / "win" / "v1.raw").read_bytes()
+
+
+def test_killed_restore_of_a_root_is_no_root_and_goes_on(site):
+    site.ok("up")
+    write(site, "pc01", random.Random(1).randbytes(MIB), 3 * MIB)
+    expected = site.view("pc01").read_bytes()
+    site.repository.create()
+    into = site.base / "bare"
+    words = site.repository.command("restore", site.repository.path, "latest", "--all", "--into", into)
+    for delay in (0.01, 0.03, 0.06, 0.1):
+        job = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        job.send_signal(signal.SIGKILL)
+        job.wait()
+        if (into / "catalog.db").exists():
+            break
+        up = subprocess.run([str(site.programs.diskgate), "--root", str(into), "up"], capture_output=True, text=True, timeout=60)
+        assert up.returncode == 1, "half a root is none"
+    restore(site, "latest", "--all", "--into", into) if not (into / "catalog.db").exists() or (into / ".restore").exists() else None
+    move_to(site, into)
+    site.ok("up")
+    assert site.view("pc01").read_bytes() == expected
+
+
+def test_folder_of_others_is_refused(site):
+    site.repository.create()
+    assert "a Diskgate root already" in restore(site, "latest", "--all", "--into", site.path, status=1)
+    assert "holds other files" in restore(site, "latest", "--all", "--into", site.files, status=1)
+
+
+def test_what_a_set_lacks_is_named(site):
+    other = make_image(site.files / "other.raw", MIB, seed=5)
+    site.ok("image", "add", "other", other)
+    site.repository.create("win")
+    done = site.repository.run("restore", site.repository.path, "latest", "--all", "--into", site.base / "bare")
+    assert done.returncode == 3
+    assert "image 'other' version 1 is not in the set" in done.stderr
+    assert "what client 'pc01' kept" in done.stderr
