@@ -11,7 +11,8 @@
 
 struct gc_chunk {
     struct chunk_name name;
-    uint32_t pack : 31;
+    uint32_t pack : 30;
+    uint32_t is_lost : 1; /* it cannot be read, and lies nowhere else */
     uint32_t is_needed : 1;
 };
 

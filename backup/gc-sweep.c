@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 
 #include "backup/badlist.h"
+#include "backup/index-priv.h"
+#include "backup/pack-priv.h"
 #include "backup/store.h"
 #include "core/util.h"
 
@@ -25,21 +27,22 @@ struct usage {
     const struct gc *g;
     const struct pack_id *id;
     uint64_t bytes, needed_bytes, needed; /* bytes of all chunks' frames, of those that are needed; count of these */
-    bool is_hurt;                         /* it has chunks that cannot be read and that lie nowhere else */
+    bool is_hurt; /* it has chunks that a set needs, that cannot be read and that lie nowhere else */
 };
 
 /* A chunk counts in the pack that the index knows it in; a second copy elsewhere does not. */
 static bool is_needed_in(const struct gc *g, const struct pack_id *id, const struct pack_entry *e)
 {
     const struct gc_chunk *c = gc_find(g, &e->ref.name);
-    return c && c->is_needed && c->pack == id->number;
+    return c && c->is_needed && !c->is_lost && c->pack == id->number;
 }
 
 static int add_usage(void *arg, const struct pack_entry *e)
 {
     struct usage *u = arg;
     u->bytes += e->clen;
-    u->is_hurt |= !gc_find(u->g, &e->ref.name);
+    const struct gc_chunk *c = gc_find(u->g, &e->ref.name);
+    u->is_hurt |= !c || (c->is_lost && c->is_needed);
     if (is_needed_in(u->g, u->id, e)) {
         u->needed_bytes += e->clen;
         u->needed++;
@@ -191,7 +194,51 @@ static int carry_out(struct gc *g, const struct pack_id *packs, size_t n, const 
     return r;
 }
 
-/* A .toc whose pack is gone stays: it keeps the names of the chunks for the backup that stores them again. */
+/* --- tables of packs that are gone ------------------------------------------------------------------------------------- */
+
+struct names {
+    const struct gc *g;
+    bool is_wanted;
+};
+
+static int look_at_name(void *arg, const struct pack_entry *e)
+{
+    struct names *n = arg;
+    const struct gc_chunk *c = gc_find(n->g, &e->ref.name);
+    n->is_wanted |= c && c->is_lost && c->is_needed;
+    return 0;
+}
+
+/* Its table of contents keeps the names of lost chunks for the backup that stores them again. Where none is needed any more it goes, too. */
+static int sweep_table(struct gc *g, const struct pack_id *id, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    struct names names = {.g = g};
+    struct pack_id told;
+    struct err ignored;
+    char path[64], folder[32];
+    size_t len;
+    pack_path(id, ".toc", path);
+    int r = file_read(repo_dirfd(g->repo), path, TOC_TEXT_MAX, &text, &len);
+    if (r < 0 || toc_decode(text, len, UINT64_MAX, repo_format(g->repo)->id, &told, look_at_name, &names, &ignored) < 0)
+        return 0; /* nobody knows what it said */
+    if (names.is_wanted)
+        return 0;
+    (void)snprintf(folder, sizeof(folder), "trash/%06" PRIu64, g->marks->gc + 1);
+    r = repo_make_dir(g->repo, folder, err);
+    return r < 0 ? r : trash_file(g, id, ".toc", folder, err);
+}
+
+static int sweep_tables(struct gc *g, const struct pack_id *packs, size_t n, struct err *err)
+{
+    _cleanup_free_ struct pack_id *gone = NULL;
+    size_t n_gone = 0;
+    int r = index_orphans(g->repo, packs, n, &gone, &n_gone, err);
+    for (size_t i = 0; r == 0 && i < n_gone; i++)
+        r = sweep_table(g, &gone[i], err);
+    return r;
+}
+
 int gc_sweep(struct gc *g, struct err *err)
 {
     size_t n;
@@ -200,7 +247,10 @@ int gc_sweep(struct gc *g, struct err *err)
     if (!fate)
         return err_set(err, -ENOMEM, "memory is out");
     int r = decide(g, packs, n, fate, err);
-    return r < 0 || g->is_dry ? r : carry_out(g, packs, n, fate, err);
+    if (r < 0 || g->is_dry)
+        return r;
+    r = sweep_tables(g, packs, n, err); /* before packs go: theirs would be among them */
+    return r < 0 ? r : carry_out(g, packs, n, fate, err);
 }
 
 /* --- trash ----------------------------------------------------------------------------------------------------------- */
@@ -224,16 +274,22 @@ static uint64_t bytes_below(int dirfd, const char *name, int depth)
     return sum;
 }
 
+/* Half a set in trash/ would be one that cannot be read, and end every later collection: so it is in tmp/ before it falls to pieces. */
 static int empty_one(void *arg, const char *path, uint64_t number, struct err *err)
 {
     const struct emptying *e = arg;
+    char dying[64];
     uint64_t bytes = bytes_below(repo_dirfd(e->g->repo), path, 4);
     if (number > e->g->marks->gc && !e->all) {
         e->g->counts->trash_bytes += bytes;
         return 0;
     }
     e->g->counts->freed_bytes += bytes;
-    return e->g->is_dry ? 0 : repo_remove(e->g->repo, path, err);
+    if (e->g->is_dry)
+        return 0;
+    (void)snprintf(dying, sizeof(dying), "tmp/trash-%06" PRIu64, number);
+    int r = repo_rename(e->g->repo, path, dying, err);
+    return r < 0 ? r : repo_remove(e->g->repo, dying, err);
 }
 
 int gc_empty_trash(struct gc *g, bool all, struct err *err)

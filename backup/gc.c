@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "backup/index-table.h"
 #include "core/util.h"
 
 /* --- all chunks ---------------------------------------------------------------------------------------------------- */
@@ -22,13 +23,27 @@ static int take_chunk(void *arg, const struct chunk_place *p)
     struct gc *g = arg;
     struct gc_chunk *c = &g->chunks[g->n++];
     c->name = p->ref.name;
-    c->pack = p->pack;
+    c->is_lost = p->pack == INDEX_BAD;
+    c->pack = c->is_lost ? 0 : p->pack;
     return 0;
 }
 
 static int compare_chunks(const void *a, const void *b)
 {
     return chunk_name_compare(&((const struct gc_chunk *)a)->name, &((const struct gc_chunk *)b)->name);
+}
+
+/* Of those with one name the one that can be read. */
+static void merge_names(struct gc *g)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < g->n; i++) {
+        if (n == 0 || compare_chunks(&g->chunks[n - 1], &g->chunks[i]) != 0)
+            g->chunks[n++] = g->chunks[i];
+        else if (g->chunks[n - 1].is_lost)
+            g->chunks[n - 1] = g->chunks[i];
+    }
+    g->n = n;
 }
 
 static int load_chunks(struct gc *g, struct err *err)
@@ -43,6 +58,7 @@ static int load_chunks(struct gc *g, struct err *err)
         return err_set(err, -ENOMEM, "memory is out");
     (void)index_each(g->index, take_chunk, g); /* take_chunk() cannot fail */
     qsort(g->chunks, g->n, sizeof(*g->chunks), compare_chunks);
+    merge_names(g);
     return 0;
 }
 
@@ -65,13 +81,13 @@ static int mark_stream(struct gc *g, const char *where, const struct set_info *s
     while ((kind = manifest_next(m, &line, err)) > MANIFEST_END) {
         struct gc_chunk *c = kind == MANIFEST_CHUNK ? gc_find(g, &line.name) : NULL;
         if (c)
-            c->is_needed = true; /* one that is missing is verify's business; here it needs no room */
+            c->is_needed = true; /* one that nobody ever heard of is verify's business */
     }
     return kind;
 }
 
-/* Every manifest of every set in the folder @where. */
-static int mark_folder(struct gc *g, const char *where, struct err *err)
+/* Every manifest of every set in the folder @where. @way_out: what one can do when that fails. */
+static int mark_folder(struct gc *g, const char *where, const char *way_out, struct err *err)
 {
     struct set_info *sets;
     size_t n;
@@ -88,7 +104,10 @@ static int mark_folder(struct gc *g, const char *where, struct err *err)
         g->counts->sets += r == 0;
     }
     set_list_free(sets, n);
-    return r < 0 ? err_prefix(err, r, "nothing was deleted, because not every set could be read") : 0;
+    if (r == 0)
+        return 0;
+    const struct err why = *err;
+    return err_set(err, r, "nothing was deleted, because not every set could be read: %.1500s; %s", why.msg, way_out);
 }
 
 /* Folders in trash/, by number; what is called otherwise is none of ours. */
@@ -117,7 +136,9 @@ int gc_each_trash(struct repo *repo, int (*fn)(void *arg, const char *path, uint
 static int mark_trash(void *arg, const char *path, uint64_t number, struct err *err)
 {
     struct gc *g = arg;
-    return number > g->marks->gc && !g->is_now ? mark_folder(g, path, err) : 0;
+    return number > g->marks->gc && !g->is_now
+               ? mark_folder(g, path, "it was taken out already, and with --now trash/ is emptied unread", err)
+               : 0;
 }
 
 static int check_listing(struct gc *g, struct err *err)
@@ -145,7 +166,7 @@ static int mark_all(struct gc *g, struct err *err)
 {
     int r = check_listing(g, err);
     if (r == 0)
-        r = mark_folder(g, "sets", err);
+        r = mark_folder(g, "sets", "if it cannot be had back, take the set out with 'diskgate backup remove'", err);
     if (r == 0)
         r = gc_each_trash(g->repo, mark_trash, g, err);
     for (size_t i = 0; r == 0 && i < g->n; i++)

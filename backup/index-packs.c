@@ -3,8 +3,10 @@
 #include "backup/index-priv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "backup/text.h"
 #include "core/util.h"
@@ -40,6 +42,18 @@ static void list_stems(FILE *f, const char *what, const struct pack_id *id, size
         (void)fprintf(f, "%s\n", id[i].stem);
 }
 
+/* One that was cut off has not all that its table says. */
+static void list_lengths(FILE *f, struct repo *r, const struct pack_id *id, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct stat st = {0}; /* what cannot be looked at has no length */
+        char path[64];
+        pack_path(&id[i], ".tar.zst", path);
+        (void)fstatat(repo_dirfd(r), path, &st, AT_SYMLINK_NOFOLLOW);
+        (void)fprintf(f, "%lld\n", (long long)st.st_size); /* memory only */
+    }
+}
+
 int index_stamp(struct repo *r, char *ret, struct err *err)
 {
     _cleanup_free_ struct pack_id *packs = NULL, *gone = NULL;
@@ -56,6 +70,7 @@ int index_stamp(struct repo *r, char *ret, struct err *err)
     if (text_out_init(&o) == 0) {
         (void)fprintf(o.f, "%s %s\n", repo_format(r)->id, bad.stamp);
         list_stems(o.f, "packs", packs, n);
+        list_lengths(o.f, r, packs, n);
         list_stems(o.f, "gone", gone, n_gone);
         e = text_out_flush(&o);
         hash_buf(o.buf, o.len, ret);

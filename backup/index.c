@@ -51,6 +51,28 @@ static int note_gone(struct index *x, struct err *err)
     return r;
 }
 
+/* A format file with another number in it than the packs would make a mess of both. The first, the middle and the last pack are asked, and one
+ * that agrees is enough: a foreign one may lie among them. */
+static int check_format(const struct index *x, struct err *err)
+{
+    struct repo_format f;
+    const struct repo_format *mine = repo_format(x->repo);
+    const size_t which[] = {0, x->n_packs - 1, x->n_packs / 2};
+    bool has_other = false;
+    for (size_t i = 0; i < x->n_packs && i < ARRAY_SIZE(which); i++) {
+        if (pack_head_read(x->repo, &x->packs[which[i]], &f) < 0)
+            continue;
+        if (strcmp(f.id, mine->id) == 0 && f.chunk_bytes == mine->chunk_bytes)
+            return 0;
+        has_other = true;
+    }
+    return has_other ? err_set(err, -EBADMSG,
+                               "the file '%s/format' says something else than the packs; 'diskgate backup repair' "
+                               "writes it again from them",
+                               repo_path(x->repo))
+                     : 0;
+}
+
 static int load(struct index *x, struct err *err)
 {
     struct entries all = {0};
@@ -61,6 +83,9 @@ static int load(struct index *x, struct err *err)
     if (r < 0)
         return r;
     x->packs_room = x->n_packs;
+    r = check_format(x, err);
+    if (r < 0)
+        return r;
     find_next_number(x);
     if (cache_load(x, stamp) == 0)
         return note_gone(x, err);
@@ -259,7 +284,7 @@ int index_each(struct index *x, index_fn *fn, void *arg)
     for (size_t i = 0; r == 0 && i < x->n_table + x->fresh.n; i++) {
         index_entry_decode(
             i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : fresh_at(x, (uint32_t)(i - x->n_table) + 1), &p);
-        r = p.pack == INDEX_BAD ? 0 : fn(arg, &p);
+        r = fn(arg, &p);
     }
     return r;
 }

@@ -60,7 +60,8 @@ int index_add_pack(struct index *x, const struct pack_id *id);
 const struct pack_id *index_packs(const struct index *x, size_t *ret_n);
 uint32_t index_next_number(struct index *x);
 uint64_t index_count(struct index *x);
-/* Each chunk once, in no order. 0 or what @fn returned. */
+/* Each entry, in no order; those that cannot be read have the pack INDEX_BAD, and may be there under the same name as well. 0 or what @fn
+ * returned. */
 typedef int index_fn(void *arg, const struct chunk_place *p);
 int index_each(struct index *x, index_fn *fn, void *arg);
 /* What is wrong with packs, in sentences; "" when all is well. */

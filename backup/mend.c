@@ -27,19 +27,6 @@ static void say(json_t *done, const char *fmt, ...)
 
 /* --- the format file ----------------------------------------------------------------------------------------------- */
 
-/* The head of pack @id; false when it cannot be read. */
-static bool read_head(struct repo *r, const struct pack_id *id, struct repo_format *ret)
-{
-    unsigned char head[PACK_HEAD_BYTES];
-    struct pack_id told;
-    struct err ignored;
-    char path[64];
-    pack_path(id, ".tar.zst", path);
-    _cleanup_close_ int fd = openat(r->dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 && pread_full(fd, head, sizeof(head), 0) == 0 &&
-           pack_head_decode(head, sizeof(head), ret, &told, &ignored) == 0 && strcmp(told.stem, id->stem) == 0;
-}
-
 static bool same_format(const struct repo_format *a, const struct repo_format *b)
 {
     return strcmp(a->id, b->id) == 0 && a->chunk_bytes == b->chunk_bytes && a->pack_bytes == b->pack_bytes;
@@ -54,7 +41,7 @@ static int find_format(struct repo *r, struct repo_format *ret, struct err *err)
         return e == -EBADMSG ? err_set(err, -ENOMEDIUM, "'%s' is no backup repository: it has no packs", r->path) : e;
     for (size_t i = 0; i < n; i++) {
         struct repo_format f;
-        if (!read_head(r, &packs[i], &f))
+        if (pack_head_read(r, &packs[i], &f) < 0)
             continue;
         if (found++ && !same_format(ret, &f))
             return err_set(err, -EBADMSG,
@@ -65,6 +52,14 @@ static int find_format(struct repo *r, struct repo_format *ret, struct err *err)
     return found ? 0
                  : err_set(err, -EBADMSG, "no pack in '%s' can be read, so nobody knows what the format file said",
                            r->path);
+}
+
+/* It can be read, and all packs say something else. */
+static bool is_of_other_packs(struct repo *r)
+{
+    struct repo_format f = {0};
+    struct err ignored;
+    return find_format(r, &f, &ignored) == 0 && !same_format(&f, &r->format);
 }
 
 static int mend_format(const char *path, bool is_dry, json_t *done, struct err *err)
@@ -148,6 +143,10 @@ int mend_run(const char *path, bool is_dry, json_t *done, struct err *err)
     _cleanup_(repo_closep) struct repo *r = NULL;
     enum repo_mode mode = is_dry ? REPO_READ : REPO_WRITE;
     int e = repo_open(path, mode, 0, "repair", &r, err);
+    if (e == 0 && is_of_other_packs(r)) {
+        repo_close(take_ptr(r));
+        e = -EBADMSG;
+    }
     if (e == -EBADMSG) {
         e = mend_format(path, is_dry, done, err);
         if (e == 0 && is_dry)

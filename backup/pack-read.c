@@ -157,6 +157,22 @@ int pack_entries(struct repo *r, const struct pack_id *id, pack_entry_fn *fn, vo
     return e;
 }
 
+int pack_head_read(struct repo *r, const struct pack_id *id, struct repo_format *ret)
+{
+    unsigned char head[PACK_HEAD_BYTES];
+    struct pack_id told;
+    struct err ignored;
+    char path[64];
+    pack_path(id, ".tar.zst", path);
+    _cleanup_close_ int fd = openat(r->dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return -errno;
+    int e = pread_full(fd, head, sizeof(head), 0);
+    if (e == 0)
+        e = pack_head_decode(head, sizeof(head), ret, &told, &ignored);
+    return e < 0 ? e : strcmp(told.stem, id->stem) == 0 ? 0 : -EBADMSG;
+}
+
 int pack_toc_restore(struct repo *r, const struct pack_id *id, struct err *err)
 {
     struct gather g = {0};

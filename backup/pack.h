@@ -100,6 +100,8 @@ int pack_scan(int fd, const char *name, const struct repo_format *format, pack_e
 /* What the skippable frame at the head of a pack says: the repository's and the pack's names. */
 int pack_head_decode(const unsigned char *bytes, size_t len, struct repo_format *ret_format, struct pack_id *ret_id,
                      struct err *err);
+/* The head of the pack in packs/ with this name, which it must have itself. 0 or a negative errno. */
+int pack_head_read(struct repo *r, const struct pack_id *id, struct repo_format *ret);
 /* Write the .toc of a pack anew from its entries. */
 int pack_toc_restore(struct repo *r, const struct pack_id *id, struct err *err);
 

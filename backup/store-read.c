@@ -53,8 +53,9 @@ static int open_file(struct store *s, uint32_t number, struct err *err)
         return err_set(err, -EBADMSG, "there is no pack %06u", number);
     pack_path(&id, ".tar.zst", path);
     int fd = openat(repo_dirfd(s->repo), path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd < 0 ? err_sys(err, errno == ENOENT ? -EBADMSG : -errno, "cannot open '%s/%s'", repo_path(s->repo), path)
-                  : fd;
+    if (fd < 0 && errno == ENOENT)
+        return err_set(err, -EBADMSG, "'%s/%s' is gone", repo_path(s->repo), path);
+    return fd < 0 ? err_sys(err, -errno, "cannot open '%s/%s'", repo_path(s->repo), path) : fd;
 }
 
 /* An fd of the pack. *ret_slot: where it is kept, NULL when the caller has to close it. */
@@ -133,7 +134,7 @@ static int read_frame(struct store_worker *w, const struct chunk_place *place, s
         return fd;
     r = pread_full(fd, w->frame, place->clen, place->off);
     put_pack(w->store, fd, slot);
-    return r < 0 ? err_sys(err, -EBADMSG, "cannot read pack %06u at %llu (%s)", place->pack,
+    return r < 0 ? err_set(err, -EBADMSG, "pack %06u cannot be read at %llu, or is shorter than that (%s)", place->pack,
                            (unsigned long long)place->off, strerror(-r))
                  : 0;
 }

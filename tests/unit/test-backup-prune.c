@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Retention by tables, and a collection that never takes what a set needs. */
+#include "backup/badlist.h"
 #include "tests/unit/backup-fixture.h"
 
 #include <time.h>
@@ -217,6 +218,128 @@ static void test_collection_ends_at_what_it_cannot_read(void **state)
     remove_folder(path);
 }
 
+/* Killed in the middle of the deletion of trash/: what is left must not look like a damaged set. */
+static void test_killed_deletion_of_trash_does_not_stop_the_next_collection(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[2][SET_ID_LEN + 1];
+    for (int i = 0; i < 2; i++)
+        backup(path, "win", &disks[i], NOON + i, id[i]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    /* A file that cannot be deleted stands for the kill: the folder is half empty when the collection ends. */
+    ok(prune(r, false, &c, &err, id[0]));
+    if (shell("chattr +i %s/trash/*/%s/set.txt 2>/dev/null", path, id[0]) != 0) {
+        repo_close(r);
+        remove_folder(path);
+        skip();
+    }
+    int stopped = prune(r, true, &c, &err, NULL);
+    assert_int_equal(shell("find %s -name set.txt -exec chattr -i {} + 2>/dev/null", path), 0);
+    assert_true(stopped < 0);
+    repo_close(r);
+    r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, NULL));
+    repo_close(r);
+    expect_disk(path, id[1], "win", &disks[1]);
+    remove_folder(path);
+}
+
+static void spoil_set_in_trash(const char *path, const char *id)
+{
+    assert_int_equal(shell("printf x >>%s/trash/000001/%s/image-win-1.manifest.zst", path, id), 0);
+}
+
+static void test_damaged_set_in_trash_has_a_way_out(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[2][SET_ID_LEN + 1];
+    for (int i = 0; i < 2; i++)
+        backup(path, "win", &disks[i], NOON + i, id[i]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    struct marks marks;
+    const char *first = id[0];
+    ok(marks_load(r, &marks, &err));
+    ok(prune_drop(r, &marks, &first, 1, &err));
+    marks_finish(&marks);
+    spoil_set_in_trash(path, first);
+    assert_int_equal(prune(r, false, &c, &err, NULL), -EBADMSG);
+    assert_non_null(strstr(err.msg, "--now"));
+    ok(prune(r, true, &c, &err, NULL));
+    repo_close(r);
+    expect_disk(path, id[1], "win", &disks[1]);
+    remove_folder(path);
+}
+
+/* All chunks of pack 1 are noted as damaged, as verify does it. */
+static void spoil_pack(struct repo *r)
+{
+    struct err err;
+    struct pack_id id;
+    struct badlist bad;
+    struct index *x;
+    ok(index_open(r, &x, &err));
+    ok(index_pack(x, 1, &id));
+    index_close(x);
+    ok(badlist_load(r, &bad, &err));
+    static const struct disk *d = &disks[0];
+    for (uint64_t n = 0; n < disk_chunks(d); n++) {
+        static unsigned char buf[CHUNK];
+        struct chunk_name name = {.suffix = 0};
+        chunk_hash(buf, disk_chunk(d, n, buf), name.xxh);
+        ok(badlist_add(&bad, &name, &id));
+    }
+    ok(badlist_store(r, &bad, &err));
+    badlist_finish(&bad);
+}
+
+static void test_damaged_pack_goes_when_no_set_needs_it(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    if (strcmp(chunk_hash_name, "xxh3-128") != 0) /* names with suffixes are another test's */
+        skip();
+    char *path = new_repo(), id[2][SET_ID_LEN + 1];
+    backup(path, "win", &disks[0], NOON, id[0]);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    spoil_pack(r);
+    repo_close(r);
+    backup(path, "other", &disks[2], NOON + 1, id[1]);
+    r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, NULL));
+    assert_int_equal(c.packs_trashed, 0); /* a set needs what is damaged in it: it may still be read somehow */
+    ok(prune(r, true, &c, &err, id[0]));
+    assert_int_equal(shell("ls %s/packs/00/000001-* >/dev/null 2>&1", path), 2);
+    repo_close(r);
+    expect_disk(path, id[1], "other", &disks[2]);
+    remove_folder(path);
+}
+
+static void test_table_of_a_lost_pack_goes_when_its_chunks_are_back(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct gc_counts c;
+    char *path = new_repo(), id[2][SET_ID_LEN + 1];
+    backup(path, "win", &disks[0], NOON, id[0]);
+    assert_int_equal(shell("rm %s/packs/00/000001-*.tar.zst", path), 0);
+    struct repo *r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, NULL));
+    assert_int_equal(shell("ls %s/packs/00/000001-*.toc >/dev/null 2>&1", path), 0);
+    repo_close(r);
+    backup(path, "win", &disks[0], NOON + 1, id[1]);
+    r = open_repo(path, REPO_WRITE);
+    ok(prune(r, false, &c, &err, NULL));
+    assert_int_equal(shell("ls %s/packs/00/000001-*.toc >/dev/null 2>&1", path), 2);
+    repo_close(r);
+    expect_disk(path, id[0], "win", &disks[0]);
+    remove_folder(path);
+}
+
 int main(void)
 {
     (void)setenv("TZ", "UTC", 1);
@@ -228,6 +351,10 @@ int main(void)
         cmocka_unit_test(test_sets_of_a_wrong_clock_take_nobodys_place),
         cmocka_unit_test(test_span_is_parsed),
         cmocka_unit_test(test_collection_frees_in_three_steps),
+        cmocka_unit_test(test_killed_deletion_of_trash_does_not_stop_the_next_collection),
+        cmocka_unit_test(test_damaged_set_in_trash_has_a_way_out),
+        cmocka_unit_test(test_damaged_pack_goes_when_no_set_needs_it),
+        cmocka_unit_test(test_table_of_a_lost_pack_goes_when_its_chunks_are_back),
         cmocka_unit_test(test_collection_at_once_leaves_what_is_needed),
         cmocka_unit_test(test_collection_ends_at_what_it_cannot_read),
     };

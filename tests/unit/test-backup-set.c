@@ -261,6 +261,26 @@ static void test_format_file_is_made_again_from_the_packs(void **state)
     remove_folder(path);
 }
 
+/* A number that is as good as any, but not the packs': the file is damaged all the same. */
+static void test_format_file_that_differs_from_the_packs_is_refused(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    struct index *x = NULL;
+    char *path = new_repo();
+    backup(path, "win11", &base, 1795000000, NULL);
+    assert_int_equal(shell("sed -i 's/chunk=65536/chunk=131072/' %s/format", path), 0);
+    struct repo *r = open_repo(path, REPO_READ);
+    assert_int_equal(index_open(r, &x, &err), -EBADMSG);
+    assert_non_null(strstr(err.msg, "repair"));
+    repo_close(r);
+    json_t *done = json_array();
+    ok(mend_run(path, false, done, &err));
+    json_decref(done);
+    expect_disk(path, "latest", "win11", &base);
+    remove_folder(path);
+}
+
 static void test_second_writer_is_told_who_is_first(void **state)
 {
     (void)state;
@@ -376,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_signature_is_checked),
         cmocka_unit_test(test_repository_of_another_kind_is_refused),
         cmocka_unit_test(test_format_file_is_made_again_from_the_packs),
+        cmocka_unit_test(test_format_file_that_differs_from_the_packs_is_refused),
         cmocka_unit_test(test_second_writer_is_told_who_is_first),
         cmocka_unit_test(test_repository_that_went_away_is_no_success),
         cmocka_unit_test(test_clock_that_jumped_is_told_and_loses_nothing),

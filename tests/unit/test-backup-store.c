@@ -227,6 +227,30 @@ static void test_scan_finds_what_lies_before_a_cut(void **state)
     remove_folder(path);
 }
 
+/* The cache was made when the pack was whole. */
+static void test_pack_that_was_cut_off_is_not_hidden_by_the_cache(void **state)
+{
+    (void)state;
+    struct err err = {""};
+    char *path = new_repo();
+    backup(path, "win", &disk1, 1795000000, NULL);
+    expect_disk(path, "latest", "win", &disk1);
+    assert_int_equal(shell("test -s %s/index.cache && for p in %s/packs/*/*.tar.zst; do truncate -s "
+                           "$(($(stat -c %%s $p) / 2)) $p; done",
+                           path, path),
+                     0);
+    struct repo *r = open_repo(path, REPO_READ);
+    struct index *x;
+    ok(index_open(r, &x, &err));
+    assert_true(index_was_rebuilt(x));
+    assert_non_null(strstr(index_problems(x), "damaged"));
+    index_close(x);
+    repo_close(r);
+    backup(path, "win", &disk1, 1795000100, NULL); /* it does not count on what is gone */
+    expect_disk(path, "latest", "win", &disk1);
+    remove_folder(path);
+}
+
 struct noting {
     struct store_worker *w;
     struct badlist *bad;
@@ -302,6 +326,7 @@ int main(void)
         cmocka_unit_test(test_packs_are_read_by_tar_and_zstd),
         cmocka_unit_test(test_index_is_made_again),
         cmocka_unit_test(test_scan_finds_what_lies_before_a_cut),
+        cmocka_unit_test(test_pack_that_was_cut_off_is_not_hidden_by_the_cache),
         cmocka_unit_test(test_damaged_chunk_is_found_and_healed_by_the_next_backup),
         cmocka_unit_test(test_lost_pack_is_named_and_healed_by_the_next_backup),
     };
