@@ -12,6 +12,7 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "migrate/apply.h"
+#include "migrate/image-sizes.h"
 #include "migrate/plan.h"
 #include "migrate/text.h"
 
@@ -191,6 +192,8 @@ static int prepare(struct run *r, struct err *err)
     e = plan_stage(&r->plan, err);
     if (e == 0)
         e = apply_online(r->cmd->root, &r->plan.online, err);
+    if (e == 0)
+        e = image_sizes_read(r->source, r->mapping, &r->plan.images, err);
     return e < 0 ? e : images_resolve(&r->plan.images, r->catalog, &r->how, err);
 }
 

@@ -49,7 +49,8 @@ static double score_ip(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
     if (profile_share(c, c->ips) < 0.6 || hint_of(HINT_GATEWAY, name) > 0.1 || hint_of(HINT_DNS, name) > 0.1 ||
-        hint_of(HINT_NETMASK, name) > 0.1)
+        hint_of(HINT_NETMASK, name) > 0.1 || hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX ||
+        hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
         return 0;
     return 0.5 * profile_share(c, c->ips) + 0.5 * ratio(c->distinct, c->filled) + hint_of(HINT_IP, name);
 }
@@ -112,6 +113,8 @@ static double score_name(const struct profile *p, size_t i, const char *name)
     double content = 0.4 * distinct + 0.3 * profile_share(c, c->hosts) + 0.3 * fill(p, i);
     if (profile_share(c, c->numbers) > 0.5)
         content -= 0.4; /* numbers are more likely an id */
+    if (strcmp(name, INI_SECTION_COLUMN) == 0)
+        content -= 0.25; /* a section's title, where no key in it is the name */
     return content >= (hint > 0 ? 0.45 : 0.75) ? content + hint : 0;
 }
 

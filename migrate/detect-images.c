@@ -423,6 +423,27 @@ static void detect_labels(const struct detect *d, struct mapping *m, const struc
     }
 }
 
+/* The size of each image, where the table that knows its path has such a column. */
+static void detect_sizes(const struct detect *d, struct mapping *m)
+{
+    const struct item *item = mapping_item(m, ROLE_IMAGE);
+    int table = item && item->hop_count ? item->hops[item->hop_count - 1].table : m->names_table;
+    for (size_t k = 0; k < d->image_count; k++) {
+        const struct image_table *t = &d->images[k];
+        const struct profile *p = d->profiles[t->table];
+        if (t->table != table)
+            continue;
+        for (size_t i = 0; i < p->table->column_count && m->sizes_table < 0; i++) {
+            const struct column_profile *c = &p->columns[i];
+            if (c->filled == 0 || c->numbers < c->filled || hint_of(HINT_SIZE, column_name(p, (int)i)) == 0)
+                continue;
+            m->sizes_table = table;
+            m->sizes_path = t->path;
+            m->sizes_value = (int)i;
+        }
+    }
+}
+
 void detect_images(struct detect *d, struct mapping *m, bool *ret_is_open)
 {
     const struct profile *p = d->profiles[m->table];
@@ -432,6 +453,7 @@ void detect_images(struct detect *d, struct mapping *m, bool *ret_is_open)
         (void)detect_names(m, p); /* a client without an image is one, too */
     if (is_direct)
         detect_labels(d, m, p);
+    detect_sizes(d, m);
 }
 
 /* --- groups --------------------------------------------------------------------------------------------------------- */

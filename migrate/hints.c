@@ -147,6 +147,8 @@ static const struct words lists[HINT_COUNT] = {
         {"size mb gb kb bytes type kind mode cache count version vlan port speed level flags flag time date priority "
          "group groupid 大小 类型 缓存 模式 分组 размер тип ukuran tipe tamanho tipo tamano loai",
          ""},
+    [HINT_SIZE] = {"size sizegb sizemb capacity bytes 大小 容量 размер ukuran tamanho tamano",
+                   "cache block sector 缓存"},
 };
 
 #define NAME_WORDS 16

@@ -38,6 +38,7 @@ enum hint {
     HINT_RANGE_LAST,
     HINT_SITE, /* a table of settings or DHCP options */
     HINT_OTHER_SIZE_OR_TYPE,
+    HINT_SIZE, /* of a disk */
     HINT_COUNT
 };
 

@@ -58,7 +58,7 @@ static void refuse_numbered(struct site_image *i)
         "in CCBoot first, copy the merged image here and import again");
 }
 
-static void check_differences(struct site_image *i, const struct image_search *how)
+void check_differences(struct site_image *i, const struct image_search *how)
 {
     char other[PATH_MAX];
     if (how->with_differences || !find_difference(i->file, other))
@@ -158,6 +158,10 @@ static bool find_by_path(struct site_image *i, const struct image_search *how)
 int find_file(struct site_image *i, const struct image_search *how, struct err *err)
 {
     char real[PATH_MAX];
+    if (i->is_dangling) {
+        say_missing(i, "is no image of the source: its clients point at something that is not in the table of images");
+        return 0;
+    }
     if (i->kind == PATH_BROKEN || i->kind == PATH_DOTS || !*path_name(i->path)) {
         say_missing(i, i->kind == PATH_DOTS ? "a path with '..' in it is never followed" : "is no path of an image");
         return 0;
@@ -282,6 +286,17 @@ int find_parents(struct site_image *i, const struct image_search *how, struct er
 
 /* --- proposals ---------------------------------------------------------------------------------------------------- */
 
+/* A drive letter behind ; or |: rather two paths in one text, which nobody said. */
+static bool is_several(const char *path)
+{
+    for (const char *p = path; (p = strpbrk(p, ";|")); p++) {
+        const char *next = p + 1 + strspn(p + 1, " ");
+        if (isalpha((unsigned char)next[0]) && next[1] == ':')
+            return true;
+    }
+    return false;
+}
+
 /* The folder part as Windows writes it, for a command line. */
 static void folder_of(const struct site_image *i, char *ret, size_t size)
 {
@@ -316,8 +331,13 @@ static void look_around(struct site_image *i, const struct site_images *all, con
 void propose(struct site_image *i, const struct site_images *all, const struct image_search *how)
 {
     char folder[RECORD_RAW_MAX + 1], dir[PATH_MAX], first[sizeof(i->note)];
-    if (i->kind == PATH_BROKEN || i->kind == PATH_DOTS)
+    if (i->kind == PATH_BROKEN || i->kind == PATH_DOTS || i->is_dangling)
         return;
+    if (is_several(i->path)) {
+        text_format(i->note, sizeof(i->note),
+                    "looks like several paths in one: if so, set image_separator in a mapping (--save-mapping FILE)");
+        return;
+    }
     strcpy(first, i->note);
     const char *sep = *first ? "; " : "";
     if (!i->candidates)

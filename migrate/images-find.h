@@ -10,6 +10,8 @@
 
 /* Sets i->file, or outcome and note: missing, refused. */
 int find_file(struct site_image *i, const struct image_search *how, struct err *err);
+/* Refuses i->file when CCBoot's numbered differences lie beside it. */
+void check_differences(struct site_image *i, const struct image_search *how);
 /* Of a differencing VHD: its parents, by their ids, in i->parents. */
 int find_parents(struct site_image *i, const struct image_search *how, struct err *err);
 /* The image of the catalog that lies at this very file; *ret_id 0 = none. */

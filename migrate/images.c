@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -78,6 +79,7 @@ int images_intern(struct site_images *s, const struct record_image *image, struc
         strcpy(i->raw, image->raw);
         strcpy(i->path, image->path);
         i->kind = image->kind;
+        i->is_dangling = image->is_dangling;
         s->list[s->n++] = i;
         s->slots[at] = (uint32_t)s->n;
     }
@@ -202,6 +204,63 @@ static void show_making(void *arg, uint64_t done, uint64_t total)
         progress_update(m->progress, m->before + (uint64_t)(share * (double)m->size), m->total);
 }
 
+static bool fits_size(const struct site_image *i, uint64_t bytes)
+{
+    return bytes >= i->size_min && bytes <= i->size_max;
+}
+
+/* Of several files of one name that whose disk, or file, has the size that the source says; none when more than one has. */
+static int choose_by_size(struct site_image *i, const struct image_search *how, struct err *err)
+{
+    struct site_image *try = malloc(sizeof(*try));
+    size_t k, n = json_array_size(i->candidates), fitting = 0;
+    json_t *candidate;
+    int r = try ? 0 : err_set(err, -ENOMEM, "memory is out");
+    char file[PATH_MAX] = "";
+    json_array_foreach(i->candidates, k, candidate)
+    {
+        struct stat st;
+        if (r < 0)
+            break;
+        *try = *i;
+        try->parents = NULL;
+        (void)snprintf(try->file, sizeof(try->file), "%s", json_string_value(candidate));
+        strcpy(try->name, "image"); /* only asked about */
+        r = look(try, how, err);
+        if (r == 0 && ((try->outcome == SITE_OPEN && fits_size(i, try->version.size_bytes)) ||
+                       (stat(try->file, &st) == 0 && fits_size(i, (uint64_t)st.st_size)))) {
+            fitting++;
+            strcpy(file, try->file);
+        }
+    }
+    free(try);
+    if (r < 0 || fitting != 1)
+        return r;
+    strcpy(i->file, file);
+    i->outcome = SITE_OPEN;
+    i->note[0] = 0;
+    i->same_name = n;
+    json_decref(i->candidates);
+    i->candidates = NULL;
+    check_differences(i, how);
+    return 0;
+}
+
+/* A file that was found and has another size is taken: names and rules count more. It is worth a look. */
+static void remark_size(struct site_image *i)
+{
+    char is[32];
+    if (i->same_name && i->outcome == SITE_ADD && !*i->note)
+        text_format(i->note, sizeof(i->note), "of %zu files of this name the only one of the size that the source says",
+                    i->same_name);
+    if (!i->size_max || i->outcome != SITE_ADD || *i->note || fits_size(i, i->version.size_bytes) ||
+        fits_size(i, i->version.file_bytes))
+        return;
+    size_text(i->version.size_bytes, is);
+    text_format(i->note, sizeof(i->note), "its disk has %s; the source says %s: see that it is the right file", is,
+                i->size_said);
+}
+
 static int make(struct site_image *i, const struct image_search *how, struct staging *st, struct making *m,
                 struct err *err)
 {
@@ -307,6 +366,8 @@ static int settle(struct site_images *s, struct site_image *i, struct catalog *c
     }
     give_name(s, i, c);
     r = look(i, how, err);
+    if (r == 0)
+        remark_size(i);
     i->is_data = i->boots == 0;
     if (i->outcome == SITE_REFUSED)
         i->name[0] = 0;
@@ -320,6 +381,9 @@ static int resolve(struct site_images *s, struct site_image *i, struct catalog *
     if (r < 0 || i->outcome != SITE_OPEN)
         return r;
     r = find_file(i, how, err);
+    size_t n = json_array_size(i->candidates);
+    if (r == 0 && i->outcome == SITE_MISSING && i->size_max && n > 1 && n < PROPOSALS_MAX) /* else there may be more */
+        r = choose_by_size(i, how, err);
     if (r < 0 || i->outcome != SITE_OPEN)
         return r;
     r = find_parents(i, how, err);

@@ -31,7 +31,7 @@ struct progress;
 
 #define IMAGES_MAX    5000
 #define CHAIN_MAX     32
-#define PROPOSALS_MAX 5
+#define PROPOSALS_MAX 20
 
 enum site_outcome { SITE_OPEN, SITE_KNOWN, SITE_ADD, SITE_MISSING, SITE_REFUSED, SITE_REMOVED };
 const char *site_outcome_name(enum site_outcome o);
@@ -40,7 +40,10 @@ struct site_image {
     char key[RECORD_RAW_MAX + 1], raw[RECORD_RAW_MAX + 1], path[RECORD_RAW_MAX + 1];
     char label[NAME_LEN + 1];
     enum path_kind kind;
-    uint64_t boots, datas; /* rows that use it so */
+    uint64_t boots, datas;       /* rows that use it so */
+    uint64_t size_min, size_max; /* bytes that the source says it has; 0 = it does not say */
+    char size_said[64];          /* as it says it, with the column's name */
+    size_t same_name;            /* files of this name, of which it was chosen by its size; 0 = it was not */
     enum site_outcome outcome;
     char file[PATH_MAX]; /* here; empty = none */
     char name[NAME_LEN + 1];
@@ -51,6 +54,7 @@ struct site_image {
     bool needs_file;    /* the root gets a file of its own */
     bool is_mapped;     /* a rule fitted, and nothing was there */
     bool is_data;
+    bool is_dangling;        /* raw is an id that no image of the source has */
     struct site_image *same; /* another path that led to the same file first; borrowed */
     struct version_row version;
     int64_t source_id, image_id;

@@ -118,7 +118,7 @@ static int add_tables(struct source *s, const struct ini *f, struct err *err)
     t = source_add_table(s, "sections", f->key_count + 1);
     if (!t)
         return err_set(err, -ENOMEM, "there is not enough memory to read the file");
-    set_column(t, 0, "[section]");
+    set_column(t, 0, INI_SECTION_COLUMN);
     for (size_t i = 0; i < f->key_count; i++)
         set_column(t, i + 1, f->keys[i]);
     return 0;

@@ -174,8 +174,8 @@ static void say(struct source *s, const struct leases *l)
         source_note(s, false, "%llu entries were replaced by later ones of the same address or host",
                     (unsigned long long)l->replaced);
     if (expired)
-        source_note(s, false, "%llu leases have expired; their clients are in the list all the same",
-                    (unsigned long long)expired);
+        source_note(s, false, "%llu lease%s expired; the client%s in the list all the same",
+                    (unsigned long long)expired, expired == 1 ? " has" : "s have", expired == 1 ? " is" : "s are");
     if (l->without_mac)
         source_note(s, false, "%llu entries have no MAC address and are left out", (unsigned long long)l->without_mac);
     if (l->v6)

@@ -31,17 +31,24 @@ static const char *const disabled_words[] = {[DISABLED_IMPORT] = "import-disable
 static const char *const site_words[] = {
     [SITE_OPTIONS] = "options", [SITE_SETTINGS] = "settings", [SITE_COLUMNS] = "columns"};
 
-static void save_place(const struct mapping *m, const char *key, int table, int a, int b, FILE *to)
+void mapping_place_text(const struct mapping *m, int table, int a, int b, char *ret, size_t size)
 {
     char t[1100], x[1100], y[1100];
     name_text(source_table(m->source, (size_t)table)->name, t, sizeof(t));
     if (a < 0) {
-        (void)fprintf(to, "%s = %s\n", key, t);
+        (void)snprintf(ret, size, "%s", t);
         return;
     }
     name_text(column_at(m->source, table, a)->name, x, sizeof(x));
     name_text(column_at(m->source, table, b)->name, y, sizeof(y));
-    (void)fprintf(to, "%s = %s.%s : %s\n", key, t, x, y);
+    (void)snprintf(ret, size, "%s.%s : %s", t, x, y);
+}
+
+static void save_place(const struct mapping *m, const char *key, int table, int a, int b, FILE *to)
+{
+    char text[3400];
+    mapping_place_text(m, table, a, b, text, sizeof(text));
+    (void)fprintf(to, "%s = %s\n", key, text);
 }
 
 /* Tables and columns that the file could name, with samples, for whoever writes a mapping by hand. */
@@ -85,6 +92,8 @@ static void save_clients(const struct mapping *m, FILE *to)
         (void)fprintf(to, "image_separator = %c\n", m->separator);
     if (m->names_table >= 0)
         save_place(m, "image_names", m->names_table, m->names_path, m->names_label, to);
+    if (m->sizes_table >= 0)
+        save_place(m, "image_sizes", m->sizes_table, m->sizes_path, m->sizes_value, to);
 }
 
 int mapping_save(const struct mapping *m, FILE *to)
@@ -284,11 +293,13 @@ static int load_client(struct loading *l, const struct ini_line *line)
         return load_separator(l, line->value);
     if (strcasecmp(line->key, "image_names") == 0)
         return load_pair(l, line->value, &m->names_table, &m->names_path, &m->names_label);
+    if (strcasecmp(line->key, "image_sizes") == 0)
+        return load_pair(l, line->value, &m->sizes_table, &m->sizes_path, &m->sizes_value);
     if (role < 0)
         return err_set(l->err, -EINVAL,
                        "there is no '%s' here; there are: table, key, mac, name, ip, netmask, gateway, dns, group, "
                        "comment, enabled, "
-                       "disabled, image, data, image_separator, image_names",
+                       "disabled, image, data, image_separator, image_names, image_sizes",
                        text_quote(line->key));
     return load_role(l, line, (enum role)role);
 }

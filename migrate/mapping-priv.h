@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Inside of a mapping: which columns mean what, how an image is reached, and why. For mapping*.c, detect*.c, record*.c and site.c only.
+/* Inside of a mapping: which columns mean what, how an image is reached, and why. For mapping*.c, detect*.c, record*.c, image-sizes.c and site.c only.
  *
  * Tables and columns are numbers of the source here: names from files select them once (mapping-file.c) and are never built into anything.
  *
@@ -78,6 +78,7 @@ struct mapping {
     unsigned item_count;
     char separator;                           /* between paths in one text; 0 = one path a text */
     int names_table, names_path, names_label; /* a table that knows the images by path; -1 = none */
+    int sizes_table, sizes_path, sizes_value; /* likewise their sizes */
     struct site_item sites[MAPPING_SITES_MAX];
     unsigned site_count;
     struct path_rule *paths;
@@ -106,6 +107,8 @@ void mapping_ask(struct mapping *m, const char *fmt, ...) __attribute__((format(
 
 /* How an item is written in the file, into @ret. */
 void item_text(const struct mapping *m, const struct item *i, char *ret, size_t size);
+/* TABLE.COLUMN : COLUMN, or with @a < 0 TABLE alone. */
+void mapping_place_text(const struct mapping *m, int table, int a, int b, char *ret, size_t size);
 /* A name as the file has it: bare where that is clear, else in quotes with escapes. */
 void name_text(const char *name, char *ret, size_t size);
 

@@ -38,6 +38,7 @@ struct mapping *mapping_new(struct source *s)
         return NULL;
     m->source = s;
     m->table = m->names_table = m->names_path = m->names_label = -1;
+    m->sizes_table = m->sizes_path = m->sizes_value = -1;
     return m;
 }
 
@@ -119,13 +120,43 @@ const struct mapping_policy *mapping_policy(const struct mapping *m)
     return &m->policy;
 }
 
+#define WHERE_COLUMNS 32
+
 /* --- for people ------------------------------------------------------------------------------------------------------- */
 
 static void print_role(const char *role, const char *text, const char *evidence, FILE *to)
 {
     char where[1200], shown[1400];
     (void)snprintf(where, sizeof(where), "%s", text);
-    (void)fprintf(to, "  %-9s = %-32s %s\n", role, text_shown(where, shown, sizeof(shown)), evidence);
+    (void)text_shown(where, shown, sizeof(shown));
+    size_t columns = text_columns(shown);
+    (void)fprintf(to, "  %-15s = %s%*s %s\n", role, shown, columns < WHERE_COLUMNS ? (int)(WHERE_COLUMNS - columns) : 0,
+                  "", evidence);
+}
+
+static void print_pair(const struct mapping *m, const char *key, int table, int a, int b, const char *evidence,
+                       FILE *to)
+{
+    char text[3400];
+    mapping_place_text(m, table, a, b, text, sizeof(text));
+    print_role(key, text, evidence, to);
+}
+
+static void print_more(const struct mapping *m, FILE *to)
+{
+    static const char *const kinds[] = {
+        [SITE_OPTIONS] = "options", [SITE_SETTINGS] = "settings", [SITE_COLUMNS] = "columns"};
+    const char separator[2] = {m->separator, 0};
+    if (m->separator)
+        print_role("image_separator", separator, "between several paths in one text", to);
+    if (m->names_table >= 0)
+        print_pair(m, "image_names", m->names_table, m->names_path, m->names_label, "what an image is called", to);
+    if (m->sizes_table >= 0)
+        print_pair(m, "image_sizes", m->sizes_table, m->sizes_path, m->sizes_value, "tells files of one name apart",
+                   to);
+    for (unsigned i = 0; i < m->site_count; i++)
+        print_pair(m, kinds[m->sites[i].kind], m->sites[i].table, m->sites[i].key, m->sites[i].value,
+                   "settings of the whole site", to);
 }
 
 void mapping_print(const struct mapping *m, FILE *to)
@@ -141,6 +172,7 @@ void mapping_print(const struct mapping *m, FILE *to)
             print_role(role_name(m->items[i].role), text, m->items[i].evidence, to);
         }
     }
+    print_more(m, to);
     if (m->questions)
         (void)fprintf(to, "%s", m->questions);
 }

@@ -318,6 +318,24 @@ static int probe(struct source *s, struct access *a, struct err *err)
     return mdb_probe(page, len, (uint64_t)a->st.st_size, s->path, &a->header, err);
 }
 
+/* Access, and what opens a file as Access does, keeps NAME.ldb or NAME.laccdb beside a file that it has open. */
+static void note_lock_file(struct source *s)
+{
+    static const char *const endings[] = {".ldb", ".laccdb", ".LDB"};
+    char path[PATH_MAX], shown[400];
+    const char *slash = strrchr(s->path, '/'), *dot = strrchr(s->path, '.');
+    size_t len = dot && slash && dot > slash ? (size_t)(dot - s->path) : strlen(s->path);
+    for (size_t i = 0; i < ARRAY_SIZE(endings); i++)
+        if (snprintf(path, sizeof(path), "%.*s%s", (int)len, s->path, endings[i]) < (int)sizeof(path) &&
+            access(path, F_OK) == 0) {
+            source_note(s, false,
+                        "beside it lies '%s': the database was open, and what was not written yet is missing; to be "
+                        "sure copy it while CCBoot is stopped",
+                        text_shown(slash ? path + (slash - s->path) + 1 : path, shown, sizeof(shown)));
+            return;
+        }
+}
+
 static void fill_info(struct source *s, const struct access *a)
 {
     const char *by_file = charset_of_code_page(a->header.code_page);
@@ -333,6 +351,7 @@ static void fill_info(struct source *s, const struct access *a)
         source_note(s, false, "the database has a password; it is not needed to read the data");
     if (a->header.is_encoded)
         source_note(s, false, "the database is encoded; it was decoded");
+    note_lock_file(s);
 }
 
 static void set_limits(struct access *a, const struct source_options *o)

@@ -218,6 +218,7 @@ static void count_cell(struct column_profile *c, const struct cell *cell, bool *
     c->bools += bool_from_cell(cell, &truth) &&
                 (cell->kind != CELL_INT || cell->integer == 0 || cell->integer * cell->integer == 1);
     c->ints += cell->kind == CELL_INT;
+    c->numbers += cell->kind == CELL_INT || cell->kind == CELL_REAL;
     c->is_binary |= cell->kind == CELL_BYTES;
     if (cell->len <= LONG_TEXT && cell_key(cell, key, sizeof(key)))
         c->distinct += add(&c->values, text_hash(key, strlen(key)), ret_failed);

@@ -35,7 +35,7 @@ struct column_profile {
     uint64_t macs, macs_strange;               /* unicast MACs; zero, broadcast and multicast ones */
     uint64_t ips, masks, paths, images, alien; /* paths with the ending of an image, and of something else */
     uint64_t bools, ints, guids, shorts;       /* shorts: texts of at most 63 characters without control characters */
-    uint64_t numbers;                          /* texts that are numbers, also with decimals */
+    uint64_t numbers;                          /* numbers, and texts that are some, also with decimals */
     uint64_t hosts;                            /* [A-Za-z0-9._-] only */
     uint64_t split_semicolon, split_pipe;      /* texts with that separator whose parts are all paths */
     uint64_t distinct, distinct_macs;

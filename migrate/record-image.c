@@ -58,6 +58,7 @@ static void add(struct record_reading *r, enum role role, const char *text, size
     }
     struct record_image *i = &rec->images[rec->image_count];
     (void)text_copy(text, len, i->raw, sizeof(i->raw));
+    i->is_dangling = false;
     i->kind = path_from_text(text, len, i->path);
     take_label(r, i, label);
     bool is_further = is_list && rec->image_count > 0;
@@ -141,6 +142,7 @@ static void add_dangling(struct record_reading *r, const struct item *item, cons
     add(r, item->role, "", 0, "", false);
     struct record_image *i = &r->record.images[MIN(r->record.image_count, (unsigned)RECORD_IMAGES_MAX) - 1];
     (void)text_copy(key, strlen(key), i->raw, sizeof(i->raw));
+    i->is_dangling = true;
     record_doubt(r, "Image '%s' is not in table '%s'.", text_shown(key, shown, sizeof(shown)),
                  text_shown(r->source->tables[item->hops[item->hop_count - 1].table].name, table, sizeof(table)));
 }

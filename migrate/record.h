@@ -52,8 +52,9 @@ struct record_image {
               1]; /* one spelling: forward slashes, drive letter upper case, no quotes or "\\?\"; empty when broken */
     char label[NAME_LEN + 1]; /* the name that the source gives the image, else empty */
     enum path_kind kind;
-    bool is_data; /* a data or game disk, not a boot image */
-    int order;    /* 0.. as the source orders a client's images */
+    bool is_data;     /* a data or game disk, not a boot image */
+    bool is_dangling; /* raw is an id that no image has */
+    int order;        /* 0.. as the source orders a client's images */
 };
 
 struct record {

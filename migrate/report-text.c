@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The report of an import on one page; see report.h. Long lists are cut: the JSON has all of them. */
+/* The report of an import on one page; see report.h. Long lists are cut, and rows of which nothing is to be said are only counted: -v and the
+ * JSON have all of them. */
 #include <errno.h>
 #include <string.h>
 
@@ -17,6 +18,12 @@ struct lines {
     const char *title;
     bool only_with_reason;
 };
+
+/* How many lines of a list are shown. */
+static size_t shown_of(const struct cmd *cmd, size_t max)
+{
+    return cmd->is_verbose ? SIZE_MAX : max;
+}
 
 /* "field: old -> new, ..." of a row. */
 static void fields_text(const char *detail, char *ret, size_t size)
@@ -53,17 +60,19 @@ static int print_row(void *arg, const struct import_row *row, struct err *err)
     struct lines *l = arg;
     char fields[512], name[160], reason[600];
     (void)err;
-    if (l->only_with_reason && (!*row->reason || strncmp(row->reason, "not linked to ", 14) == 0))
+    if (l->only_with_reason && !l->cmd->is_verbose &&
+        (!*row->reason || strncmp(row->reason, "not linked to ", 14) == 0))
         return 0; /* what is missing was said once, with the images */
     if (l->n++ == 0)
         out_line(&l->cmd->out, "\n%s", l->title);
-    if (l->n > LINES_MAX)
+    if (l->n > shown_of(l->cmd, LINES_MAX))
         return 0;
     const char *called = *row->want.f[IMPORT_NAME] ? row->want.f[IMPORT_NAME] : *row->raw_name ? row->raw_name : "-";
     fields_text(row->detail, fields, sizeof(fields));
-    out_line(&l->cmd->out, "  row %llu, %s%s%s: %s%s%s", (unsigned long long)row->row + 1,
+    out_line(&l->cmd->out, "  row %llu, %s%s%s%s%s%s%s", (unsigned long long)row->row + 1,
              text_shown(called, name, sizeof(name)), *row->mac ? ", " : "", row->mac,
-             text_shown(row->reason, reason, sizeof(reason)), *row->reason && *fields ? "; " : "", fields);
+             *row->reason || *fields ? ": " : "", text_shown(row->reason, reason, sizeof(reason)),
+             *row->reason && *fields ? "; " : "", fields);
     return 0;
 }
 
@@ -74,7 +83,7 @@ static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate 
     if (r->counts[fate] == 0)
         return 0;
     int e = import_each(r->plan->import, fate, print_row, &l, err);
-    if (e == 0 && l.n > LINES_MAX)
+    if (e == 0 && l.n > shown_of(cmd, LINES_MAX))
         out_line(&cmd->out, "  and %zu more", l.n - LINES_MAX);
     return e;
 }
@@ -117,35 +126,36 @@ static void print_images(const struct report *r, struct cmd *cmd)
     char raw[300], file[300], note[800];
     if (s->n)
         out_line(&cmd->out, "\nImages");
-    for (size_t k = 0; k < MIN(s->n, (size_t)IMAGES_SHOWN); k++) {
+    for (size_t k = 0; k < MIN(s->n, shown_of(cmd, IMAGES_SHOWN)); k++) {
         const struct site_image *i = s->list[k];
         bool is_here = i->outcome == SITE_KNOWN || i->outcome == SITE_ADD;
-        out_line(&cmd->out, "  %s: %s%s%s%s%s (%llu clients%s)", text_shown(i->raw, raw, sizeof(raw)),
+        out_line(&cmd->out, "  %s: %s%s%s%s%s (%llu client%s%s)", text_shown(i->raw, raw, sizeof(raw)),
                  is_here ? "image " : site_outcome_name(i->outcome), is_here ? i->name : "",
                  is_here && *i->file ? ", " : "", is_here ? text_shown(i->file, file, sizeof(file)) : "",
                  is_here && *i->how ? (i->needs_file ? ", to be made in the root" : "") : "",
-                 (unsigned long long)(i->boots + i->datas), i->is_data ? ", data disk" : "");
+                 (unsigned long long)(i->boots + i->datas), i->boots + i->datas == 1 ? "" : "s",
+                 i->is_data ? ", data disk" : "");
         if (*i->note)
             out_line(&cmd->out, "      %s", text_shown(i->note, note, sizeof(note)));
     }
-    if (s->n > IMAGES_SHOWN)
+    if (s->n > shown_of(cmd, IMAGES_SHOWN))
         out_line(&cmd->out, "  and %zu more", s->n - IMAGES_SHOWN);
     if (r->plan->unlinked)
-        out_line(&cmd->out, "  %llu clients are without one of their images, and are imported all the same",
-                 (unsigned long long)r->plan->unlinked);
+        out_line(&cmd->out, "  %llu client%s without one of their images, and imported all the same",
+                 (unsigned long long)r->plan->unlinked, r->plan->unlinked == 1 ? " is" : "s are");
 }
 
 static void print_gone(const struct report *r, struct cmd *cmd)
 {
     if (r->n_gone)
         out_line(&cmd->out, "\nGone from the source (they stay here; remove them with 'diskgate client remove')");
-    for (size_t i = 0; i < MIN(r->n_gone, (size_t)LINES_MAX); i++) {
+    for (size_t i = 0; i < MIN(r->n_gone, shown_of(cmd, LINES_MAX)); i++) {
         const struct import_gone *g = &r->gone[i];
         out_line(&cmd->out, "  %s, %s%s%s%s", g->name, g->mac,
                  *g->new_name ? ": another PC has its name now, called " : "", g->new_name,
                  g->loses_ip ? ", and its address" : "");
     }
-    if (r->n_gone > LINES_MAX)
+    if (r->n_gone > shown_of(cmd, LINES_MAX))
         out_line(&cmd->out, "  and %zu more", r->n_gone - LINES_MAX);
 }
 
@@ -170,10 +180,30 @@ static void print_notes(const struct report *r, struct cmd *cmd)
     const struct source_note *notes = source_notes(r->plan->source, &n);
     if (n)
         out_line(&cmd->out, "\nWhat the reader of the file says");
-    for (size_t i = 0; i < MIN(n, (size_t)LINES_MAX); i++)
+    for (size_t i = 0; i < MIN(n, shown_of(cmd, LINES_MAX)); i++)
         out_line(&cmd->out, "  %s%s", notes[i].is_doubt ? "doubtful: " : "",
                  text_shown(notes[i].text, text, sizeof(text)));
-    if (n > LINES_MAX)
+    if (n > shown_of(cmd, LINES_MAX))
+        out_line(&cmd->out, "  and %zu more", n - LINES_MAX);
+}
+
+/* What the whole site has and Diskgate has no setting for, with its values: there are few. */
+static void print_site_rest(const struct report *r, struct cmd *cmd)
+{
+    const char *key;
+    json_t *value;
+    size_t n = 0;
+    char a[200], b[200];
+    _cleanup_json_ json_t *rest = *r->plan->site.rest ? json_loads(r->plan->site.rest, 0, NULL) : NULL;
+    json_object_foreach(rest, key, value)
+    {
+        const char *text = json_string_value(value);
+        if (n++ == 0)
+            out_line(&cmd->out, "\nOf the whole site, without a place in Diskgate, kept in the report");
+        if (n <= shown_of(cmd, LINES_MAX))
+            out_line(&cmd->out, "  %s = %s", text_shown(key, a, sizeof(a)), text_shown(text ? text : "", b, sizeof(b)));
+    }
+    if (n > shown_of(cmd, LINES_MAX))
         out_line(&cmd->out, "  and %zu more", n - LINES_MAX);
 }
 
@@ -203,12 +233,18 @@ int report_print(const struct report *r, struct cmd *cmd, struct err *err)
     if (e == 0)
         e = print_rows(r, cmd, IMPORT_KEPT, false, "Edited here since, and left as it is", err);
     if (e == 0)
-        e = print_rows(r, cmd, IMPORT_NEW, true, "New, with a remark", err);
+        e = print_rows(r, cmd, IMPORT_NEW, true, cmd->is_verbose ? "New" : "New, with a remark", err);
+    if (e == 0 && cmd->is_verbose)
+        e = print_rows(r, cmd, IMPORT_UNCHANGED, false, "Unchanged", err);
     if (e < 0)
         return e;
     print_gone(r, cmd);
     print_site(r, cmd);
     print_notes(r, cmd);
+    print_site_rest(r, cmd);
     print_rest(r, cmd);
+    if (r->is_dry_run)
+        out_line(&cmd->out, "\nNothing was changed. %sEach row with its values: --json.",
+                 cmd->is_verbose ? "" : "Each row with what becomes of it: -v. ");
     return 0;
 }

@@ -83,6 +83,9 @@ struct source_options {
     unsigned time_limit_s, memory_limit_mb; /* of the bounded reader, 0 = 30 s and 512 MiB */
 };
 
+/* The first column of an INI file's table of sections: their titles. */
+#define INI_SECTION_COLUMN "[section]"
+
 enum source_kind { SOURCE_ACCESS, SOURCE_CSV, SOURCE_LEASES, SOURCE_INI };
 
 struct source;

@@ -14,6 +14,7 @@
 #include <unictype.h>
 #include <uninorm.h>
 #include <unistr.h>
+#include <uniwidth.h>
 
 #include "core/util.h"
 
@@ -234,6 +235,11 @@ size_t text_chars(const char *text, size_t len)
     for (size_t i = 0; i < len; i++)
         n += ((unsigned char)text[i] & 0xc0) != 0x80;
     return n;
+}
+
+size_t text_columns(const char *text)
+{
+    return (size_t)u8_width((const uint8_t *)text, strlen(text), "UTF-8");
 }
 
 uint64_t text_hash(const char *text, size_t len)

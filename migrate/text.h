@@ -45,6 +45,9 @@ size_t text_trim(const char **text, size_t len);
 /* Number of characters. */
 size_t text_chars(const char *text, size_t len);
 
+/* Columns of a terminal that it takes: Chinese characters take two. */
+size_t text_columns(const char *text);
+
 /* A hash of bytes for sets in memory; not stable between versions. */
 uint64_t text_hash(const char *text, size_t len);
 

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -127,6 +128,25 @@ def test_fields_of_a_client_are_taken_over(root, data):
     assert settings["boot.dhcp_router"] == "192.168.1.1"
     report = json.loads((root.path / "imports" / "1.json").read_text())
     assert "WriteBackPath" in report["without_a_place"] and report["rows"][0]["rest"]["WriteBackPath"] == r"G:\WriteBack\PC001"
+
+
+def test_options_of_the_site_without_a_place_are_shown_with_their_values(root, data):
+    page = root.ok("migrate", "ccboot", data / "s01_basic_2000.mdb", "-n")
+    assert "option 67 = gpxe.pxe" in page and "options " in page and "image_sizes" in page
+
+
+def test_id_of_no_image_is_told_as_such(root, data):
+    """Disk 9 of s03 is in no row of its table of images."""
+    report = plan(root, "ccboot", data / "s03_fk_2010.accdb", "-n")
+    note = next(image["note"] for image in report["images"] if image["source_path"] == "9")
+    assert "not in the table of images" in note
+
+
+def test_lock_file_beside_the_database_is_told(root, data):
+    shutil.copy(data / "s12_password_2000.mdb", root.files / "clients.mdb")
+    (root.files / "clients.ldb").touch()
+    report = plan(root, "ccboot", root.files / "clients.mdb", "-n")
+    assert any("'clients.ldb'" in note["text"] and "stopped" in note["text"] for note in report["notes"])
 
 
 def test_several_images_become_menu_entries_and_data_disks(root, data):

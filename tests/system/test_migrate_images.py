@@ -6,7 +6,7 @@ import os
 import subprocess
 
 import pytest
-from support import boot, iscsi, vhd
+from support import access, boot, iscsi, vhd
 from support.files import MIB, make_image, make_vhd
 
 pytestmark = pytest.mark.timeout(120)
@@ -104,6 +104,25 @@ def test_search_finds_by_name_and_never_guesses_between_two(root):
     asked = found[r"D:\win.img"]
     assert asked["result"] == "missing" and sorted(asked["candidates"]) == sorted([str(one / "win.img"), str(two / "WIN.img")])
     assert "--map-path" in asked["note"] and links(root, "p1") == {} and links(root, "p2") == {0: "other"}
+
+
+def test_size_that_the_source_says_decides_between_two_files_of_a_name(root):
+    """s01 says 60 GB of win10.img."""
+    data = access.need_fixtures()
+    for name, size in (("old", 40 << 30), ("new", 60 << 30)):
+        (root.files / name).mkdir()
+        make_image(root.files / name / "win10.img", 1 * MIB, seed=size % 7)
+        os.truncate(root.files / name / "win10.img", size)
+    args = ["--json", "migrate", "ccboot", data / "s01_basic_2000.mdb", "-n", "--search", root.files]
+    found = images(root.json(*args))[r"D:\Images\win10.img"]
+    assert found["file"] == str(root.files / "new" / "win10.img") and "size" in found["note"]
+    os.truncate(root.files / "old" / "win10.img", 60 * 10**9)
+    both = images(root.json(*args))[r"D:\Images\win10.img"]
+    assert both["result"] == "missing" and len(both["candidates"]) == 2
+    (root.files / "new" / "win10.img").unlink()
+    os.truncate(root.files / "old" / "win10.img", 2 * MIB)
+    only = images(root.json(*args))[r"D:\Images\win10.img"]
+    assert only["result"] == "added" and "2 MiB" in only["note"] and "60" in only["note"]
 
 
 def test_missing_image_leaves_the_client_unlinked_until_it_is_found(root):
@@ -322,6 +341,33 @@ def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs)
     assert "no such" in root.fails("migrate", "csv", root.files / "nothing.csv").lower()
     lost = subprocess.run([str(programs.diskgate), "--root", str(root.files / "none"), "migrate", "csv", str(table(root, ("p1", "")))], capture_output=True, text=True, timeout=30)
     assert lost.returncode == 1 and "init" in lost.stderr
+
+
+# --- what the page for people says ---------------------------------------------------------------------------------------
+
+
+def test_plan_tells_each_row_with_v_and_says_how_without(root):
+    path = table(root, *((f"pc{n:02}", "") for n in range(1, 31)))
+    short, whole = root.ok("migrate", "csv", path, "-n"), root.ok("migrate", "csv", path, "-n", "-v")
+    assert "-v" in short.splitlines()[-1] and "pc30" not in short
+    assert all(f"  row {n}, pc{n:02}, 52:54:00:00:01:{n:02x}" in whole for n in range(1, 31))
+    root.ok("migrate", "csv", path)
+    assert all(f"  row {n}, pc{n:02}" in root.ok("migrate", "csv", path, "-n", "-v").split("Unchanged")[1] for n in (1, 30))
+
+
+def test_text_with_two_paths_is_told_as_such_and_not_as_a_folder(root):
+    path = table(root, ("pc01", r'"Z:\x.img;D:\Images\y.img"'), ("pc02", r"D:\Images\y.img"))
+    note = images(run(root, path, "-n"))[r"Z:\x.img;D:\Images\y.img"]["note"]
+    assert "image_separator" in note and "--map-path" not in note
+
+
+def test_range_of_addresses_in_ccboot_ini_is_no_question(root):
+    path = root.files / "CCBoot.ini"
+    path.write_text("[DHCP]\nGateway=10.0.0.1\nStartIP=10.0.0.10\nEndIP=10.0.0.99\nWriteBack=D:\\WB\n[Client1]\nName=PC1\nMAC=001B21000001\n")
+    report = root.json("migrate", "ccboot", path)
+    assert report["counts"]["imported"] == 1 and root.json("client", "show", "PC1")["mac"] == "00:1b:21:00:00:01"
+    settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
+    assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and settings["boot.dhcp_router"] == "10.0.0.1"
 
 
 # --- progress ------------------------------------------------------------------------------------------------------------
