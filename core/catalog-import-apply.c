@@ -102,19 +102,18 @@ int import_set_client(struct catalog *c, int64_t client_id, const struct import_
 
 /* --- new clients -------------------------------------------------------------------------------------------------- */
 
-/* "@base", "@base@sep2", ... for which @sql finds nothing. */
+/* "@base", "@base@sep2", ...: the first one that @sql can insert. */
 static int first_free(struct import *im, const char *sql, const char *base, char sep, char *ret, size_t size,
                       struct err *err)
 {
     char key[NAME_LEN + 4];
-    int64_t found;
     unsigned n;
     (void)snprintf(key, sizeof(key), "%c%s", sep, base); /* labels and folders count by themselves */
     int r = import_suffix(im, key, 1, &n, err);
     for (; r == 0; n++) {
         (void)snprintf(ret, size, n == 1 ? "%s" : "%s%c%u", base, sep, n);
-        r = import_number_kept(im, sql, ARGS(T(ret)), &found, err);
-        if (r == -ENOENT)
+        r = import_run_kept(im, sql, ARGS(T(ret)), err);
+        if (r == 0 && sqlite3_changes(im->c->db) > 0)
             return n == 1 ? 0 : import_suffix_used(im, key, n, err);
     }
     return r;
@@ -128,14 +127,11 @@ static int make_identity(struct import *im, const char *name, struct identity *r
 {
     char base[CLIENT_LABEL_LEN + 1];
     client_label(name, base);
-    int r =
-        first_free(im, "SELECT 1 FROM import_label WHERE label = ?", base, '-', ret->label, sizeof(ret->label), err);
+    int r = first_free(im, "INSERT INTO import_label (label) VALUES (?) ON CONFLICT DO NOTHING", base, '-', ret->label,
+                       sizeof(ret->label), err);
     if (r == 0)
-        r = import_run_kept(im, "INSERT INTO import_label (label) VALUES (?)", ARGS(T(ret->label)), err);
-    if (r == 0)
-        r = first_free(im, "SELECT 1 FROM overlay_dir WHERE name = ?", name, '.', ret->dir, sizeof(ret->dir), err);
-    if (r == 0)
-        r = import_run_kept(im, "INSERT INTO overlay_dir (name) VALUES (?)", ARGS(T(ret->dir)), err);
+        r = first_free(im, "INSERT INTO overlay_dir (name) VALUES (?) ON CONFLICT DO NOTHING", name, '.', ret->dir,
+                       sizeof(ret->dir), err);
     if (r < 0)
         return r;
     client_iqn(ret->tag, ret->label, ret->iqn);
@@ -143,16 +139,21 @@ static int make_identity(struct import *im, const char *name, struct identity *r
     return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", name) : 0;
 }
 
-static int insert_client(struct import *im, const struct import_row *row, const struct identity *id, const char *now,
+struct new_client {
+    char mac[MAC_LEN + 1];
+    struct import_values want;
+};
+
+static int insert_client(struct import *im, const struct new_client *client, const struct identity *id, const char *now,
                          int64_t *ret_id, struct err *err)
 {
-    const struct import_values *v = &row->want;
+    const struct import_values *v = &client->want;
     int r = import_run_kept(
         im,
         "INSERT INTO client (name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
         " created_at, is_disabled, netmask, gateway, dns) VALUES (?, ?, ?, ?, 'volatile', ?, ?, ?, ?, ?, ?, ?, ?, ?, "
         "?)",
-        ARGS(T(v->f[IMPORT_NAME]), T(row->mac), T(v->f[IMPORT_IP]), T(v->f[IMPORT_GROUP]), T(id->iqn), T(id->label),
+        ARGS(T(v->f[IMPORT_NAME]), T(client->mac), T(v->f[IMPORT_IP]), T(v->f[IMPORT_GROUP]), T(id->iqn), T(id->label),
              T(id->secret), T(id->dir), T(v->f[IMPORT_COMMENT]), T(now), N(v->f[IMPORT_DISABLED][0] != 0),
              T(v->f[IMPORT_NETMASK]), T(v->f[IMPORT_GATEWAY]), T(v->f[IMPORT_DNS])),
         err);
@@ -198,7 +199,7 @@ static int park_row(void *arg, sqlite3_stmt *st)
 static int park(struct applying *a)
 {
     return db_each(a->im->c,
-                   "SELECT client_id FROM import_stage WHERE needs & 3 AND client_id UNION"
+                   "SELECT client_id FROM import_plan WHERE needs & 3 AND client_id UNION"
                    " SELECT client_id FROM import_gone WHERE new_name <> '' OR loses_ip",
                    ARGS(), park_row, a, a->err);
 }
@@ -238,16 +239,15 @@ static int gone_row(void *arg, sqlite3_stmt *st)
     return r;
 }
 
-static int store_track(struct import *im, const struct import_row *row, unsigned needs, bool is_created,
-                       struct err *err)
+static int store_track(struct import *im, const struct import_row *row, unsigned needs, struct err *err)
 {
     struct import_packed src = import_pack(&row->src), given = import_pack(&row->given);
     if (needs & IMPORT_TRACK_NEW)
         return import_run_kept(im,
                                "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone,"
-                               " source_id, src, given) VALUES (?, ?, ?, ?, ?, 0, ?, ?, ?)",
-                               ARGS(T(row->mac), T(im->origin), N(row->client_id), N(im->run_id), N(is_created),
-                                    T(row->source_id), T(src.text), T(given.text)),
+                               " source_id, src, given) VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?)",
+                               ARGS(T(row->mac), T(im->origin), N(row->client_id), N(im->run_id), T(row->source_id),
+                                    T(src.text), T(given.text)),
                                err);
     if (!(needs & IMPORT_TRACK_OTHER))
         return 0;
@@ -255,7 +255,8 @@ static int store_track(struct import *im, const struct import_row *row, unsigned
                            ARGS(T(src.text), T(given.text), T(row->mac), T(im->origin)), err);
 }
 
-static int old_row(struct applying *a, const struct import_row *row, unsigned needs, const struct import_values *now)
+static int change_client(struct applying *a, const struct import_row *row, unsigned needs,
+                         const struct import_values *now)
 {
     struct import_packed before = import_pack(now), after = import_pack(&row->want);
     int r = 0;
@@ -263,20 +264,19 @@ static int old_row(struct applying *a, const struct import_row *row, unsigned ne
         r = note_change(a->im, row->client_id, row->mac, before.text, after.text, a->err);
     if (r == 0 && (needs & IMPORT_WRITES))
         r = import_set_client(a->im->c, row->client_id, now, &row->want, a->err);
-    return r < 0 ? r : store_track(a->im, row, needs, false, a->err);
+    return r < 0 ? r : store_track(a->im, row, needs, a->err);
 }
 
-static int new_row(struct applying *a, struct import_row *row, unsigned needs)
+static int add_client(struct applying *a, const struct new_client *client)
 {
-    int r = make_identity(a->im, row->want.f[IMPORT_NAME], &a->id, a->err);
+    int64_t id;
+    int r = make_identity(a->im, client->want.f[IMPORT_NAME], &a->id, a->err);
     if (r == 0)
-        r = insert_client(a->im, row, &a->id, a->now, &row->client_id, a->err);
-    if (r == 0)
-        r = insert_links(a->im, row->client_id, row->want.f[IMPORT_LINKS], a->now, a->err);
-    return r < 0 ? r : store_track(a->im, row, needs, true, a->err);
+        r = insert_client(a->im, client, &a->id, a->now, &id, a->err);
+    return r < 0 ? r : insert_links(a->im, id, client->want.f[IMPORT_LINKS], a->now, a->err);
 }
 
-static int apply_row(void *arg, sqlite3_stmt *st)
+static int old_row(void *arg, sqlite3_stmt *st)
 {
     struct applying *a = arg;
     struct import_row row = {.row = (uint64_t)sqlite3_column_int64(st, 0)};
@@ -289,13 +289,30 @@ static int apply_row(void *arg, sqlite3_stmt *st)
     import_col_values(st, 6, &now);
     import_col_values(st, 7, &row.want);
     import_col_given(st, 8, &row.want, &row.given);
-    return row.client_id ? old_row(a, &row, needs, &now) : new_row(a, &row, needs);
+    return change_client(a, &row, needs, &now);
+}
+
+static int new_row(void *arg, sqlite3_stmt *st)
+{
+    struct applying *a = arg;
+    struct new_client client;
+    COL_TEXT(st, 0, client.mac);
+    import_col_values(st, 1, &client.want);
+    return add_client(a, &client);
 }
 
 /* What is here first, so that what is new finds names and addresses free. */
-static const char rows_to_apply[] =
-    "SELECT row, mac, client_id, needs, source_id, src, now, want, given FROM import_stage"
-    " WHERE needs AND (client_id <> 0) = ? ORDER BY row";
+static const char old_rows[] = "SELECT row, mac, client_id, needs, source_id, src, now, want, given FROM import_plan"
+                               " WHERE needs AND client_id <> 0 ORDER BY row";
+
+/* By name, which what is wanted begins with: then most of the indexes of a client grow at one place. */
+static const char new_rows[] = "SELECT mac, want FROM import_plan WHERE needs AND client_id = 0 ORDER BY want";
+
+/* What the next import needs to know of new clients, all at once and in the order of the table's key. */
+static const char track_new[] =
+    "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone, source_id, src, given)"
+    " SELECT p.mac, ?1, client.id, ?2, 1, 0, p.source_id, p.src, CASE p.given WHEN '' THEN p.want ELSE p.given END"
+    " FROM import_plan p CROSS JOIN client ON client.mac = p.mac WHERE p.needs & ?3 AND p.client_id = 0 ORDER BY p.mac";
 
 /* Values of clients that are gone as they are now, before anything is parked. */
 static int note_gone(struct import *im, struct err *err)
@@ -310,7 +327,7 @@ static int note_gone(struct import *im, struct err *err)
         r = import_gone_list(im, &gone, &n, err);
     for (size_t i = 0; r == 0 && i < n; i++) {
         struct import_known k;
-        r = import_known(im, gone[i].mac, &k, err);
+        r = import_known_here(im, gone[i].mac, &k, err);
         if (r == 0)
             r = db_run(im->c, "INSERT INTO import_gone_now VALUES (?, ?)",
                        ARGS(N(gone[i].client_id), T(import_pack(&k.now).text)), err);
@@ -338,9 +355,11 @@ static int apply_all(struct applying *a)
                     " ON n.client_id = g.client_id ORDER BY g.client_id",
                     ARGS(), gone_row, a, a->err);
     if (r == 0)
-        r = db_each(c, rows_to_apply, ARGS(N(1)), apply_row, a, a->err);
+        r = db_each(c, old_rows, ARGS(), old_row, a, a->err);
     if (r == 0)
-        r = db_each(c, rows_to_apply, ARGS(N(0)), apply_row, a, a->err);
+        r = db_each(c, new_rows, ARGS(), new_row, a, a->err);
+    if (r == 0)
+        r = db_run(c, track_new, ARGS(T(a->im->origin), N(a->im->run_id), N(IMPORT_TRACK_NEW)), a->err);
     return r;
 }
 

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Import: what the catalog knows of a client, and who gets which name and address; see catalog-import.h.
- *
- *   name or address    is given to
- *   free               who asks first, in the order of the rows
- *   strong             nobody else: its client is here and stays as it is
- *   weak               who asks: its client is gone from the source and was not edited here
- *
- * Clients that get another name have given their old one back before the first new one is given, so two may exchange theirs.
+/* Import: what the catalog knows of a client, and what is planned for it; see catalog-import.h. Names and addresses are given in
+ * catalog-import-names.c: at once where no row can give one back, that is where all rows are new; else when all rows are planned.
  */
 #include "core/catalog-import.h"
 
@@ -15,8 +9,6 @@
 
 #include "core/catalog-import-priv.h"
 #include "core/util.h"
-
-#define NAMES_MAX 10000000
 
 /* --- what is known ------------------------------------------------------------------------------------------------ */
 
@@ -71,11 +63,9 @@ static void fill_nothing(sqlite3_stmt *st, void *row)
     (void)st;
 }
 
-int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err)
+int import_known_here(struct import *im, const char *mac, struct import_known *ret, struct err *err)
 {
     memset(ret, 0, sizeof(*ret));
-    if (im->is_catalog_empty)
-        return 0;
     int r = import_one_kept(im, "SELECT id, mode, " NOW_COLUMNS " FROM client WHERE mac = ?", ARGS(T(mac)), fill_client,
                             ret, err);
     if (r == 0 || r == -ENOENT)
@@ -92,6 +82,14 @@ int import_known(struct import *im, const char *mac, struct import_known *ret, s
     return r == -ENOENT ? 0 : r;
 }
 
+int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err)
+{
+    if (!im->is_all_new)
+        return import_known_here(im, mac, ret, err);
+    memset(ret, 0, sizeof(*ret));
+    return 0;
+}
+
 /* --- plan --------------------------------------------------------------------------------------------------------- */
 
 /* Clients that this origin had and whose MAC is in no row; what was edited here keeps its name and address. */
@@ -100,19 +98,24 @@ static const char find_gone[] = "INSERT INTO import_gone (client_id, mac, name, 
                                 " JOIN client ON client.id = t.client_id AND client.mac = t.mac"
                                 " WHERE t.origin = ? AND NOT EXISTS (SELECT 1 FROM import_stage s WHERE s.mac = t.mac)";
 
+static const char any_known[] =
+    "SELECT EXISTS (SELECT 1 FROM client WHERE EXISTS (SELECT 1 FROM import_stage s WHERE s.mac = client.mac)) OR"
+    " EXISTS (SELECT 1 FROM import_client t WHERE t.origin = ? AND EXISTS"
+    " (SELECT 1 FROM import_stage s WHERE s.mac = t.mac))";
+
 int import_plan_begin(struct import *im, struct err *err)
 {
-    int r =
-        db_exec(im->c,
-                "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_suffix;"
-                "INSERT INTO import_name SELECT name, id, 0 FROM client;"
-                "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
-                err);
+    int r = db_exec(im->c,
+                    "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_plan;"
+                    "INSERT INTO import_name SELECT name, id, 0 FROM client;"
+                    "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
+                    err);
     int64_t known = 1;
     if (r == 0)
-        r = db_number(im->c, "SELECT EXISTS (SELECT 1 FROM client) OR EXISTS (SELECT 1 FROM import_client)", ARGS(),
-                      &known, err);
-    im->is_catalog_empty = known == 0;
+        r = import_suffix_forget(im, err);
+    if (r == 0)
+        r = db_number(im->c, any_known, ARGS(T(im->origin)), &known, err);
+    im->is_all_new = known == 0;
     if (r == 0)
         r = db_run(im->c, find_gone, ARGS(T(im->origin)), err);
     if (r == 0)
@@ -142,14 +145,9 @@ static int give_back(struct import *im, const struct import_row *row, unsigned n
     return r;
 }
 
-int import_row_plan(struct import *im, const struct import_row *row, const struct import_known *known, struct err *err)
+/* What is to be done for a row, as IMPORT_NEEDS_NAME and so on. */
+static unsigned needs_of(const struct import_row *row, const struct import_known *known)
 {
-    struct import_packed want = import_pack(&row->want), now, given;
-    now.text[0] = given.text[0] = 0; /* a new client was nothing; given is mostly the same as want */
-    if (row->client_id)
-        now = import_pack(&known->now);
-    if (!import_values_equal(&row->want, &row->given))
-        given = import_pack(&row->given);
     unsigned needs = 0;
     bool is_removed = !row->client_id && row->fate != IMPORT_NEW; /* here, and stays so */
     if (row->fate < IMPORT_CONFLICT && !is_removed) {
@@ -166,178 +164,32 @@ int import_row_plan(struct import *im, const struct import_row *row, const struc
                  !import_values_equal(&known->given, &row->given))
             needs |= IMPORT_TRACK_OTHER;
     }
-    int r = give_back(im, row, needs, err);
-    if (r < 0)
-        return r;
-    return import_run_kept(
-        im,
-        "UPDATE import_stage SET fate = ?, reason = ?, detail = ?, client_id = ?, needs = ?, now = ?,"
-        " want = ?, given = ?, src = ? WHERE row = ?",
-        ARGS(N(row->fate), T(row->reason), T(row->detail ? row->detail : ""), N(row->client_id), N(needs), T(now.text),
-             T(want.text), T(given.text), T(import_pack(&row->src).text), N(row->row)),
-        err);
+    return needs;
 }
 
-/* --- names and addresses ------------------------------------------------------------------------------------------ */
-
-struct holder {
-    int64_t client_id;
-    bool is_weak;
-};
-
-static void fill_holder(sqlite3_stmt *st, void *row)
+static int store_plan(struct import *im, const struct import_row *row, const struct import_known *known, unsigned needs,
+                      struct err *err)
 {
-    struct holder *h = row;
-    h->client_id = sqlite3_column_int64(st, 0);
-    h->is_weak = sqlite3_column_int(st, 1) != 0;
+    struct import_packed want = import_pack(&row->want), src = import_pack(&row->src), now, given;
+    now.text[0] = given.text[0] = 0; /* a new client was nothing; given is mostly the same as want */
+    if (row->client_id)
+        now = import_pack(&known->now);
+    if (!import_values_equal(&row->want, &row->given))
+        given = import_pack(&row->given);
+    return import_run_kept(im,
+                           "INSERT INTO import_plan (row, mac, source_id, src, fate, reason, detail, client_id, needs,"
+                           " now, want, given) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                           ARGS(N(row->row), T(row->mac), T(row->source_id), T(src.text), N(row->fate), T(row->reason),
+                                T(row->detail ? row->detail : ""), N(row->client_id), N(needs), T(now.text),
+                                T(want.text), T(given.text)),
+                           err);
 }
 
-static int find_name(struct import *im, const char *name, struct holder *ret, struct err *err)
+int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err)
 {
-    return import_one_kept(im, "SELECT client_id, is_weak FROM import_name WHERE name = ?", ARGS(T(name)), fill_holder,
-                           ret, err);
-}
-
-/* "@base@tail", or that with a number, whichever is nobody's. */
-static int free_name(struct import *im, const char *base, const char *tail, unsigned first, char *ret, struct err *err)
-{
-    char stem[NAME_LEN + 16], end[32];
-    struct holder h;
-    unsigned n;
-    (void)snprintf(stem, sizeof(stem), "%s%s", base, tail);
-    int r = import_suffix(im, stem, first, &n, err);
-    for (; r == 0 && n < NAMES_MAX; n++) {
-        (void)snprintf(end, sizeof(end), n == 1 ? "%s" : "%s-%u", tail, n);
-        (void)snprintf(ret, NAME_LEN + 1, "%.*s%s", (int)(NAME_LEN - strlen(end)), base, end);
-        r = find_name(im, ret, &h, err);
-        if (r == -ENOENT)
-            return import_suffix_used(im, stem, n, err);
-    }
-    return r < 0 ? r : err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
-}
-
-/* 1 when the name or address was nobody's, and is @owner's now; else 0. */
-static int take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err)
-{
-    int r = import_run_kept(im, sql, ARGS(T(value), N(owner)), err);
-    return r < 0 ? r : sqlite3_changes(im->c->db) > 0;
-}
-
-static int store_name(struct import *im, const char *name, int64_t owner, struct err *err)
-{
-    return import_run_kept(im, "INSERT OR REPLACE INTO import_name (name, client_id, is_weak) VALUES (?, ?, 0)",
-                           ARGS(T(name), N(owner)), err);
-}
-
-/* The client that is gone makes way for its successor. */
-static int push_aside(struct import *im, int64_t gone_id, const char *name, struct err *err)
-{
-    char other[NAME_LEN + 1];
-    int r = free_name(im, name, "-gone", 1, other, err);
-    if (r == 0)
-        r = store_name(im, other, gone_id, err);
-    return r < 0 ? r
-                 : import_run_kept(im, "UPDATE import_gone SET new_name = ? WHERE client_id = ?",
-                                   ARGS(T(other), N(gone_id)), err);
-}
-
-static void add_reason(struct import_row *row, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void add_reason(struct import_row *row, const char *fmt, ...)
-{
-    size_t n = strlen(row->reason);
-    if (n > 0 && n + 2 < sizeof(row->reason)) {
-        memcpy(row->reason + n, "; ", 3);
-        n += 2;
-    }
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(row->reason + n, sizeof(row->reason) - n, fmt, ap); /* names and addresses are short */
-    va_end(ap);
-}
-
-static int give_name(struct import *im, struct import_row *row, int64_t owner, struct err *err)
-{
-    char name[NAME_LEN + 1];
-    struct holder h = {0};
-    (void)snprintf(name, sizeof(name), "%.*s", NAME_LEN, row->want.f[IMPORT_NAME]);
-    int r =
-        take_if_free(im, "INSERT INTO import_name (name, client_id, is_weak) VALUES (?, ?, 0) ON CONFLICT DO NOTHING",
-                     name, owner, err);
-    if (r != 0)
-        return MIN(r, 0);
-    r = find_name(im, name, &h, err);
-    if (r == 0 && h.is_weak) {
-        r = push_aside(im, h.client_id, name, err);
-    } else if (r == 0 && h.client_id != owner) {
-        char taken[NAME_LEN + 1];
-        strcpy(taken, name);
-        r = free_name(im, taken, "", 2, name, err);
-        if (r == 0)
-            add_reason(row, "called '%s' here, for '%s' is taken", name, taken);
-    }
-    if (r < 0 && r != -ENOENT)
-        return r;
-    r = store_name(im, name, owner, err);
-    im->is_row_changed = true;
-    strcpy(row->want.f[IMPORT_NAME], name);
-    strcpy(row->given.f[IMPORT_NAME], name);
-    return r;
-}
-
-static int give_ip(struct import *im, struct import_row *row, int64_t owner, struct err *err)
-{
-    struct holder h;
-    char *ip = row->want.f[IMPORT_IP];
-    if (!*ip)
-        return 0;
-    int r =
-        import_one_kept(im, "SELECT client_id, is_weak FROM import_ip WHERE ip = ?", ARGS(T(ip)), fill_holder, &h, err);
-    if (r == 0 && h.is_weak) {
-        r = import_run_kept(im, "UPDATE import_gone SET loses_ip = 1 WHERE client_id = ?", ARGS(N(h.client_id)), err);
-    } else if (r == 0 && h.client_id != owner) {
-        add_reason(row, "without a fixed address: another client has %s", ip);
-        im->is_row_changed = true;
-        ip[0] = row->given.f[IMPORT_IP][0] = 0;
-        return 0;
-    }
-    if (r < 0 && r != -ENOENT)
-        return r;
-    return import_run_kept(im, "INSERT OR REPLACE INTO import_ip (ip, client_id, is_weak) VALUES (?, ?, 0)",
-                           ARGS(T(ip), N(owner)), err);
-}
-
-struct naming {
-    struct import *im;
-    struct err *err;
-};
-
-static int name_row(void *arg, sqlite3_stmt *st)
-{
-    const struct naming *a = arg;
-    struct import_row row = {.row = (uint64_t)sqlite3_column_int64(st, 0)};
-    unsigned needs = (unsigned)sqlite3_column_int(st, 2);
-    COL_TEXT(st, 1, row.reason);
-    row.client_id = sqlite3_column_int64(st, 3);
-    import_col_values(st, 4, &row.want);
-    import_col_given(st, 5, &row.want, &row.given);
-    int64_t owner = row.client_id ? row.client_id : -(int64_t)row.row - 1;
-    a->im->is_row_changed = false;
-    int r = needs & IMPORT_NEEDS_NAME ? give_name(a->im, &row, owner, a->err) : 0;
-    if (r == 0 && (needs & IMPORT_NEEDS_IP))
-        r = give_ip(a->im, &row, owner, a->err);
-    if (r < 0)
-        return r;
-    return import_run_kept(
-        a->im, "UPDATE import_stage SET reason = ?, want = ?, given = ? WHERE row = ?",
-        ARGS(T(row.reason), T(import_pack(&row.want).text), T(import_pack(&row.given).text), N(row.row)), a->err);
-}
-
-int import_names(struct import *im, struct err *err)
-{
-    struct naming a = {im, err};
-    return db_each(im->c,
-                   "SELECT row, reason, needs, client_id, want, given FROM import_stage WHERE needs & 3 ORDER BY row",
-                   ARGS(), name_row, &a, err);
+    unsigned needs = needs_of(row, known);
+    int r = im->is_all_new ? import_name_row(im, row, needs, err) : give_back(im, row, needs, err);
+    return r < 0 ? r : store_plan(im, row, known, needs, err);
 }
 
 /* --- gone --------------------------------------------------------------------------------------------------------- */

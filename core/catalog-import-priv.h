@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the files of an import share: its statements, its temporary tables, packed values.
  *
- *   temp.import_stage    a row of the source: what it says, its fate, what is wanted
+ *   temp.import_stage    a row of the source: what it says, and its fate where the stage knows it
+ *   temp.import_plan     of each row that the stage left open: its fate, what is wanted
  *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source
  *   temp.import_ip       likewise addresses
  *   temp.import_label    labels of targets (see catalog-client.c)
- *   temp.import_suffix   the last number given behind a name
+ *   temp.import_suffix   the last number given behind a name, where memory has no room for it
  *   temp.import_gone     clients that are gone from the source
  *
  * Values are packed as one text, fields separated by the control character 0x1f, which no field holds.
@@ -31,8 +32,9 @@ struct import {
     char origin[16];
     int64_t run_id;
     bool is_staging;
-    bool is_catalog_empty; /* no client, and none was ever imported: nothing to compare with */
-    bool is_row_changed;   /* by the giving of names and addresses */
+    bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
+    bool are_suffixes_kept; /* some of them went to their table */
+    struct suffix *suffixes;
     struct {
         const char *sql; /* address of the literal: who asks with the same one gets the same statement */
         sqlite3_stmt *st;
@@ -58,6 +60,16 @@ void import_col_given(sqlite3_stmt *st, int col, const struct import_values *wan
  * name would take a time that grows with the square of their number. */
 int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err);
 int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err);
+/* Every number begins anew. */
+int import_suffix_forget(struct import *im, struct err *err);
+
+/* import_known() that asks the catalog in any case. */
+int import_known_here(struct import *im, const char *mac, struct import_known *ret, struct err *err);
+
+/* Give @row the name and address that it @needs: what it wants, or what is free instead, with a reason. */
+int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err);
+/* 1 when @sql, an INSERT that does nothing on conflict, took @value for @owner; 0 when another has it. */
+int import_take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err);
 
 /* The client @id as the catalog has it, with @images in its last field. -ENOENT without a sentence. */
 int import_now(struct catalog *c, int64_t client_id, const char *images, struct import_values *ret, struct err *err);

@@ -124,30 +124,17 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
     return import_one_kept(im, sql, args, fill_number, ret, err);
 }
 
-int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
-{
-    int64_t next;
-    int r = import_number_kept(im, "SELECT next FROM import_suffix WHERE base = ?", ARGS(T(base)), &next, err);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    *ret = r == 0 && next > first ? (unsigned)next : first;
-    return 0;
-}
-
-int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err)
-{
-    return import_run_kept(im, "INSERT OR REPLACE INTO import_suffix (base, next) VALUES (?, ?)",
-                           ARGS(T(base), N(n + 1)), err);
-}
-
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-/* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. */
+/* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. What is decided has a table of its
+ * own: rows at the end of a table cost a fraction of rows that are changed where they lie. */
 static const char temp_tables[] =
-    "PRAGMA temp_store = FILE; PRAGMA temp.cache_size = -8000;"
-    "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, name TEXT, raw_name TEXT,"
-    " source_id TEXT, src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT, detail TEXT,"
-    " client_id INTEGER, needs INTEGER, now TEXT, want TEXT, given TEXT);"
+    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 16384; PRAGMA temp.cache_size = -8000;"
+    "PRAGMA main.cache_size = -8000;"
+    "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, raw_name TEXT, source_id TEXT,"
+    " src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT);"
+    "CREATE TEMP TABLE import_plan (row INTEGER PRIMARY KEY, mac TEXT, source_id TEXT, src TEXT, fate INTEGER,"
+    " reason TEXT, detail TEXT, client_id INTEGER, needs INTEGER, now TEXT, want TEXT, given TEXT);"
     "CREATE TEMP TABLE import_name (name TEXT PRIMARY KEY COLLATE NOCASE, client_id INTEGER, is_weak INTEGER)"
     " WITHOUT ROWID;"
     "CREATE TEMP TABLE import_ip (ip TEXT PRIMARY KEY, client_id INTEGER, is_weak INTEGER) WITHOUT ROWID;"
@@ -178,6 +165,7 @@ void import_close(struct import *im)
         (void)db_exec(im->c, "ROLLBACK", NULL); /* temporary tables only */
     for (size_t i = 0; i < IMPORT_STATEMENTS; i++)
         (void)sqlite3_finalize(im->kept[i].st); /* NULL is allowed; repeats what step said */
+    free(im->suffixes);
     free(im);
 }
 
@@ -194,13 +182,11 @@ int import_row_add(struct import *im, const struct import_row *row, struct err *
 {
     struct import_packed src = import_pack(&row->src);
     return import_run_kept(im,
-                           "INSERT INTO import_stage (row, mac, raw_mac, name, raw_name, source_id, src, images, rest,"
-                           " doubt, fate, reason, detail, client_id, needs, now, want, given)"
-                           " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, 0, '', '', '')",
-                           ARGS(N(row->row), T(row->mac), T(row->raw_mac), T(row->src.f[IMPORT_NAME]), T(row->raw_name),
-                                T(row->source_id), T(src.text), T(row->images ? row->images : ""),
-                                T(row->rest ? row->rest : ""), T(row->doubt ? row->doubt : ""), N(row->fate),
-                                T(row->reason)),
+                           "INSERT INTO import_stage (row, mac, raw_mac, raw_name, source_id, src, images, rest, doubt,"
+                           " fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                           ARGS(N(row->row), T(row->mac), T(row->raw_mac), T(row->raw_name), T(row->source_id),
+                                T(src.text), T(row->images ? row->images : ""), T(row->rest ? row->rest : ""),
+                                T(row->doubt ? row->doubt : ""), N(row->fate), T(row->reason)),
                            err);
 }
 
@@ -363,33 +349,55 @@ static int visit_row(void *arg, sqlite3_stmt *st)
     return v->each(v->arg, &row, v->err);
 }
 
+#define STAGED_AND_PLANNED                                                                                             \
+    "SELECT s.row, s.mac, raw_mac, raw_name, s.source_id, ifnull(p.src, s.src), images, rest, doubt,"                  \
+    " ifnull(p.fate, s.fate), ifnull(p.reason, s.reason), ifnull(p.detail, ''), ifnull(p.client_id, 0),"               \
+    " ifnull(p.want, ''), ifnull(p.given, '') FROM import_stage s LEFT JOIN import_plan p ON p.row = s.row"
+
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err)
 {
+    static const char staged[] = "SELECT row, mac, raw_mac, raw_name, source_id, src, images, rest, doubt, fate,"
+                                 " reason, '', 0, '', '' FROM import_stage WHERE fate = 0 AND ? = 0 ORDER BY row";
     struct visit v = {each, arg, err};
-    return db_each(im->c,
-                   "SELECT row, mac, raw_mac, raw_name, source_id, src, images, rest, doubt, fate, reason, detail,"
-                   " client_id, want, given FROM import_stage WHERE ?1 = ?2 OR fate = ?1 ORDER BY row",
-                   ARGS(N(fate), N(IMPORT_FATES)), visit_row, &v, err);
+    if (fate == IMPORT_OPEN)
+        return db_each(im->c, staged, ARGS(N(fate)), visit_row, &v, err);
+    if (fate == IMPORT_FATES)
+        return db_each(im->c, STAGED_AND_PLANNED " ORDER BY s.row", ARGS(), visit_row, &v, err);
+    return db_each(im->c, STAGED_AND_PLANNED " WHERE ifnull(p.fate, s.fate) = ? ORDER BY s.row", ARGS(N(fate)),
+                   visit_row, &v, err);
 }
 
-static void fill_counts(sqlite3_stmt *st, void *row)
+struct fate_count {
+    int64_t fate, n;
+};
+
+static void fill_fate(sqlite3_stmt *st, void *row)
 {
-    uint64_t *counts = row;
-    for (int i = 0; i <= IMPORT_FATES; i++)
-        counts[i] = (uint64_t)sqlite3_column_int64(st, i);
+    struct fate_count *f = row;
+    f->fate = sqlite3_column_int64(st, 0);
+    f->n = sqlite3_column_int64(st, 1);
 }
 
 int import_counts(struct import *im, uint64_t counts[static IMPORT_FATES], uint64_t *ret_rows, struct err *err)
 {
-    uint64_t all[IMPORT_FATES + 1];
-    int r = db_one(im->c,
-                   "SELECT total(fate = 0), total(fate = 1), total(fate = 2), total(fate = 3), total(fate = 4),"
-                   " total(fate = 5), total(fate = 6), count(*) FROM import_stage",
-                   ARGS(), fill_counts, all, err);
+    _cleanup_free_ struct fate_count *list = NULL;
+    size_t n = 0;
+    int64_t rows, decided = 0;
+    int r = db_number(im->c, "SELECT count(*) FROM import_stage", ARGS(), &rows, err);
+    if (r == 0)
+        r = db_list(im->c,
+                    "SELECT fate, count(*) FROM import_plan GROUP BY fate UNION ALL"
+                    " SELECT fate, count(*) FROM import_stage WHERE fate <> 0 GROUP BY fate",
+                    ARGS(), fill_fate, sizeof(*list), (void **)&list, &n, err);
     if (r < 0)
         return r;
-    memcpy(counts, all, IMPORT_FATES * sizeof(*counts));
-    *ret_rows = all[IMPORT_FATES];
+    memset(counts, 0, IMPORT_FATES * sizeof(*counts));
+    for (size_t i = 0; i < n; i++) {
+        counts[list[i].fate] += (uint64_t)list[i].n;
+        decided += list[i].n;
+    }
+    counts[IMPORT_OPEN] += (uint64_t)(rows - decided);
+    *ret_rows = (uint64_t)rows;
     return 0;
 }
 

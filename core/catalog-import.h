@@ -134,12 +134,13 @@ int import_run_begin(struct import *im, const char *source, const char *sha256, 
 int import_plan_begin(struct import *im, struct err *err);
 
 typedef int import_each_fn(void *arg, const struct import_row *row, struct err *err);
-/* Rows in order; of one fate, or all with IMPORT_FATES. @each may change the row that it is given. */
+/* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. */
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err);
 
 int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err);
-/* Store fate, reason, detail, client_id, want and given; @known is what import_known() said. */
-int import_row_plan(struct import *im, const struct import_row *row, const struct import_known *known, struct err *err);
+/* Store fate, reason, detail, client_id, src, want and given, once for each open row and in their order; @known is what import_known() said.
+ * @row may get another name or address here. */
+int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err);
 
 /* Give names and addresses to new clients and those that get another one. A name that is taken gets "-2", "-3", ...; an address that is taken
  * is left out. A client that is gone from the source and was not edited here makes way: its name gets "-gone". */
