@@ -118,9 +118,11 @@ static int take_whole_reserve(struct repo *r)
 {
     struct stat st;
     int e = repo_reserve_take(r);
+    if (e == 0 && fstatat(r->dirfd, "reserve", &st, 0) == 0 && (uint64_t)st.st_size < REPO_RESERVE_BYTES)
+        e = -ENOSPC;
     if (e < 0)
-        return e;
-    return fstatat(r->dirfd, "reserve", &st, 0) == 0 && (uint64_t)st.st_size < REPO_RESERVE_BYTES ? -ENOSPC : 0;
+        (void)repo_reserve_release(r); /* it would fill the disk for nobody */
+    return e;
 }
 
 int repo_init(const char *path, const struct repo_params *params, struct err *err)
@@ -138,7 +140,8 @@ int repo_init(const char *path, const struct repo_params *params, struct err *er
     if (e == 0)
         e = repo_furnish(r.dirfd, &f, path, err);
     if (e == 0 && !params->has_no_reserve && (e = take_whole_reserve(&r)) < 0)
-        err_sys(err, e, "cannot keep %llu MiB in reserve in '%s'", REPO_RESERVE_BYTES >> 20, path);
+        err_set(err, e, "cannot keep %llu MiB in reserve in '%s' (%s); a larger disk is what it needs, or --no-reserve",
+                REPO_RESERVE_BYTES >> 20, path, strerror(-e));
     if (e == 0)
         e = put_format(r.dirfd, path, &f, err);
     (void)close(r.dirfd); /* a folder */

@@ -115,6 +115,37 @@ static void test_restore_script_gives_image_and_overlay(void **state)
     remove_folder(path);
 }
 
+/* A folder with nothing but these four in it is all that it has. */
+static void test_restore_script_needs_no_more_than_tar_zstd_dd_and_sh(void **state)
+{
+    (void)state;
+    char *path = new_repo(), id[SET_ID_LEN + 1], *out = test_folder(), run[PATH_MAX + 64];
+    struct disk d = seen_by_client();
+    backup_both(path, NULL, id);
+    write_file(out, "base.want", &base);
+    write_file(out, "overlay.want", &d);
+    assert_int_equal(shell("for p in tar zstd dd sh; do ln -s $(command -v $p) %s/$p || exit 1; done", out), 0);
+    (void)snprintf(run, sizeof(run), "env -i PATH=%s %s/sh %s/restore.sh", out, out, path);
+    assert_int_equal(shell("%s >%s/list && grep -q 'pc01:0  over win11@1' %s/list", run, out, out), 0);
+    assert_int_equal(shell("%s latest win11@1 %s/base >/dev/null && cmp %s/base %s/base.want", run, out, out, out), 0);
+    assert_int_equal(
+        shell("%s %s pc01:0 %s/overlay >/dev/null && cmp %s/overlay %s/overlay.want", run, id, out, out, out), 0);
+    assert_int_equal(shell("%s latest win11@1 %s/base 2>/dev/null", run, out), 1); /* it is there already */
+    assert_int_equal(shell("%s latest nosuch@1 %s/none 2>/dev/null", run, out), 1);
+    /* The .toc of a pack is lost: tar takes the one in it. */
+    assert_int_equal(shell("mkdir %s/kept && mv %s/packs/*/*.toc %s/kept/ && %s latest pc01:0 %s/again >/dev/null && "
+                           "cmp %s/again %s/overlay.want && mv %s/kept/*.toc %s/packs/00/",
+                           out, path, out, run, out, out, out, out, path),
+                     0);
+    assert_int_equal(
+        shell("printf '\\001\\002\\003\\004' | dd of=$(ls %s/packs/00/*.tar.zst | head -1) bs=1 seek=100000 "
+              "conv=notrunc 2>/dev/null; %s latest win11@1 %s/x 2>/dev/null",
+              path, run, out),
+        1);
+    remove_folder(out);
+    remove_folder(path);
+}
+
 static void test_restore_script_refuses_damage(void **state)
 {
     (void)state;
@@ -390,6 +421,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_set_holds_image_overlay_and_file),
         cmocka_unit_test(test_restore_script_gives_image_and_overlay),
+        cmocka_unit_test(test_restore_script_needs_no_more_than_tar_zstd_dd_and_sh),
         cmocka_unit_test(test_restore_script_refuses_damage),
         cmocka_unit_test(test_reused_stream_is_the_same),
         cmocka_unit_test(test_overlay_without_its_image_is_refused),
