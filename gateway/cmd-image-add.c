@@ -371,6 +371,14 @@ static int print_file(struct cmd *cmd, const struct adding *a)
     return EXIT_DONE;
 }
 
+/* --file-only -n: what has no room now is a file all the same; an importer must tell it from one that cannot be served. */
+static int print_no_room(struct cmd *cmd, const struct err *why)
+{
+    out_set(&cmd->out, "no_room", out_string(why->msg));
+    out_line(&cmd->out, "%s", why->msg);
+    return EXIT_DONE;
+}
+
 static int check_folder(struct cmd *cmd, struct err *err)
 {
     const char *folder = cmd_option(cmd, "folder");
@@ -390,6 +398,8 @@ static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
 {
     int r = check_folder(cmd, err);
     r = r ? r : prepare(cmd, a, err);
+    if (r == -ENOSPC && cmd->is_dry_run && cmd_has(cmd, "file-only"))
+        return print_no_room(cmd, err);
     if (r < 0)
         return r;
     if (a->info.note[0] && !cmd_has(cmd, "file-only"))

@@ -11,6 +11,7 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "migrate/child.h"
+#include "migrate/images.h"
 #include "migrate/report.h"
 #include "migrate/staging.h"
 
@@ -107,6 +108,14 @@ static size_t count_doubts(const struct plan *p)
     return doubts;
 }
 
+static const struct site_image *without_room(const struct plan *p)
+{
+    for (size_t i = 0; i < p->images.n; i++)
+        if (p->images.list[i]->has_no_room)
+            return p->images.list[i];
+    return NULL;
+}
+
 /* A sentence when the plan must not be applied as it is. */
 static bool must_stop(const struct apply *a, const struct report *r, struct err *why)
 {
@@ -116,6 +125,11 @@ static bool must_stop(const struct apply *a, const struct report *r, struct err 
                 "nothing was imported: the file could not be read without doubt (%zu remark%s above); if that is all "
                 "right, use --accept-doubts",
                 doubts, doubts > 1 ? "s" : "");
+        return true;
+    }
+    const struct site_image *image = without_room(a->plan);
+    if (image) {
+        err_set(why, -ENOSPC, "nothing was imported: %.900s", image->note);
         return true;
     }
     if (!r->counts[IMPORT_CONFLICT])

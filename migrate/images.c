@@ -154,6 +154,13 @@ static int take_file(struct site_image *i, json_t *answer, struct err *err)
 {
     struct version_row *v = &i->version;
     json_t *o = json_object_get(answer, "file");
+    const char *no_room = json_string_value(json_object_get(answer, "no_room"));
+    if (no_room) {
+        i->outcome = SITE_REFUSED;
+        i->has_no_room = true;
+        text_copy(no_room, strlen(no_room), i->note, sizeof(i->note));
+        return 0;
+    }
     if (!json_is_object(o))
         return err_set(err, -EIO,
                        "this diskgate does not know 'image add --file-only': install programs of one version");
@@ -210,7 +217,8 @@ static bool fits_size(const struct site_image *i, uint64_t bytes)
 }
 
 /* Of several files of one name that whose disk, or file, has the size that the source says; none when more than one has. */
-static int choose_by_size(struct site_image *i, const struct image_search *how, struct err *err)
+static int choose_by_size(const struct site_images *s, struct site_image *i, struct catalog *c,
+                          const struct image_search *how, struct err *err)
 {
     struct site_image *try = malloc(sizeof(*try));
     size_t k, n = json_array_size(i->candidates), fitting = 0;
@@ -225,7 +233,7 @@ static int choose_by_size(struct site_image *i, const struct image_search *how, 
         *try = *i;
         try->parents = NULL;
         (void)snprintf(try->file, sizeof(try->file), "%s", json_string_value(candidate));
-        strcpy(try->name, "image"); /* only asked about */
+        give_name(s, try, c); /* only asked about */
         r = look(try, how, err);
         if (r == 0 && ((try->outcome == SITE_OPEN && fits_size(i, try->version.size_bytes)) ||
                        (stat(try->file, &st) == 0 && fits_size(i, (uint64_t)st.st_size)))) {
@@ -383,7 +391,7 @@ static int resolve(struct site_images *s, struct site_image *i, struct catalog *
     r = find_file(i, how, err);
     size_t n = json_array_size(i->candidates);
     if (r == 0 && i->outcome == SITE_MISSING && i->size_max && n > 1 && n < PROPOSALS_MAX) /* else there may be more */
-        r = choose_by_size(i, how, err);
+        r = choose_by_size(s, i, c, how, err);
     if (r < 0 || i->outcome != SITE_OPEN)
         return r;
     r = find_parents(i, how, err);

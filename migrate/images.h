@@ -54,6 +54,7 @@ struct site_image {
     bool needs_file;    /* the root gets a file of its own */
     bool is_mapped;     /* a rule fitted, and nothing was there */
     bool is_data;
+    bool has_no_room;        /* note says what is missing where; nothing is imported then */
     bool is_dangling;        /* raw is an id that no image of the source has */
     struct site_image *same; /* another path that led to the same file first; borrowed */
     struct version_row version;

@@ -130,6 +130,10 @@ static void print_role(const char *role, const char *text, const char *evidence,
     (void)snprintf(where, sizeof(where), "%s", text);
     (void)text_shown(where, shown, sizeof(shown));
     size_t columns = text_columns(shown);
+    if (!*evidence) {
+        (void)fprintf(to, "  %-15s = %s\n", role, shown);
+        return;
+    }
     (void)fprintf(to, "  %-15s = %s%*s %s\n", role, shown, columns < WHERE_COLUMNS ? (int)(WHERE_COLUMNS - columns) : 0,
                   "", evidence);
 }

@@ -14,6 +14,7 @@ import pytest
 from support import access, system
 from support.files import MIB, make_image, make_vhd
 from support.iscsi import Disk
+from support.small_disk import SmallRoot, can_make
 from test_docs import verbs_of_the_manual
 
 pytestmark = pytest.mark.timeout(120)
@@ -345,7 +346,7 @@ def test_kill_leaves_the_old_or_the_new_state(root, data):
     whole_s = time.monotonic() - started
     root.ok("migrate", "undo", "1")
     dice, seen = random.Random(5), set()
-    for round_number in range(10):
+    for round_number in range(5):
         before = len(clients(root))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(whole_s * (dice.random() * 0.9 + 0.1))
@@ -363,6 +364,39 @@ def test_kill_leaves_the_old_or_the_new_state(root, data):
             root.ok("migrate", "undo", runs[-1].split()[1])
     assert state(root)[1] == empty[1]
     assert False in seen
+
+
+@pytest.fixture
+def small_root(programs, request):
+    if not can_make("ext4"):
+        pytest.skip("mkfs.ext4 is not installed")
+    root = SmallRoot(programs, request.node.get_closest_marker("timeout").args[0] - 15)
+    yield root.init()
+    faults = root.close()
+    assert not faults, "left behind:\n" + "\n".join(faults)
+
+
+def test_full_disk_stops_an_import_and_leaves_nothing(small_root):
+    root = small_root
+    for name, size in (("large", 12), ("one", 6), ("two", 6)):
+        raw = make_image(root.files / f"{name}.raw", size * MIB, seed=size)
+        subprocess.run(["qemu-img", "convert", "-O", "vhdx", str(raw), str(root.files / f"{name}.vhdx")], check=True, timeout=60)
+    root.fill()
+    os.truncate(root.ballast, root.ballast.stat().st_size - 8 * MIB)
+    before = state(root)
+
+    def refused(*names):
+        table = root.files / "clients.csv"
+        table.write_text("PC,MAC,Image\n" + "".join(f"pc{i},00-1B-21-00-00-{i:02},D:\\{n}.vhdx\n" for i, n in enumerate(names, 1)))
+        done = root.run("migrate", "csv", table, "--search", root.files, "-q")
+        assert done.returncode == 1 and state(root) == before and not (root.path / "imports" / "pending").exists(), done.stderr
+        return done.stderr
+
+    assert "free" in refused("large").splitlines()[-1]
+    assert "two" in refused("one", "two")  # each has room alone
+    root.make_room()
+    root.ok("migrate", "csv", root.files / "clients.csv", "--search", root.files)
+    assert len(clients(root)) == 2 and len(root.json("image", "list")["images"]) == 2
 
 
 # --- the manual ----------------------------------------------------------------------------------------------------------
