@@ -49,7 +49,7 @@ struct net_watch {
     int64_t warned_s;
 
     struct dhcp_probe *probe;
-    int64_t begin_ms, next_ms;
+    int64_t begin_ms, end_ms; /* of the last look; end 0: there was none */
     bool was_repeated, must_warn;
     int failure; /* of the last look, and its sentence: it holds until one works */
     struct err why;
@@ -157,7 +157,7 @@ static void end_probe(struct net_watch *w)
 {
     dhcp_probe_close(w->probe);
     w->probe = NULL;
-    w->next_ms = proc_now_ms() + (int64_t)w->interval_s * 1000;
+    w->end_ms = proc_now_ms();
 }
 
 /* 0 when a look has begun, or is not wanted. */
@@ -204,7 +204,7 @@ static void forget_servers(struct net_watch *w)
     w->is_probed = false;
     w->failure = 0;
     (void)pthread_mutex_unlock(&w->mutex);
-    w->next_ms = 0;
+    w->end_ms = 0;
 }
 
 /* One step of a look, or the wait for the next one. */
@@ -219,7 +219,7 @@ static int look_for_servers(struct net_watch *w, struct catalog *c, struct err *
     w->interval_s = (int)interval_s;
     if (r == 0 && (interval_s == 0 || strcmp(mode, "off") == 0))
         forget_servers(w);
-    else if (r == 0 && proc_now_ms() >= w->next_ms)
+    else if (r == 0 && (w->end_ms == 0 || proc_now_ms() >= w->end_ms + (int64_t)interval_s * 1000))
         r = begin_probe(w, c, err);
     else if (r == 0 && w->failure < 0)
         r = err_set(err, w->failure, "%s", w->why.msg);

@@ -29,7 +29,8 @@ void wake_packet(const char *mac, unsigned char *ret)
         memcpy(ret + i * sizeof(bytes), bytes, sizeof(bytes));
 }
 
-/* Broadcast address of the interface that has @address; false when there is none. */
+/* Broadcast address of @address's network; false when there is none. It is made from the mask: an address that was added without a
+ * broadcast address of its own ("ip addr add A/24") has itself there. */
 static bool find_broadcast(struct in_addr address, struct in_addr *ret)
 {
     struct ifaddrs *list = NULL;
@@ -37,13 +38,14 @@ static bool find_broadcast(struct in_addr address, struct in_addr *ret)
     if (getifaddrs(&list) < 0)
         return false;
     for (const struct ifaddrs *i = list; i && !is_found; i = i->ifa_next) {
-        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_BROADCAST) || !i->ifa_broadaddr)
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || !(i->ifa_flags & IFF_BROADCAST) || !i->ifa_netmask)
             continue;
-        struct sockaddr_in own, all;
+        struct sockaddr_in own, mask;
         memcpy(&own, i->ifa_addr, sizeof(own));
-        memcpy(&all, i->ifa_broadaddr, sizeof(all));
-        is_found = own.sin_addr.s_addr == address.s_addr;
-        *ret = all.sin_addr;
+        memcpy(&mask, i->ifa_netmask, sizeof(mask));
+        uint32_t hosts = ~ntohl(mask.sin_addr.s_addr); /* at most one: a point to point link has nobody to be told */
+        is_found = own.sin_addr.s_addr == address.s_addr && hosts > 1;
+        ret->s_addr = address.s_addr | htonl(hosts);
     }
     freeifaddrs(list);
     return is_found;

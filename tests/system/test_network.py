@@ -235,10 +235,10 @@ def test_probe_is_off_by_its_setting(site, machine):
 
 def test_servers_beside_a_proxy_are_counted(site, machine):
     site.ok("set", "boot.dhcp", "proxy")
-    site.ok("set", "boot.dhcp_probe_s", 1)
     site.ok("up")
     system.wait_until(lambda: notices(site), what="the missing server to be seen")
     assert "no DHCP server answers" in notices(site)[0]
+    site.ok("set", "boot.dhcp_probe_s", 1)  # counts at once, not only after the next look
     for number in (2, 3):
         one = machine(f"10.77.0.{number}")
         one.serve_dhcp(site.files, f"--dhcp-range=10.77.0.{number}0,10.77.0.{number}9,255.255.255.0")
@@ -262,3 +262,26 @@ def test_log_of_dnsmasq_is_cut_when_it_is_long(site, machine):
     assert (site.path / "run" / "dnsmasq.log.1").stat().st_size == MIB
     pc.ask(MAC, *PXE, "--take")
     wait_why(site, "It got the address")
+
+
+# --- wake-up packets ---
+
+HEAR = """import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 9))
+s.settimeout(30)
+print("ready", flush=True)
+print(s.recv(1000).hex())"""
+
+
+def test_wake_up_packet_reaches_the_network_of_an_address_without_a_broadcast_address(site, machine):
+    """As "ip addr add A/24" makes one."""
+    pc = machine("10.77.0.3")
+    hearing = subprocess.Popen([*pc.inside(), sys.executable, "-c", HEAR], stdout=subprocess.PIPE, text=True)
+    try:
+        assert hearing.stdout.readline() == "ready\n"
+        assert "10.77.0.255" in site.ok("client", "wake", "pc1")
+        assert hearing.communicate(timeout=60)[0].strip() == "ff" * 6 + MAC.replace(":", "") * 16
+    finally:
+        hearing.kill()
+        hearing.wait(timeout=30)
