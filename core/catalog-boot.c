@@ -114,6 +114,21 @@ int pending_remove(struct catalog *c, const char *mac, struct err *err)
     return r < 0 ? r : AS_WRITER(c, err, db_run(c, "DELETE FROM pending WHERE mac = ?", ARGS(T(parsed)), err));
 }
 
+static int clear_steps(struct catalog *c, struct err *err)
+{
+    int64_t n = 0;
+    int r = db_number(c, "SELECT count(*) FROM pending", ARGS(), &n, err);
+    r = r ? r : db_run(c, "DELETE FROM pending", ARGS(), err);
+    return r ? r
+             : audit_add(c, "pending clear", "pending", json_pack("{s:I}", "waiting", (json_int_t)n),
+                         json_pack("{s:i}", "waiting", 0), err);
+}
+
+int pending_clear(struct catalog *c, struct err *err)
+{
+    return AS_WRITER(c, err, clear_steps(c, err));
+}
+
 /* --- names by a rule --------------------------------------------------------------------------------------------- */
 
 struct rule {

@@ -29,6 +29,7 @@ int pending_note(struct catalog *c, const char *mac, const char *address, struct
 int pending_get(struct catalog *c, const char *mac, struct pending_row *ret, struct err *err);
 int pending_list(struct catalog *c, struct pending_row **ret, size_t *ret_n, struct err *err); /* by number */
 int pending_remove(struct catalog *c, const char *mac, struct err *err); /* 0 also when it is not there */
+int pending_clear(struct catalog *c, struct err *err);                   /* those that still ask come back */
 
 /* 0 if @tmpl is a rule for names: one {} with nothing, "n" or a width of 1 to 9 digits in it, and a client's name around it. -EINVAL. */
 int client_template_check(const char *tmpl, struct err *err);

@@ -51,7 +51,8 @@ static void tell_settings(FILE *f, struct catalog *c)
         (void)fputs(" boot.http is off: nobody gets a script.", f);
     if (setting_get(c, "gateway.address", value, NULL) == 0 && strncmp(value, "127.", 4) == 0)
         (void)fprintf(f, " gateway.address is %s: no PC can reach this server.", value);
-    if (pending_list(c, &rows, &n, NULL) == 0 && n > 0)
+    bool is_asked = setting_get(c, "clients.unknown", value, NULL) == 0 && strcmp(value, "ask") == 0;
+    if (is_asked && pending_list(c, &rows, &n, NULL) == 0 && n > 0)
         (void)fprintf(f, " %zu unknown PC%s wait%s, see 'diskgate client pending'.", n, n == 1 ? "" : "s",
                       n == 1 ? "s" : "");
 }
@@ -102,8 +103,10 @@ static void tell_login(FILE *f, const struct boot_row *b, int64_t now_s, bool is
     tell_phases(f, b);
     if (is_running(b) && is_online)
         (void)fprintf(f, "It runs, at %s.", b->address);
-    else if (is_running(b))
-        (void)fprintf(f, "It ran until %s.", why_when(b->end_s ? b->end_s : MAX(b->last_read_s, b->login_s), at));
+    else if (is_running(b) && b->end_s)
+        (void)fprintf(f, "It ran until %s.", why_when(b->end_s, at));
+    else if (is_running(b)) /* the end is noted when it has lasted a while */
+        (void)fputs("It ran, and is not logged in now.", f);
     else if (is_online && now_s - MAX(b->last_read_s, b->login_s) < QUIET_S)
         (void)fputs("It is on its way.", f);
     else if (b->read_bytes == 0)

@@ -37,8 +37,26 @@ static const char *pending_hint(struct catalog *c)
     return "no unknown PC waits";
 }
 
+/* Invented MACs and PCs that went away stay listed until there are too many; who still waits asks again within seconds. */
+static int clear_pending(struct cmd *cmd, struct err *err)
+{
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    _cleanup_free_ struct pending_row *rows = NULL;
+    size_t n = 0;
+    int r = change_open(cmd, &c, err);
+    r = r ? r : pending_list(c, &rows, &n, err);
+    r = r ? r : pending_clear(c, err);
+    if (r < 0)
+        return r;
+    return change_done(cmd, c, "pending", err,
+                       "%zu PC%s forgotten; those that still wait are listed again within seconds", n,
+                       n == 1 ? " was" : "s were");
+}
+
 static int run_pending(struct cmd *cmd, struct err *err)
 {
+    if (cmd_has(cmd, "clear"))
+        return clear_pending(cmd, err);
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     _cleanup_free_ struct pending_row *rows = NULL;
     _cleanup_json_ json_t *list = json_array();
@@ -150,6 +168,9 @@ static int run_wake(struct cmd *cmd, struct err *err)
     return EXIT_DONE;
 }
 
+static const struct option_def pending_options[] = {
+    {"clear", 0, NULL, "forget all of them; those that still ask are listed again"}, {0}};
+
 static const struct option_def approve_options[] = {
     {"image", 0, "IMG[@V]", "what it boots from (default: the setting clients.template_image)"},
     {"mode", 0, "volatile|kept", "what becomes of its changes at the next boot"},
@@ -157,7 +178,8 @@ static const struct option_def approve_options[] = {
     {0}};
 
 const struct verb cmd_client_boot_verbs[] = {
-    {"client", "pending", "", "List the unknown PCs that wait for approval", NULL, NULL, run_pending},
+    {"client", "pending", "", "List the unknown PCs that wait for approval", NULL, pending_options, run_pending,
+     VERB_DRY_RUN},
     {"client", "approve", "MAC NAME", "Make a PC that waits a client",
      "Instead of the MAC, the number that the PC shows will do.", approve_options, run_approve, VERB_DRY_RUN},
     {"client", "why", "NAME", "Say what became of a client's last boot", NULL, NULL, run_why},

@@ -244,6 +244,19 @@ def test_ask_lists_the_pc_until_it_is_approved(site):
     assert "no PC with the number 1 waits" in site.fails("client", "approve", "1", "lab7")
 
 
+def test_pcs_that_wait_can_be_forgotten_and_come_back(site):
+    site.ok("set", "clients.unknown", "ask")
+    for number in (5, 6):
+        boot.script(site, mac(number))
+    assert "2 PCs were forgotten" in site.ok("client", "pending", "--clear", "-n")
+    assert len(site.json("client", "pending")["pending"]) == 2
+    site.ok("client", "pending", "--clear")
+    assert site.json("client", "pending")["pending"] == []
+    assert site.json("log")["log"][-1]["verb"] == "pending clear"
+    boot.script(site, mac(6))
+    assert [(r["number"], r["mac"]) for r in site.json("client", "pending")["pending"]] == [(1, mac(6))]
+
+
 def test_approve_refuses_who_does_not_wait(site):
     assert "client pending" in site.fails("client", "approve", mac(9), "lab9")
 
@@ -506,6 +519,7 @@ def test_phases_of_a_boot_are_noted_and_told(site):
         assert (row["online"], row["address"], row["boot_image"], row["boot_version"]) == (True, "127.0.0.1", "win", 1)
         assert row["booted_at"]
         assert "It runs, at 127.0.0.1" in site.ok("client", "why", "pc1")
+    system.wait_until(lambda: "It ran, and is not logged in now" in site.ok("client", "why", "pc1"), what="its end")
     rows = boots(site)
     assert len(rows) == 1
     assert rows[0]["login_s"] >= 0 and rows[0]["refused"] == ""
