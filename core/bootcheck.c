@@ -218,7 +218,7 @@ static void check_chs(struct look *l)
     say(l, false,
         "its protective MBR ends at CHS sector %u, so PCs with BIOS take %u sectors for a track, and a loader that "
         "reads "
-        "track by track starts slowly",
+        "track by track starts slowly; 'image check --mend-chs' mends it in a copy",
         most, most);
 }
 

@@ -351,7 +351,9 @@ static int boot_client(struct event *e, char **ret_script, struct err *err)
     if (e->choice >= 0 && !boot_choices_have(&ch, (uint32_t)e->choice))
         return refuse_noted(
             e,
-            REFUSE(e, CHOICE_RETRY_S, "slot %d is none of the disks that %s can start from", e->choice, e->client.name),
+            REFUSE(e, CHOICE_RETRY_S,
+                   "slot %d is none of the disks that %s can start from; it may choose again in a moment", e->choice,
+                   e->client.name),
             err);
     e->slot = e->choice < 0 ? ch.standard : (uint32_t)e->choice;
     return boot_disk(e, ret_script, err);

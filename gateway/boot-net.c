@@ -134,8 +134,10 @@ static int check_inside(const char *what, const char *text, struct in_addr net, 
     struct in_addr a;
     if (!*text || (inet_pton(AF_INET, text, &a) == 1 && (a.s_addr & mask.s_addr) == net.s_addr))
         return 0;
-    return err_set(err, -EINVAL, "%s %s is not in the network %s/%s of interface %s, where clients could use it", what,
-                   text, n->network, n->mask, n->interface);
+    return err_set(err, -EINVAL,
+                   "%s %s, which is not in the network %s/%s of interface %s: take an address of that network, or set "
+                   "gateway.address or boot.interface to the network that is meant",
+                   what, text, n->network, n->mask, n->interface);
 }
 
 int boot_net_find(struct boot_net *n, struct err *err)
@@ -163,5 +165,5 @@ int boot_net_find(struct boot_net *n, struct err *err)
     (void)inet_ntop(AF_INET, &mask, n->mask, sizeof(n->mask));
     int r = check_inside("boot.dhcp_range begins at", n->first, net, mask, n, err);
     r = r ? r : check_inside("boot.dhcp_range ends at", n->last, net, mask, n, err);
-    return r ? r : check_inside("boot.dhcp_router", n->router, net, mask, n, err);
+    return r ? r : check_inside("boot.dhcp_router is", n->router, net, mask, n, err);
 }

@@ -12,6 +12,7 @@
 
 #include "core/names.h"
 #include "core/util.h"
+#include "gateway/boot.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"
 #include "gateway/inventory.h"
@@ -151,6 +152,16 @@ static int check_mode(struct cmd *cmd, struct catalog *c, const struct client_ro
     return 0;
 }
 
+/* A default that nobody can be offered is stored, for the image may come back; until then the menu has another one. */
+static void note_hidden_default(struct catalog *c, const struct client_row *row)
+{
+    struct boot_choices menu;
+    if (boot_choices_read(c, row, &menu, NULL) < 0 || menu.n == 0 || menu.standard == row->boot_default)
+        return;
+    warn_line("note: the image in slot %u of client '%s' is hidden: as long as it is, its boot menu takes slot %u",
+              row->boot_default, row->name, menu.standard);
+}
+
 static int run_set(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
@@ -182,6 +193,8 @@ static int run_set(struct cmd *cmd, struct err *err)
     }
     if (r < 0)
         return r;
+    if (standard)
+        note_hidden_default(c, &row);
     (void)snprintf(thing, sizeof(thing), "client %s", row.name);
     r = change_done(cmd, c, thing, err, "client '%s' was changed", row.name);
     if (r >= 0 && cmd->is_json && !cmd->is_dry_run && client_print(cmd, c, row.name, err) < 0)

@@ -245,9 +245,13 @@ static int run_status(struct cmd *cmd, struct err *err)
 
 /* --- set --------------------------------------------------------------------------------------------------------- */
 
-static const struct column setting_columns[] = {{"key", "KEY", COL_TEXT},         {"value", "VALUE", COL_TEXT},
-                                                {"default", "DEFAULT", COL_TEXT}, {"form", NULL, COL_TEXT},
-                                                {"meaning", "MEANING", COL_TEXT}, {0}};
+static const struct column setting_columns[] = {{"key", "KEY", COL_TEXT},
+                                                {"value", "VALUE", COL_TEXT},
+                                                {"default", "DEFAULT", COL_TEXT},
+                                                {"form", NULL, COL_TEXT},
+                                                {"takes", "TAKES", COL_SHOWN},
+                                                {"meaning", "MEANING", COL_TEXT},
+                                                {0}};
 
 static json_t *setting_row(struct catalog *c, const struct setting_def *d)
 {
@@ -255,8 +259,9 @@ static json_t *setting_row(struct catalog *c, const struct setting_def *d)
     struct err err;
     if (setting_get(c, d->key, value, &err) < 0)
         (void)snprintf(value, sizeof(value), "?");
-    return json_pack("{s:s, s:o, s:s, s:s, s:s}", "key", d->key, "value", out_string(value), "default", d->value,
-                     "form", d->form ? d->form : "", "meaning", d->meaning);
+    const char *form = d->form ? d->form : "";
+    return json_pack("{s:s, s:o, s:s, s:s, s:s, s:s}", "key", d->key, "value", out_string(value), "default", d->value,
+                     "form", form, "takes", strchr(form, '|') ? form : "", "meaning", d->meaning);
 }
 
 static int set_list(struct cmd *cmd, struct catalog *c)

@@ -137,5 +137,9 @@ int image_mend_chs(struct cmd *cmd, const struct version_row *v, struct err *err
     int r = bootcheck(read_fd, &fd, info.data_bytes, true, &boot, err);
     if (r < 0)
         return r;
-    return boot.has_short_chs ? mend(cmd, fd, v, boot.chs_off, err) : EXIT_DONE;
+    if (boot.has_short_chs)
+        return mend(cmd, fd, v, boot.chs_off, err);
+    if (!cmd->is_quiet)
+        warn_line("note: image '%s' version %u has no protective MBR that is to be mended", v->image, v->number);
+    return EXIT_DONE;
 }

@@ -144,6 +144,8 @@ def test_hidden_image_is_in_no_menu_and_cannot_be_chosen(site):
     assert "slot 16 is none of the disks" in boot.sentence(boot.choose(site, MAC, 16))
     assert state(site) == before
     site.ok("client", "set", "pc1", "--boot-default", "17")
+    hidden = site.run("client", "set", "pc1", "--boot-default", "linux", "-n").stderr
+    assert "slot 16 of client 'pc1' is hidden" in hidden and "takes slot 0" in hidden
     site.ok("image", "set", "tools", "--hidden", "on")
     text = boot.script(site, MAC)  # one is left: no menu
     assert items(text) is None and boot.url_of(text)

@@ -73,6 +73,7 @@ def test_copy_is_mended_and_stays_the_image(root, slow):
     root.ok("image", "check", "win", "--mend-chs")
     assert chs(file) == b"\xff\xff\xff"
     assert "sector 6" not in check(root, "win")[0]
+    assert "no protective MBR that is to be mended" in root.run("image", "check", "win", "--mend-chs").stderr
     assert root.disk("pc01").hash() == file_hash(file)  # the volatile overlay began anew
     root.ok("image", "check", "win", "--mend-chs")
     assert chs(slow) == b"\x2a\x06\xff"
