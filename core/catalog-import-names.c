@@ -60,6 +60,12 @@ int import_suffix_forget(struct import *im, struct err *err)
     return im->suffixes ? db_exec(im->c, "DELETE FROM import_suffix", err) : err_sys(err, -ENOMEM, "cannot give names");
 }
 
+/* True only if @base is taken, by one who keeps it. */
+static bool has_suffix(struct import *im, const char *base)
+{
+    return strcasecmp(suffix_place(im, base)->base, base) == 0;
+}
+
 int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
 {
     const struct suffix *s = suffix_place(im, base);
@@ -167,26 +173,37 @@ static void add_reason(struct import_row *row, const char *fmt, ...)
     va_end(ap);
 }
 
+/* Another has @name, which becomes the one that is given instead. */
+static int give_other_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
+{
+    char taken[NAME_LEN + 1];
+    strcpy(taken, name);
+    int r = give_free_name(im, taken, "", 2, owner, name, err);
+    if (r == 0)
+        add_reason(row, "called '%s' here, for '%s' is taken", name, taken);
+    return r;
+}
+
+static int give_taken_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
+{
+    struct holder h;
+    int r = find_name(im, name, &h, err);
+    if (r < 0 || (!h.is_weak && h.client_id == owner))
+        return r;
+    if (!h.is_weak)
+        return give_other_name(im, row, name, owner, err);
+    r = push_aside(im, h.client_id, name, err);
+    return r < 0 ? r : store_name(im, name, owner, err);
+}
+
 static int give_name(struct import *im, struct import_row *row, int64_t owner, struct err *err)
 {
     char name[NAME_LEN + 1];
-    struct holder h = {0};
     (void)snprintf(name, sizeof(name), "%.*s", NAME_LEN, row->want.f[IMPORT_NAME]);
-    int r = import_take_if_free(im, take_name, name, owner, err);
-    if (r == 0) {
-        r = find_name(im, name, &h, err);
-        if (r == 0 && h.is_weak) {
-            r = push_aside(im, h.client_id, name, err);
-            if (r == 0)
-                r = store_name(im, name, owner, err);
-        } else if (r == 0 && h.client_id != owner) {
-            char taken[NAME_LEN + 1];
-            strcpy(taken, name);
-            r = give_free_name(im, taken, "", 2, owner, name, err);
-            if (r == 0)
-                add_reason(row, "called '%s' here, for '%s' is taken", name, taken);
-        }
-    }
+    int r = has_suffix(im, name) ? 0 : import_take_if_free(im, take_name, name, owner, err);
+    if (r == 0)
+        r = has_suffix(im, name) ? give_other_name(im, row, name, owner, err)
+                                 : give_taken_name(im, row, name, owner, err);
     strcpy(row->want.f[IMPORT_NAME], name);
     strcpy(row->given.f[IMPORT_NAME], name);
     return MIN(r, 0);

@@ -63,9 +63,19 @@ static void fill_nothing(sqlite3_stmt *st, void *row)
     (void)st;
 }
 
+static void clear_known(struct import_known *k)
+{
+    import_values_clear(&k->now);
+    import_values_clear(&k->src);
+    import_values_clear(&k->given);
+    k->client_id = k->tracked_id = 0;
+    k->mode = OVERLAY_VOLATILE;
+    k->is_tracked = k->is_gone = k->has_other_mac = false;
+}
+
 int import_known_here(struct import *im, const char *mac, struct import_known *ret, struct err *err)
 {
-    memset(ret, 0, sizeof(*ret));
+    clear_known(ret);
     int r = import_one_kept(im, "SELECT id, mode, " NOW_COLUMNS " FROM client WHERE mac = ?", ARGS(T(mac)), fill_client,
                             ret, err);
     if (r == 0 || r == -ENOENT)
@@ -86,7 +96,7 @@ int import_known(struct import *im, const char *mac, struct import_known *ret, s
 {
     if (!im->is_all_new)
         return import_known_here(im, mac, ret, err);
-    memset(ret, 0, sizeof(*ret));
+    clear_known(ret);
     return 0;
 }
 

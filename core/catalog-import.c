@@ -45,6 +45,12 @@ bool import_values_equal(const struct import_values *a, const struct import_valu
     return true;
 }
 
+void import_values_clear(struct import_values *v)
+{
+    for (int i = 0; i < IMPORT_FIELDS; i++)
+        v->f[i][0] = 0;
+}
+
 struct import_packed import_pack(const struct import_values *v)
 {
     struct import_packed p;
@@ -318,7 +324,7 @@ int import_source_link(struct import *im, int64_t source_id, int64_t image_id, b
 
 static void take_row(sqlite3_stmt *st, struct import_row *r)
 {
-    *r = (struct import_row){.row = (uint64_t)sqlite3_column_int64(st, 0)};
+    r->row = (uint64_t)sqlite3_column_int64(st, 0);
     COL_TEXT(st, 1, r->mac);
     COL_TEXT(st, 2, r->raw_mac);
     COL_TEXT(st, 3, r->raw_name);
@@ -365,6 +371,18 @@ int import_each(struct import *im, enum import_fate fate, import_each_fn *each, 
         return db_each(im->c, STAGED_AND_PLANNED " ORDER BY s.row", ARGS(), visit_row, &v, err);
     return db_each(im->c, STAGED_AND_PLANNED " WHERE ifnull(p.fate, s.fate) = ? ORDER BY s.row", ARGS(N(fate)),
                    visit_row, &v, err);
+}
+
+int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
+                       struct err *err)
+{
+    struct visit v = {each, arg, err};
+    return db_each(im->c,
+                   "SELECT s.row, s.mac, raw_mac, raw_name, s.source_id, p.src, images, rest, doubt, p.fate, p.reason,"
+                   " p.detail, p.client_id, p.want, p.given FROM import_plan p CROSS JOIN import_stage s"
+                   " ON s.row = p.row WHERE p.fate = ?1 AND p.reason <> '' AND substr(p.reason, 1, length(?2)) <> ?2"
+                   " ORDER BY p.row",
+                   ARGS(N(fate), T(but)), visit_row, &v, err);
 }
 
 struct fate_count {

@@ -52,6 +52,7 @@ struct import_values {
 };
 
 const char *import_field_name(enum import_field f); /* "name", "ip", ... as the report calls it */
+void import_values_clear(struct import_values *v);
 /* True if all fields are the same. */
 bool import_values_equal(const struct import_values *a, const struct import_values *b);
 
@@ -133,9 +134,13 @@ int import_source_link(struct import *im, int64_t source_id, int64_t image_id, b
 int import_run_begin(struct import *im, const char *source, const char *sha256, int64_t *ret_id, struct err *err);
 int import_plan_begin(struct import *im, struct err *err);
 
-typedef int import_each_fn(void *arg, const struct import_row *row, struct err *err);
-/* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. */
+typedef int import_each_fn(void *arg, struct import_row *row, struct err *err);
+/* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. The row is @each's until
+ * it returns: a copy of what is stored. */
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err);
+/* Planned rows of @fate that have a reason which does not begin with @but. */
+int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
+                       struct err *err);
 
 int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err);
 /* Store fate, reason, detail, client_id, src, want and given, once for each open row and in their order; @known is what import_known() said.

@@ -44,7 +44,7 @@ static void put(struct plan *p, struct import_row *row, enum import_field f, con
     if (!*value)
         return;
     p->is_seen[f] = true;
-    (void)snprintf(row->src.f[f], sizeof(row->src.f[f]), "%s", value);
+    *stpncpy(row->src.f[f], value, IMPORT_FIELD_LEN) = 0;
 }
 
 static int put_images(struct plan *p, struct import_row *row, const struct record *r, struct err *err)
@@ -121,7 +121,12 @@ static int stage_record(void *arg, const struct record *r)
     struct staging_rows *s = arg;
     struct plan *p = s->plan;
     struct import_row *row = s->row;
-    *row = (struct import_row){.row = r->row, .rest = r->rest, .doubt = r->doubt};
+    row->row = r->row;
+    row->rest = r->rest;
+    row->doubt = r->doubt;
+    row->fate = IMPORT_OPEN;
+    row->reason[0] = 0;
+    import_values_clear(&row->src); /* a row is large: what is not staged is left as it was */
     strcpy(row->mac, r->mac);
     (void)snprintf(row->source_id, sizeof(row->source_id), "%s", r->source_id);
     text_copy(r->raw_mac, strlen(r->raw_mac), row->raw_mac, sizeof(row->raw_mac));
@@ -148,7 +153,7 @@ int plan_stage(struct plan *p, struct err *err)
         [DUPLICATE_FIRST] = IMPORT_DUP_FIRST,
         [DUPLICATE_LAST] = IMPORT_DUP_LAST,
     };
-    _cleanup_free_ struct import_row *row = malloc(sizeof(*row));
+    _cleanup_free_ struct import_row *row = calloc(1, sizeof(*row));
     struct staging_rows s = {p, row, err};
     p->rest = json_object();
     if (!row || !p->rest)
@@ -242,7 +247,6 @@ static void resolve_images(const struct plan *p, struct import_row *row, bool *r
 struct deciding {
     struct plan *plan;
     struct import_known *known;
-    struct import_row *row;
 };
 
 /* A relink would drop what a client keeps, or take a disk away from under it. */
@@ -264,13 +268,11 @@ static void spare_disks(const struct plan *p, struct import_row *row, const stru
         overlay_mode_name(known->mode));
 }
 
-static int decide_row(void *arg, const struct import_row *staged, struct err *err)
+static int decide_row(void *arg, struct import_row *row, struct err *err)
 {
     struct deciding *d = arg;
-    struct import_row *row = d->row;
     bool has_missing;
     _cleanup_json_ json_t *detail = NULL;
-    *row = *staged;
     int r = import_known(d->plan->import, row->mac, d->known, err);
     if (r < 0)
         return r;
@@ -291,14 +293,13 @@ static int decide_row(void *arg, const struct import_row *staged, struct err *er
 
 int plan_decide(struct plan *p, struct err *err)
 {
-    struct deciding d = {p, calloc(1, sizeof(struct import_known)), calloc(1, sizeof(struct import_row))};
+    struct deciding d = {p, calloc(1, sizeof(struct import_known))};
     p->unlinked = 0;
-    int r = d.known && d.row ? import_plan_begin(p->import, err) : err_set(err, -ENOMEM, "memory is out");
+    int r = d.known ? import_plan_begin(p->import, err) : err_set(err, -ENOMEM, "memory is out");
     if (r == 0)
         r = import_each(p->import, IMPORT_OPEN, decide_row, &d, err);
     if (r == 0)
         r = import_names(p->import, err);
     free(d.known);
-    free(d.row);
     return r;
 }

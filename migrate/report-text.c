@@ -16,7 +16,6 @@ struct lines {
     struct cmd *cmd;
     size_t n;
     const char *title;
-    bool only_with_reason;
 };
 
 /* How many lines of a list are shown. */
@@ -55,14 +54,11 @@ static void fields_text(const char *detail, char *ret, size_t size)
     text_mend(ret);
 }
 
-static int print_row(void *arg, const struct import_row *row, struct err *err)
+static int print_row(void *arg, struct import_row *row, struct err *err)
 {
     struct lines *l = arg;
     char fields[512], name[160], reason[600];
     (void)err;
-    if (l->only_with_reason && !l->cmd->is_verbose &&
-        (!*row->reason || strncmp(row->reason, "not linked to ", 14) == 0))
-        return 0; /* what is missing was said once, with the images */
     if (l->n++ == 0)
         out_line(&l->cmd->out, "\n%s", l->title);
     if (l->n > shown_of(l->cmd, LINES_MAX))
@@ -79,10 +75,12 @@ static int print_row(void *arg, const struct import_row *row, struct err *err)
 static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate fate, bool only_with_reason,
                       const char *title, struct err *err)
 {
-    struct lines l = {cmd, 0, title, only_with_reason};
+    struct lines l = {cmd, 0, title};
     if (r->counts[fate] == 0)
         return 0;
-    int e = import_each(r->plan->import, fate, print_row, &l, err);
+    int e = only_with_reason && !cmd->is_verbose /* what is missing was said once, with the images */
+                ? import_each_remark(r->plan->import, fate, "not linked to ", print_row, &l, err)
+                : import_each(r->plan->import, fate, print_row, &l, err);
     if (e == 0 && l.n > shown_of(cmd, LINES_MAX))
         out_line(&cmd->out, "  and %zu more", l.n - LINES_MAX);
     return e;

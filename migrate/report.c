@@ -210,7 +210,7 @@ static void put_images(FILE *f, const struct report *r, const struct import_row 
     putc_unlocked(']', f);
 }
 
-static int write_row(void *arg, const struct import_row *row, struct err *err)
+static int write_row(void *arg, struct import_row *row, struct err *err)
 {
     struct row_writer *w = arg;
     FILE *f = w->f;

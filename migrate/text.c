@@ -149,6 +149,11 @@ char *text_shown(const char *text, char *ret, size_t size)
     while (left > 0) {
         ucs4_t ch;
         char out[16];
+        if (*p >= ' ' && *p < 0x7f && n + 5 <= size) {
+            ret[n++] = (char)*p++;
+            left--;
+            continue;
+        }
         int step = u8_mbtouc(&ch, p, left);
         show_char(ch == 0xfffd ? (const uint8_t *)"\xef\xbf\xbd" : p, ch == 0xfffd ? 3 : step, ch, out);
         if (n + strlen(out) + 4 > size) {
