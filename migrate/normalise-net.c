@@ -142,10 +142,10 @@ bool bool_from_cell(const struct cell *c, bool *ret)
         return false;
     text_plain(buf, plain, sizeof(plain));
     for (size_t i = 0; i < ARRAY_SIZE(yes); i++)
-        if (strcmp(plain, yes[i]) == 0)
+        if (*plain == *yes[i] && strcmp(plain, yes[i]) == 0)
             return *ret = true;
     for (size_t i = 0; i < ARRAY_SIZE(no); i++)
-        if (strcmp(plain, no[i]) == 0) {
+        if (*plain == *no[i] && strcmp(plain, no[i]) == 0) {
             *ret = false;
             return true;
         }
