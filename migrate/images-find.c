@@ -344,11 +344,13 @@ void propose(struct site_image *i, const struct site_images *all, const struct i
         look_around(i, all, how);
     folder_of(i, folder, sizeof(folder));
     const char *found = json_string_value(json_array_get(i->candidates, 0));
-    if (json_array_size(i->candidates) > 1) {
+    const char *second = json_string_value(json_array_get(i->candidates, 1));
+    if (second) {
         text_format(i->note, sizeof(i->note),
-                    "%s%s%zu files of this name were found and none was taken, '%s' and others: say which with "
+                    "%s%s%zu files of this name were found and none was taken, '%s', '%s'%s: say which with "
                     "--map-path '%s=FOLDER'",
-                    first, sep, json_array_size(i->candidates), found, folder);
+                    first, sep, json_array_size(i->candidates), found, second,
+                    json_array_size(i->candidates) > 2 ? " and others" : "", folder);
     } else if (found) {
         text_format(dir, sizeof(dir), "%.*s", (int)(path_name(found) - found - 1), found);
         text_format(i->note, sizeof(i->note), "%s%sperhaps it is '%s': then use --map-path '%s=%s'", first, sep, found,

@@ -257,16 +257,17 @@ static int choose_by_size(const struct site_images *s, struct site_image *i, str
 /* A file that was found and has another size is taken: names and rules count more. It is worth a look. */
 static void remark_size(struct site_image *i)
 {
-    char is[32];
+    char is[32], before[sizeof(i->note)];
     if (i->same_name && i->outcome == SITE_ADD && !*i->note)
         text_format(i->note, sizeof(i->note), "of %zu files of this name the only one of the size that the source says",
                     i->same_name);
-    if (!i->size_max || i->outcome != SITE_ADD || *i->note || fits_size(i, i->version.size_bytes) ||
+    if (!i->size_max || i->outcome != SITE_ADD || fits_size(i, i->version.size_bytes) ||
         fits_size(i, i->version.file_bytes))
         return;
     size_text(i->version.size_bytes, is);
-    text_format(i->note, sizeof(i->note), "its disk has %s; the source says %s: see that it is the right file", is,
-                i->size_said);
+    (void)snprintf(before, sizeof(before), "%s", i->note);
+    text_format(i->note, sizeof(i->note), "%s%sits disk has %s; the source says %s: see that it is the right file",
+                before, *before ? "; " : "", is, i->size_said);
 }
 
 static int make(struct site_image *i, const struct image_search *how, struct staging *st, struct making *m,

@@ -35,6 +35,14 @@ static void one_spelling(char *path)
     *to = 0;
 }
 
+/* A file is mapped to a file: one that is called differently here. */
+static bool is_file_rule(const char *from, size_t len)
+{
+    while (len > 0 && !strchr("/\\:.", from[len - 1]))
+        len--;
+    return len > 0 && from[len - 1] == '.';
+}
+
 int path_rule_parse(const char *text, struct path_rule *ret, struct err *err)
 {
     char real[PATH_MAX];
@@ -50,7 +58,8 @@ int path_rule_parse(const char *text, struct path_rule *ret, struct err *err)
     if (!realpath(at + 1, real) || stat(real, &st) < 0)
         return err_sys(err, -errno, "cannot use the folder '%s' of the rule '%s'", text_quote(at + 1),
                        text_quote(text));
-    if (!S_ISDIR(st.st_mode) || strlen(real) >= sizeof(ret->to))
+    bool is_right = S_ISDIR(st.st_mode) || (S_ISREG(st.st_mode) && is_file_rule(text, (size_t)(at - text)));
+    if (!is_right || strlen(real) >= sizeof(ret->to))
         return err_set(err, -EINVAL, "'%s' in the rule '%s' is no folder", text_quote(at + 1), text_quote(text));
     memcpy(ret->from, text, (size_t)(at - text));
     ret->from[at - text] = 0;
@@ -133,7 +142,7 @@ bool path_map(const struct path_rules *p, const char *path, char *ret)
             continue;
         rest += strspn(rest, "/");
         best = n;
-        is_mapped = (size_t)snprintf(ret, PATH_MAX, "%s/%s", p->rules[i].to, rest) < PATH_MAX;
+        is_mapped = (size_t)snprintf(ret, PATH_MAX, "%s%s%s", p->rules[i].to, *rest ? "/" : "", rest) < PATH_MAX;
     }
     return is_mapped;
 }

@@ -20,7 +20,8 @@
 #include "core/err.h"
 #include "migrate/mapping.h"
 
-/* "D:\Images=/srv/images" as a command line gives it; the folder behind "=" must be there. -EINVAL with a sentence. */
+/* "D:\Images=/srv/images" as a command line gives it; the folder, or for the path of a file the file, behind "="
+ * must be there. -EINVAL with a sentence. */
 int path_rule_parse(const char *text, struct path_rule *ret, struct err *err);
 
 /* The rules of a mapping, then those of the command line. */

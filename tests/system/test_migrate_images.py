@@ -95,6 +95,13 @@ def test_bad_rules_are_refused_with_a_sentence(root):
     assert root.json("client", "list")["clients"] == []
 
 
+def test_file_that_is_called_differently_here_is_mapped_by_its_whole_path(root):
+    here = folder(root, "here", "win.img", "new name.raw")
+    path = table(root, ("p1", r"D:\win.img"), ("p2", r"D:\WIN.IMG"))
+    found = images(run(root, path, "-n", "--map-path", f"D:={here}", "--map-path", rf"d:\Win.img={here / 'new name.raw'}"))
+    assert found[r"D:\win.img"]["file"] == str(here / "new name.raw") and len(found) == 1
+
+
 def test_search_finds_by_name_and_never_guesses_between_two(root):
     one, two = folder(root, "one/deep", "win.img"), folder(root, "two", "WIN.img", "other.img", seed=4)
     path = table(root, ("p1", r"D:\win.img"), ("p2", r"F:\x\other.img"))
