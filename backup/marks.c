@@ -197,7 +197,7 @@ int marks_load(struct repo *r, struct marks *ret, struct err *err)
     e = e < 0 ? err_sys(err, e, "cannot read '%s/marks.txt'", repo_path(r))
               : marks_decode(text, len, repo_format(r)->id, &m, err);
     if (e == -EBADMSG)
-        err_prefix(err, e, "in '%s' (when the file is deleted, only pins and the times of verify are lost)",
+        err_prefix(err, e, "the file '%s/marks.txt' can be deleted, only pins and the times of verify are lost then",
                    repo_path(r));
     if (e < 0)
         marks_finish(&m);

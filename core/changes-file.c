@@ -172,6 +172,9 @@ static int check(const struct changes_place *p, unsigned char *buf, size_t len)
         return -EBADMSG;
     if (memcmp(buf + 16, p->stamp->overlay_id, 16) != 0 || get_u64(buf + 48) != p->stamp->size_bytes)
         return -ESTALE;
+    uint32_t epoch = get_u32(buf + 64);
+    if (epoch == 0 || epoch >= UINT32_MAX - 1) /* the next one would be none, and its marks would say "never" */
+        return -EBADMSG;
     int r = both_prints(p, print);
     if (r < 0)
         return r;
