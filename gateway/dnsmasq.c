@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Life of a dnsmasq.
  *
- *   start   dnsmasq --test -> dnsmasq -k in the background -> its pid file is there: it has its sockets
+ *   start   dnsmasq --test -> is there another DHCP server here -> dnsmasq -k in the background -> its pid file is there: it has its sockets
  *   anew    configuration younger than the pid file -> stop, start; leases are in a file, so no PC notices
  *   stop    SIGTERM -> SIGKILL -> pid file removed
  *
@@ -12,13 +12,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/boot-net.h"
 #include "gateway/boot-render.h"
 #include "gateway/proc.h"
 #include "gateway/report.h"
@@ -65,6 +68,39 @@ static int test_conf(const struct site *s, const char *conf_option, struct err *
     if (r < 0)
         return r;
     return o.status == 0 ? 0 : err_set(err, -EINVAL, "dnsmasq refuses its configuration: %s", o.error);
+}
+
+/* Port 67 on @interface: 0 when it is free, -EADDRINUSE when somebody has it there. dnsmasq and dhcpd share it without a word, so that a
+ * bind that shares would always work. */
+static int try_port(const char *interface)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(67)};
+    _cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) < 0)
+        return -errno;
+    return bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+}
+
+/* A second DHCP server on this very machine is one that diskgated's looks do not find: they ask the wire. Who has the port on our interface
+ * alone answers our PCs; who has it on all of them (dhcpd, Kea) may serve other networks only, which is told and no more. */
+static int refuse_rival(struct catalog *c, json_t *report, struct err *err)
+{
+    struct boot_net n;
+    int r = boot_net_read(&n, c, err);
+    r = r ? r : boot_net_find(&n, err);
+    if (r < 0 || n.mode != DHCP_FULL || try_port(n.interface) != -EADDRINUSE)
+        return r;
+    if (try_port("lo") != -EADDRINUSE)
+        return err_set(
+            err, -EADDRINUSE,
+            "another DHCP server on this machine serves interface %s ('ss -ulnp sport = :67' shows it): stop "
+            "it, for example with 'systemctl disable --now dnsmasq', or set boot.dhcp to proxy or tftp",
+            n.interface);
+    report_change(report,
+                  "note: another DHCP server on this machine listens on all interfaces ('ss -ulnp sport = :67' shows "
+                  "it): if it serves the PCs of %s, too, stop it, or set boot.dhcp to proxy or tftp",
+                  n.interface);
+    return 0;
 }
 
 static size_t log_size(const struct site *s)
@@ -134,6 +170,7 @@ int dnsmasq_exec(const struct site *s, struct catalog *c, struct err *err)
                                 : boot_render_files(s->root, c, NULL, err);
     r = r < 0 ? r : make_options(s, conf, pid_file, err);
     r = r ? r : test_conf(s, conf, err);
+    r = r ? r : refuse_rival(c, NULL, err);
     if (r < 0)
         return r;
     (void)unlinkat(s->run_fd, DNSMASQ_PID, 0); /* of one that died; absent is as good */
@@ -188,7 +225,9 @@ int dnsmasq_ensure(const struct site *s, struct catalog *c, json_t *report, stru
         return 0;
     r = make_options(s, conf, unused, err);
     r = r ? r : test_conf(s, conf, err);
-    if (r == 0 && was_running)
+    if (r == 0 && !was_running)
+        r = refuse_rival(c, report, err);
+    else if (r == 0)
         r = end(s, err);
     r = r < 0 ? r : start(s, err);
     if (r == 0)

@@ -223,6 +223,34 @@ def test_second_dhcp_server_is_told_and_gives_no_lease_away(site, machine):
     assert servers(site) == []  # nor is our own dnsmasq one
 
 
+# What has the port as dhcpd has it.
+HOLD = """import socket, sys, time
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+if sys.argv[1:]:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, sys.argv[1].encode())
+s.bind(("", 67))
+print("ready", flush=True)
+time.sleep(120)"""
+
+
+def test_second_dhcp_server_on_this_machine_is_told_before_ours_starts(site):
+    """It shares the port, and a packet that asks who is there does not come back to who sent it."""
+    for interface in (["br0"], []):  # on that interface; on all of them
+        rival = subprocess.Popen([*site.network.inside(), sys.executable, "-c", HOLD, *interface], stdout=subprocess.PIPE, text=True)
+        try:
+            assert rival.stdout.readline() == "ready\n"
+            if interface:
+                text = site.fails("up")
+                assert "another DHCP server on this machine serves interface br0" in text and "boot.dhcp" in text
+                assert site.network.processes() == [rival.pid]
+            else:
+                assert "another DHCP server on this machine listens on all interfaces" in site.ok("up")
+        finally:
+            rival.kill()
+            rival.communicate(timeout=30)
+
+
 def test_probe_is_off_by_its_setting(site, machine):
     rival = machine("10.77.0.2")
     rival.serve_dhcp(site.files, "--dhcp-range=10.77.0.120,10.77.0.130,255.255.255.0", "--log-dhcp")
