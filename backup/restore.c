@@ -201,12 +201,12 @@ int restore_disk(const struct work *work, const struct restore_params *p, struct
     int r = reader_open(p->repo, "restore", p->wait_ms, &reader, err);
     if (r == 0)
         r = set_find(reader_repo(reader), p->set, &s, err);
-    if (r == 0)
-        r = set_check_sums(reader_repo(reader), s.id, err);
     if (r == 0 && p->key_file)
         r = set_check_signature(reader_repo(reader), s.id, p->key_file, err);
     if (r == 0)
         r = find_stream(&s, p->what, &st, err);
+    if (r == 0) /* damage of other disks of the set is no reason to keep this one back */
+        r = set_check_stream(reader_repo(reader), &s, &st->id, err);
     if (r == 0) {
         memcpy(ret->set, s.id, sizeof(ret->set));
         stream_id_text(&st->id, ret->stream);

@@ -285,9 +285,15 @@ gaps() { # BODY SIZE
         END { gap(int((size + chunk - 1) / chunk)) }' "$1"
 }
 
+# One of its files alone: damage of another disk's list is no reason to give none back.
+is_whole() { # FILE
+    (cd "sets/$set_id" && awk -v file="$1" '$2 == file' SHA256SUMS | sha256sum -c - >/dev/null 2>&1)
+}
+
 restore() { # STREAM DEPTH
     m=sets/$set_id/$(manifest_of "$1")
     [ -f "$m" ] || fail "the set $set_id has no '$1'"
+    is_whole "${m##*/}" || fail "$m is damaged"
     body=$work/$2
     zstd -dcq "$m" >"$body.text" || fail "$m is damaged"
     awk '$0 == "--" { part++; next } part == 1' "$body.text" >"$body"
@@ -317,7 +323,7 @@ restore() { # STREAM DEPTH
     done <"$body.sorted"
 }
 
-(cd "sets/$set_id" && sha256sum -c SHA256SUMS >/dev/null) || fail "the set $set_id is damaged"
+is_whole set.txt || fail "the set $set_id is damaged"
 must_be_new
 restore "$2" 0
 sync

@@ -400,6 +400,41 @@ int set_check_sums(struct repo *r, const char *set_id, struct err *err)
     return dirfd < 0 ? dirfd : set_check_folder(r, dirfd, what, err);
 }
 
+static const struct set_stream *stream_of(const struct set_info *s, const struct stream_id *id)
+{
+    for (size_t i = 0; i < s->n_streams; i++)
+        if (stream_id_equal(&s->streams[i].id, id))
+            return &s->streams[i];
+    return NULL;
+}
+
+static int check_manifest(int dirfd, const char *what, const struct sums *sums, const struct stream_id *id,
+                          struct err *err)
+{
+    char name[MANIFEST_NAME_LEN + 1];
+    stream_file_name(id, name);
+    const struct sum *sum = sums_find(sums, name);
+    return sum ? check_file(dirfd, what, sum, err)
+               : err_set(err, -EBADMSG, "%s is damaged: %s does not stand in its SHA256SUMS", what, name);
+}
+
+int set_check_stream(struct repo *r, const struct set_info *s, const struct stream_id *id, struct err *err)
+{
+    struct sums sums = {0};
+    char what[64];
+    (void)snprintf(what, sizeof(what), "the set %s", s->id);
+    _cleanup_close_ int dirfd = set_open_folder(r, "sets", s->id, err);
+    int e = dirfd < 0 ? dirfd : set_read_sums(dirfd, what, &sums, err);
+    const struct set_stream *at = stream_of(s, id);
+    for (size_t i = 0; e == 0 && at && i < s->n_streams;
+         i++) { /* as deep as there are streams: no ring goes on for ever */
+        e = check_manifest(dirfd, what, &sums, &at->id, err);
+        at = at->has_backing ? stream_of(s, &at->backing) : NULL;
+    }
+    sums_finish(&sums);
+    return e;
+}
+
 int set_check_signature(struct repo *r, const char *set_id, const char *key_file, struct err *err)
 {
     _cleanup_free_ char *sums = NULL, *signature = NULL;

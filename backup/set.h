@@ -80,6 +80,8 @@ int set_file_read(struct repo *r, const struct set_info *s, const char *name, si
                   struct err *err);
 /* All files of the set are there and are what SHA256SUMS says. -EBADMSG with the first that is not. */
 int set_check_sums(struct repo *r, const char *set_id, struct err *err);
+/* Only what the stream @id needs: its manifest and those that it lies on. What else the set has may be damaged. */
+int set_check_stream(struct repo *r, const struct set_info *s, const struct stream_id *id, struct err *err);
 /* The signature, by the public key in @key_file (PEM). -EKEYREJECTED: none, or not by this key. */
 int set_check_signature(struct repo *r, const char *set_id, const char *key_file, struct err *err);
 

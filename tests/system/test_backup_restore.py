@@ -130,6 +130,23 @@ def test_damaged_chunk_stops_a_restore(site):
     assert not out.exists(), "what is not whole does not get the name"
 
 
+def test_damaged_list_of_one_disk_keeps_no_other_one_back(site):
+    other = make_image(site.files / "other.raw", MIB)
+    site.ok("image", "add", "other", other)
+    site.repository.create()
+    with open(site.repository.path / "sets" / site.repository.last / "image-win-1.manifest.zst", "ab") as file:
+        file.write(b"x")
+    out = site.files / "out.raw"
+    restore(site, "latest", "other", out)
+    assert out.read_bytes() == other.read_bytes()
+    assert "image-win-1.manifest.zst" in restore(site, "latest", "win", site.files / "none.raw", status=13)
+    assert "image-win-1.manifest.zst" in restore(site, "latest", "pc01", site.files / "none.raw", status=13)
+    script = ["sh", str(site.repository.path / "restore.sh"), "latest"]
+    subprocess.run([*script, "other@1", str(site.files / "by-script.raw")], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    assert (site.files / "by-script.raw").read_bytes() == other.read_bytes()
+    assert subprocess.run([*script, "win@1", str(site.files / "none.raw")], timeout=60, stderr=subprocess.DEVNULL).returncode == 1
+
+
 def test_bad_words_get_a_sentence(site):
     site.repository.create()
     out = site.files / "out.raw"
