@@ -139,9 +139,10 @@ static bool must_stop(const struct apply *a, const struct report *r, struct err 
                 "nothing was imported: the mapping says to stop at duplicate MACs, and there are conflicts");
     else if (!a->skip_conflicts)
         err_set(why, -EEXIST,
-                "nothing was imported: %llu rows are in conflict; correct them in the source, or take all others with "
+                "nothing was imported: %llu row%s in conflict; correct %s in the source, or take all others with "
                 "--skip-conflicts",
-                (unsigned long long)r->counts[IMPORT_CONFLICT]);
+                (unsigned long long)r->counts[IMPORT_CONFLICT], r->counts[IMPORT_CONFLICT] == 1 ? " is" : "s are",
+                r->counts[IMPORT_CONFLICT] == 1 ? "it" : "them");
     else
         return false;
     return true;

@@ -265,7 +265,7 @@ static const struct option_def leases_options[] = {
     MAPPING_OPTIONS, IMPORT_OPTIONS, {"dialect", 0, "D", "dnsmasq, isc, kea or netsh, instead of finding it out"}, {0}};
 
 #define MORE                                                                                                           \
-    "All of it is done, or nothing. With -n only the plan is shown. Importing again changes nothing, and what was\n"   \
+    "All of it is done, or nothing. With -n only the plan is shown, with -v row by row. Importing again changes nothing, and what was\n"   \
     "edited here since is never overridden. Exit status 1 when conflicts, doubts or an open question stop it."
 
 const struct verb cmd_import_verbs[] = {

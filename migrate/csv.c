@@ -280,19 +280,21 @@ static void say_ragged(struct source *s, const struct csv *c, const struct ragge
 {
     if (g->few)
         source_note(s, false,
-                    "%llu rows have fewer values than there are columns, the first in line %llu; what is missing "
+                    "rows with fewer values than there are columns: %llu, the first in line %llu; what is missing "
                     "counts as empty",
                     (unsigned long long)g->few, (unsigned long long)g->first_few);
     if (g->many)
-        source_note(s, true,
-                    "%llu rows have more values than there are columns, the first in line %llu; perhaps a value with a "
-                    "separator in it lacks quotes",
-                    (unsigned long long)g->many, (unsigned long long)g->first_many);
+        source_note(
+            s, true,
+            "rows with more values than there are columns: %llu, the first in line %llu; perhaps a value with a "
+            "separator in it lacks quotes",
+            (unsigned long long)g->many, (unsigned long long)g->first_many);
     if (g->zeros)
-        source_note(s, true, "%llu values hold zero bytes, the first in line %llu; they are not used",
+        source_note(s, true, "values with zero bytes, which are not used: %llu, the first in line %llu",
                     (unsigned long long)g->zeros, (unsigned long long)g->first_zero);
     if (g->remarks)
-        source_note(s, false, "%llu lines that begin with # were taken for remarks", (unsigned long long)g->remarks);
+        source_note(s, false, "lines that begin with # and were taken for remarks: %llu",
+                    (unsigned long long)g->remarks);
     if (text_file_damaged(c->file))
         source_note(s, true, "%llu characters are not %s; give the right character set with --charset",
                     (unsigned long long)text_file_damaged(c->file), text_file_charset(c->file));

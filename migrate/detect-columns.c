@@ -45,12 +45,24 @@ static double score_mac(const struct profile *p, size_t i, const char *name)
     return share * distinct * (0.8 + 0.2 * fill(p, i)) + hint_of(HINT_MAC, name);
 }
 
+/* ServerIP is no address of a client. */
+static bool is_of_a_server(const char *name)
+{
+    static const char *const words[] = {"server", "服务器", "伺服器", "сервер", "servidor"};
+    char folded[512];
+    text_fold(name, folded, sizeof(folded));
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strstr(folded, words[i]))
+            return true;
+    return false;
+}
+
 static double score_ip(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
-    if (profile_share(c, c->ips) < 0.6 || hint_of(HINT_GATEWAY, name) > 0.1 || hint_of(HINT_DNS, name) > 0.1 ||
-        hint_of(HINT_NETMASK, name) > 0.1 || hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX ||
-        hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
+    if (profile_share(c, c->ips) < 0.6 || is_of_a_server(name) || hint_of(HINT_GATEWAY, name) > 0.1 ||
+        hint_of(HINT_DNS, name) > 0.1 || hint_of(HINT_NETMASK, name) > 0.1 ||
+        hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX || hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
         return 0;
     return 0.5 * profile_share(c, c->ips) + 0.5 * ratio(c->distinct, c->filled) + hint_of(HINT_IP, name);
 }

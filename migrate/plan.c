@@ -124,6 +124,7 @@ static int stage_record(void *arg, const struct record *r)
     row->row = r->row;
     row->rest = r->rest;
     row->doubt = r->doubt;
+    p->row_doubts += *r->doubt != 0;
     row->fate = IMPORT_OPEN;
     row->reason[0] = 0;
     import_values_clear(&row->src); /* a row is large: what is not staged is left as it was */

@@ -40,6 +40,7 @@ struct plan {
     struct mapping_policy policy;
     bool is_seen[IMPORT_FIELDS]; /* fields that the source has */
     uint64_t rows;               /* read from the source */
+    uint64_t row_doubts;         /* rows with a value that was left out */
     uint64_t unlinked;           /* clients without one of their images, of the last plan_decide() */
     json_t *rest;                /* names of columns that have no place here */
     json_t *online;              /* names of clients that run now: their links are left alone */

@@ -16,6 +16,7 @@ struct lines {
     struct cmd *cmd;
     size_t n;
     const char *title;
+    bool only_with_reason;
 };
 
 /* How many lines of a list are shown. */
@@ -57,28 +58,38 @@ static void fields_text(const char *detail, char *ret, size_t size)
 static int print_row(void *arg, struct import_row *row, struct err *err)
 {
     struct lines *l = arg;
-    char fields[512], name[160], reason[600];
+    char fields[512], name[160], reason[600], doubt[600];
     (void)err;
+    bool is_missing =
+        strncmp(row->reason, "not linked to ", 14) == 0; /* what is missing was said once, with the images */
+    bool has_doubt = row->doubt && *row->doubt;
+    if (l->only_with_reason && !has_doubt && (!*row->reason || is_missing))
+        return 0;
     if (l->n++ == 0)
         out_line(&l->cmd->out, "\n%s", l->title);
     if (l->n > shown_of(l->cmd, LINES_MAX))
         return 0;
     const char *called = *row->want.f[IMPORT_NAME] ? row->want.f[IMPORT_NAME] : *row->raw_name ? row->raw_name : "-";
     fields_text(row->detail, fields, sizeof(fields));
-    out_line(&l->cmd->out, "  row %llu, %s%s%s%s%s%s%s", (unsigned long long)row->row + 1,
-             text_shown(called, name, sizeof(name)), *row->mac ? ", " : "", row->mac,
-             *row->reason || *fields ? ": " : "", text_shown(row->reason, reason, sizeof(reason)),
-             *row->reason && *fields ? "; " : "", fields);
+    const char *parts[] = {text_shown(row->reason, reason, sizeof(reason)), fields,
+                           text_shown(has_doubt ? row->doubt : "", doubt, sizeof(doubt))};
+    char all[2000] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        if (*parts[i])
+            n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s", n ? "; " : ": ", parts[i]);
+    out_line(&l->cmd->out, "  row %llu, %s%s%s%s", (unsigned long long)row->row + 1,
+             text_shown(called, name, sizeof(name)), *row->mac ? ", " : "", row->mac, all);
     return 0;
 }
 
 static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate fate, bool only_with_reason,
                       const char *title, struct err *err)
 {
-    struct lines l = {cmd, 0, title};
+    struct lines l = {cmd, 0, title, only_with_reason && !cmd->is_verbose};
     if (r->counts[fate] == 0)
         return 0;
-    int e = only_with_reason && !cmd->is_verbose /* what is missing was said once, with the images */
+    int e = l.only_with_reason && r->plan->row_doubts == 0 /* the same rows, found faster */
                 ? import_each_remark(r->plan->import, fate, "not linked to ", print_row, &l, err)
                 : import_each(r->plan->import, fate, print_row, &l, err);
     if (e == 0 && l.n > shown_of(cmd, LINES_MAX))

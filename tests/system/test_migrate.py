@@ -374,6 +374,7 @@ def test_damaged_files_leave_the_catalog_as_it_is(root, data):
         assert state(root) == before, path
 
 
+@pytest.mark.timeout(60 + int(os.environ.get("DISKGATE_MUTATIONS", 80)))
 def test_mutated_files_are_imported_whole_or_not_at_all(root, data):
     """The reader alone gets thousands in tests/unit/test-mdb-mutate.c; here the whole import. DISKGATE_MUTATIONS: more of them."""
     root.ok("client", "add", "mine", "--mac", "52:54:00:00:00:01")

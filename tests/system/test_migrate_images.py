@@ -362,6 +362,12 @@ def test_plan_tells_each_row_with_v_and_says_how_without(root):
     assert all(f"  row {n}, pc{n:02}" in root.ok("migrate", "csv", path, "-n", "-v").split("Unchanged")[1] for n in (1, 30))
 
 
+def test_value_that_was_left_out_is_told_on_the_page(root):
+    path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;")
+    page = root.ok("migrate", "csv", path, "-n")
+    assert "row 1, pc01" in page and "10.0.0.300" in page
+
+
 def test_text_with_two_paths_is_told_as_such_and_not_as_a_folder(root):
     path = table(root, ("pc01", r'"Z:\x.img;D:\Images\y.img"'), ("pc02", r"D:\Images\y.img"))
     note = images(run(root, path, "-n"))[r"Z:\x.img;D:\Images\y.img"]["note"]
@@ -370,9 +376,10 @@ def test_text_with_two_paths_is_told_as_such_and_not_as_a_folder(root):
 
 def test_range_of_addresses_in_ccboot_ini_is_no_question(root):
     path = root.files / "CCBoot.ini"
-    path.write_text("[DHCP]\nGateway=10.0.0.1\nStartIP=10.0.0.10\nEndIP=10.0.0.99\nWriteBack=D:\\WB\n[Client1]\nName=PC1\nMAC=001B21000001\n")
+    path.write_text("[DHCP]\nServerIP=10.0.0.2\nGateway=10.0.0.1\nStartIP=10.0.0.10\nEndIP=10.0.0.99\nWriteBack=D:\\WB\n[Client1]\nName=PC1\nMAC=001B21000001\n")
     report = root.json("migrate", "ccboot", path)
-    assert report["counts"]["imported"] == 1 and root.json("client", "show", "PC1")["mac"] == "00:1b:21:00:00:01"
+    client = root.json("client", "show", "PC1")
+    assert report["counts"]["imported"] == 1 and client["mac"] == "00:1b:21:00:00:01" and client["ip"] is None
     settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
     assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and settings["boot.dhcp_router"] == "10.0.0.1"
 

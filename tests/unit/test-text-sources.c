@@ -131,8 +131,8 @@ static void test_csv_rows_that_do_not_fit_are_said(void **state)
         "name,mac,ip\na,001b21aabb01\nb,001b21aabb02,10.0.0.2,x\nc,001b21aabb03,10.0.0.3,\nd,001b21aabb04,10.0.0.4\n");
     assert_string_equal(rows_of(s, 0),
                         "a|001b21aabb01|/b|001b21aabb02|10.0.0.2/c|001b21aabb03|10.0.0.3/d|001b21aabb04|10.0.0.4");
-    assert_true(has_note(s, false, "1 rows have fewer values"));
-    assert_true(has_note(s, true, "1 rows have more values than there are columns, the first in line 3"));
+    assert_true(has_note(s, false, "rows with fewer values than there are columns: 1,"));
+    assert_true(has_note(s, true, "rows with more values than there are columns: 1, the first in line 3"));
 }
 
 static void test_csv_zero_bytes_open_quotes_and_long_lines(void **state)
@@ -141,7 +141,7 @@ static void test_csv_zero_bytes_open_quotes_and_long_lines(void **state)
     char sentence[sizeof(((struct err *)0)->msg)];
     _cleanup_(source_closep) struct source *s = open_bytes(SOURCE_CSV, zero, sizeof(zero) - 1, NULL, 0, NULL);
     assert_string_equal(rows_of(s, 0), "BAD|001b21aabb01/c|001b21aabb02");
-    assert_true(has_note(s, true, "zero bytes, the first in line 2"));
+    assert_true(has_note(s, true, "zero bytes, which are not used: 1, the first in line 2"));
     assert_null(open_bytes(SOURCE_CSV, "name,mac\n\"a,001b21aabb01\n", 25, NULL, -EBADMSG, sentence));
     assert_non_null(strstr(sentence, "quote that begins in line 2 is not closed"));
     size_t len = 3u << 20;
