@@ -55,6 +55,9 @@ static int clear_users(struct cmd *cmd, struct catalog *c, const struct version_
         if (views[i].version_id != v->id)
             continue;
         r = refuse_if_online(cmd->root, c, views[i].client, "mending its image", err);
+        if (r == -EBUSY) /* there is no --force for this */
+            return err_set(err, r, "client '%s' is running from image '%s' now: shut it down first", views[i].client,
+                           v->image);
         r = r ? r : kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
         if (r == 0 && kept)
             r = err_set(err, -EBUSY,

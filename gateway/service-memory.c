@@ -42,7 +42,7 @@ static void report_read_cache(const json_t *fs, json_t *problems, json_t *into)
 {
     json_t *ram = json_object_get(fs, "ram_read");
     const char *error = json_string_value(json_object_get(ram, "error"));
-    char text[256];
+    char text[512];
     if (!ram)
         return;
     (void)json_object_set(into, "ram_read", ram); /* without memory: missing, as below */
@@ -51,7 +51,9 @@ static void report_read_cache(const json_t *fs, json_t *problems, json_t *into)
         return;
     (void)snprintf(
         text, sizeof(text),
-        "what clients read when they boot cannot all be kept in RAM: %s; clients boot all the same, from disk", error);
+        "what clients read when they boot cannot all be kept in RAM: %s; clients boot all the same, from disk; raise "
+        "the limit of locked memory ('ulimit -l unlimited' before 'diskgate up'), or lower ram.read_bytes",
+        error);
     add(problems, "problem", text);
 }
 

@@ -104,7 +104,7 @@ def test_running_client_stands_in_the_way_of_mending(root, slow):
         session.stdin.write("read 0 4k\n")
         session.stdin.flush()
         session.stdout.readline()
-        assert "pc01" in root.fails("image", "check", "win", "--mend-chs")
+        assert "client 'pc01' is running from image 'win' now: shut it down" in root.fails("image", "check", "win", "--mend-chs")
     finally:
         session.communicate("quit\n", timeout=30)
     assert chs(root.path / "images" / "win" / "v1.raw") == b"\x2a\x06\xff"
