@@ -269,7 +269,7 @@ static int change_client(struct applying *a, const struct import_row *row, unsig
 
 static int add_client(struct applying *a, const struct new_client *client)
 {
-    int64_t id;
+    int64_t id = 0;
     int r = make_identity(a->im, client->want.f[IMPORT_NAME], &a->id, a->err);
     if (r == 0)
         r = insert_client(a->im, client, &a->id, a->now, &id, a->err);
