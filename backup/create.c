@@ -222,6 +222,10 @@ static int take_instant(struct create *c, const struct scope *s, struct still *s
 {
     c->report->freezes++;
     int r = still_take(c->p->root, s, still, err);
+    if (r == -ENOSPC || r == -EDQUOT) { /* of the root, not of the repository */
+        const struct err why = *err;
+        return err_set(err, -ESTALE, "there is no room for it in '%s/run/frozen' (%.500s)", c->p->root, why.msg);
+    }
     if (r < 0)
         return r;
     if (!is_unchanged(c, s))

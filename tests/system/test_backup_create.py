@@ -7,6 +7,7 @@ import random
 import signal
 import sqlite3
 import struct
+import subprocess
 import threading
 import time
 
@@ -208,6 +209,45 @@ def test_killed_backup_leaves_nothing_frozen(site):
     expected = site.disk("pc01").read_all()
     site.repository.create()
     assert content(site, "pc01") == expected
+
+
+@contextlib.contextmanager
+def small_frozen_folder(site):
+    """run/frozen has a file system of 1 MiB."""
+    folder = site.path / "run" / "frozen"
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0777", "tmpfs", str(folder)], check=True, timeout=60)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
+
+
+def test_full_folder_of_frozen_blocks_fails_no_write_and_the_backup_freezes_again(site):
+    with small_frozen_folder(site):
+        site.ok("up")
+        backup = Stopped(site)
+        write(site, "pc01", random.Random(5).randbytes(4 * MIB), 12 * MIB)  # more than there is room for
+        expected = site.disk("pc01").read_all()
+        summary, said = backup.finish()
+        assert summary["freezes"] >= 2 and summary["overlays"] == 2 and "frozen again" in said
+        assert content(site, "pc01") == expected
+
+
+def test_folder_of_frozen_blocks_without_any_room_costs_the_clients_disks_and_says_so(site):
+    with small_frozen_folder(site) as folder:
+        site.ok("up")
+        write(site, "pc01", b"x" * MIB, MIB)
+        with open(folder / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        summary = site.repository.create(status=3)
+        assert summary["versions"] == 1 and summary["overlays"] == 0 and summary["left_out"] == 2
+        assert "no room" in summary["warnings"][0] and "run/frozen" in summary["warnings"][0]
+        write(site, "pc01", b"y" * MIB, MIB)
+        (folder / "filler").unlink()
+        site.repository.create()
+        assert content(site, "pc01")[MIB : 2 * MIB] == b"y" * MIB
 
 
 def test_stopped_backup_goes_on_where_it_was(site):
