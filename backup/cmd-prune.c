@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "backup/cmd.h"
+#include "backup/cmd-work.h"
 #include "backup/gc.h"
 #include "backup/prune.h"
 #include "core/ctl.h"
@@ -149,9 +149,12 @@ static int run_prune(struct cmd *cmd, struct err *err)
 {
     _cleanup_(repo_closep) struct repo *r = NULL;
     struct keep_rules rules = {0};
+    long wait_s = WAIT_DEFAULT_S;
     int e = take_rules(cmd, &rules, err);
     if (e == 0)
-        e = repo_open(cmd_arg(cmd, 0), REPO_WRITE, 5000, "prune", &r, err);
+        e = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
+    if (e == 0)
+        e = repo_open(cmd_arg(cmd, 0), REPO_WRITE, (int)wait_s * 1000, "prune", &r, err);
     if (e == 0)
         e = prune_locked(cmd, r, &rules, err);
     return e < 0 ? e : EXIT_DONE;
@@ -166,6 +169,7 @@ static const struct option_def prune_options[] = {
     {"keep-yearly", 0, "N", "likewise of years"},
     {"keep-within", 0, "SPAN", "all that are younger than SPAN before the newest one: 12h, 30d, 6w, 8m, 2y"},
     {"now", 0, NULL, "free the room at once, trash/ as well: there is no way back"},
+    WAIT_OPTION,
     {0},
 };
 

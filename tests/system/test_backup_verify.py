@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`backup verify`: says what it read, finds what is damaged, and what it found is healed by whoever has the bytes."""
+
+import json
+
+import pytest
+from support.files import MIB, make_image
+from support.repository import Repository
+
+SIZE = 16 * MIB
+
+
+@pytest.fixture
+def site(root):
+    if not (root.programs.build / "backup" / "diskgate-backup").exists():
+        pytest.skip("diskgate-backup is not built")
+    root.image = make_image(root.files / "base.raw", SIZE)
+    root.ok("image", "add", "win", root.image)
+    root.repository = Repository(root).init("--pack", "4M")
+    root.repository.create()
+    return root
+
+
+def verify(site, *args, status=0):
+    done = site.repository.run("--json", "verify", site.repository.path, *args)
+    assert done.returncode == status, f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"
+    return json.loads(done.stdout)
+
+
+def packs(site):
+    return sorted((site.repository.path / "packs").rglob("*.tar.zst"))
+
+
+def damage(path, share=0.5):
+    with open(path, "r+b") as file:
+        file.seek(int(path.stat().st_size * share))
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
+
+def test_good_repository_is_good_and_says_what_was_read(site):
+    quick = verify(site, "--quick")
+    assert quick["read_bytes"] == 0 and quick["manifest_chunks"] > 40 and quick["problems"] == []
+    data = verify(site)
+    assert data["packs_read"] == data["packs"] == len(packs(site)) and data["read_percent"] == 100
+    image = verify(site, "--image")
+    assert image["disks"] == 2 and image["disk_bytes"] > SIZE
+    shown = json.loads(site.repository.ok("--json", "list", site.repository.path))["sets"][0]
+    assert shown["verified_level"] == "image" and shown["verified"]
+
+
+def test_packs_that_were_verified_longest_ago_come_first(site):
+    total, seen = len(packs(site)), 0
+    for _ in range(total):
+        report = verify(site, "--percent", "1")
+        assert report["packs_read"] == 1 and report["read_percent"] < 100
+        seen += 1
+        assert (report["oldest_read"] == "never") == (seen < total)
+
+
+def test_damaged_chunk_is_found_noted_and_healed_by_the_next_backup(site):
+    before = verify(site)
+    damage(packs(site)[0])
+    assert verify(site, "--quick")["problems"] == [], "quick reads no chunk"
+    report = verify(site, status=13)
+    assert report["chunks_bad"] == 1 and report["sets_damaged"] == 1
+    assert report["affected"] == [{"set": site.repository.last, "stream": "win@1", "chunks": 1}]
+    assert report["chunks_read"] == before["chunks_read"], "one bad chunk hides no other"
+    assert len(list((site.repository.path / "quarantine").iterdir())) == 1
+    assert verify(site, "--quick", status=13)["chunks_missing"] == 1, "it is noted"
+    first = site.repository.last
+    summary = site.repository.create()
+    assert summary["chunks_new"] == 1
+    healed = verify(site)
+    assert healed["chunks_healed"] == 1 and healed["sets_damaged"] == 0
+    out = site.files / "out.raw"
+    site.repository.ok("restore", site.repository.path, first, "win", out)
+    assert out.read_bytes() == site.image.read_bytes(), "the older set is whole again"
+
+
+def test_all_that_is_broken_is_listed(site):
+    found = packs(site)
+    assert len(found) >= 3
+    damage(found[0])
+    found[1].unlink()
+    with open(found[2], "r+b") as file:
+        file.truncate(found[2].stat().st_size // 2)
+    report = verify(site, status=13)
+    text = "\n".join(report["problems"])
+    assert all(pack.name[:6] in text for pack in found[:3]), text
+    assert report["sets_damaged"] == 1
+
+
+def test_damaged_manifest_and_sums_are_found(site):
+    folder = site.repository.path / "sets" / site.repository.last
+    damage(folder / "image-win-1.manifest.zst")
+    report = verify(site, "--quick", status=13)
+    assert report["sets_damaged"] == 1 and any("image-win-1" in line for line in report["problems"])
+
+
+def test_one_set_reads_only_its_packs(site):
+    other = make_image(site.files / "other.raw", 8 * MIB, seed=8)
+    site.ok("image", "add", "other", other)
+    site.repository.create("other")
+    whole, one = verify(site), verify(site, site.repository.last)
+    assert one["sets"] == 1 and 0 < one["packs"] < whole["packs"]
+
+
+def test_bad_words_get_a_sentence(site):
+    for words, status in ((("--percent", "0"), 2), (("--max-time", "soon"), 2), (("--quick", "--data"), 2), (("1999",), 1)):
+        done = site.repository.run("verify", site.repository.path, *words)
+        assert done.returncode == status, f"{words} -> {done.returncode} {done.stderr}"
+    assert site.repository.run("verify", site.files).returncode == 10
