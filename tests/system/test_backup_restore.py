@@ -288,3 +288,21 @@ def test_what_a_set_lacks_is_named(site):
     assert done.returncode == 3
     assert "image 'other' version 1 is not in the set" in done.stderr
     assert "what client 'pc01' kept" in done.stderr
+
+
+# --- export ------------------------------------------------------------------------------------------------------------
+
+
+def test_export_is_the_disk_in_another_format(site):
+    site.repository.create()
+    out = site.files / "out.qcow2"
+    site.repository.ok("export", site.repository.path, "latest", "win", out, "--format", "qcow2")
+    done = subprocess.run(["qemu-img", "compare", "-f", "qcow2", "-F", "raw", str(out), str(site.image)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(p.name for p in site.files.iterdir()) == ["base.raw", "out.qcow2"]
+    assert out.stat().st_uid == 0
+    done = site.repository.run("export", site.repository.path, "latest", "win", out, "--format", "qcow2")
+    assert done.returncode == 1 and "there already" in done.stderr
+    raw = site.files / "out.raw"
+    site.repository.ok("export", site.repository.path, "latest", "win", raw)
+    assert raw.read_bytes() == site.image.read_bytes()
