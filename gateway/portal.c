@@ -20,6 +20,7 @@
 
 #define WMEM_PATH  "/proc/sys/net/ipv4/tcp_wmem"
 #define SAVED_NAME "tcp_wmem.saved"
+#define DYING_MS   2000
 
 union address {
     struct sockaddr sa;
@@ -64,23 +65,31 @@ static int free_fail(const struct site *s, unsigned k, int code, struct err *err
     return err_sys(err, code, "cannot listen on port %u of %s", s->port + k, s->address);
 }
 
+static int try_listen(const union address *a, socklen_t len)
+{
+    int on = 1;
+    _cleanup_close_ int fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    /* As tgtd does: connections of a former life in TIME_WAIT do not count. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (a->sa.sa_family == AF_INET6)
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
+    return bind(fd, &a->sa, len) < 0 || listen(fd, 1) < 0 ? -errno : 0;
+}
+
+/* A tgtd that was killed has its port for as long as the kernel ends it: longer on a busy machine, or while it writes a core file. */
 int portal_check_free(const struct site *s, unsigned k, struct err *err)
 {
     union address a;
     socklen_t len;
-    int on = 1, r = portal_address(s, k, &a, &len, err);
+    int r = portal_address(s, k, &a, &len, err);
     if (r < 0)
         return r;
-    _cleanup_close_ int fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return free_fail(s, k, -errno, err);
-    /* As tgtd does: connections of a former life in TIME_WAIT do not count. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (a.sa.sa_family == AF_INET6)
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    if (bind(fd, &a.sa, len) < 0 || listen(fd, 1) < 0)
-        return free_fail(s, k, -errno, err);
-    return 0;
+    int64_t end_ms = proc_now_ms() + DYING_MS;
+    while ((r = try_listen(&a, len)) == -EADDRINUSE && proc_now_ms() < end_ms)
+        proc_sleep_ms(50);
+    return r < 0 ? free_fail(s, k, r, err) : 0;
 }
 
 int portal_check_answers(const struct site *s, unsigned k, struct err *err)

@@ -11,6 +11,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
@@ -622,6 +623,19 @@ def test_taken_port_says_the_way_out(make_root):
         assert f"port {root.boot_port}" in text and "diskgate set boot.port" in text and "boot.http off" in text
         assert root.json("status")["state"] == "down"
         root.ok("set", "boot.http", "off")
+        root.ok("up")
+
+
+def test_port_of_a_tgtd_that_is_still_dying_is_waited_for(make_root):
+    """A program that was killed has its port until the kernel has ended it."""
+    root = make_root()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", root.port))
+        sock.listen()
+        text = root.fails("up")
+        assert f"port {root.port}" in text and "gateway.port" in text
+        threading.Timer(1, sock.close).start()
         root.ok("up")
 
 
