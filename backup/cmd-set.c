@@ -7,6 +7,7 @@
 
 #include "backup/cmd.h"
 #include "backup/code.h"
+#include "backup/index.h"
 #include "backup/gc.h"
 #include "backup/prune.h"
 #include "core/ctl.h"
@@ -81,6 +82,9 @@ static int run_list(struct cmd *cmd, struct err *err)
         return e;
     if (marks_load(r, &marks, &why) < 0)
         warn_line("%s", why.msg); /* the sets are what was asked for */
+    int gone = index_count_gone(r, &why);
+    if (gone != 0)
+        warn_line("%s", why.msg);
     _cleanup_json_ json_t *rows = json_array();
     for (size_t i = 0; i < n; i++) {
         (void)json_array_append_new(rows, set_row(&sets[i], &marks));
@@ -92,7 +96,7 @@ static int run_list(struct cmd *cmd, struct err *err)
     out_table(&cmd->out, "sets", list_columns, rows, "there is no backup yet");
     set_list_free(sets, n);
     marks_finish(&marks);
-    return bad ? BACKUP_EXIT_DAMAGE : EXIT_DONE;
+    return bad || gone != 0 ? BACKUP_EXIT_DAMAGE : EXIT_DONE;
 }
 
 /* --- show ------------------------------------------------------------------------------------------------------------ */

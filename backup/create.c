@@ -306,6 +306,21 @@ static unsigned thread_count(unsigned wanted)
     return wanted > 0 ? wanted : MIN(MAX(n, 1U), THREADS_MAX);
 }
 
+/* The backup is good all the same, for what is missing is stored again; but somebody should look at the disk. */
+static void say_problems(struct create *c)
+{
+    struct err e;
+    const char *problems = index_problems(store_index(c->store));
+    if (!*problems)
+        return;
+    (void)err_set(
+        &e, 0,
+        "the repository is damaged (%.800s); what this backup has of it is stored again, and 'diskgate backup "
+        "verify' tells what is missing",
+        problems);
+    warn(c, e.msg);
+}
+
 static int open_all(struct create *c, struct err *err)
 {
     const struct create_params *p = c->p;
@@ -324,6 +339,8 @@ static int open_all(struct create *c, struct err *err)
     r = set_begin(c->store, &set, &c->set, &clock, err);
     if (r == 0 && clock.msg[0])
         warn(c, clock.msg);
+    if (r == 0)
+        say_problems(c);
     if (r == 0)
         r = pipe_create(c->store, thread_count(p->threads), repo_format(c->repo)->chunk_bytes, &c->pipe, err);
     c->capture = (struct capture){.repo = c->repo,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,14 @@
 #define TOC_MAX (PACK_CHUNKS_MAX * 160ULL + 4096)
 
 /* --- lists --------------------------------------------------------------------------------------------------------- */
+
+/* A backup may have completed it after the packs were listed. */
+static bool has_pack(struct repo *r, const struct pack_id *id)
+{
+    char path[64];
+    pack_path(id, ".tar.zst", path);
+    return faccessat(repo_dirfd(r), path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
 
 int index_orphans(struct repo *r, const struct pack_id *packs, size_t n, struct pack_id **ret, size_t *ret_n,
                   struct err *err)
@@ -27,12 +36,27 @@ int index_orphans(struct repo *r, const struct pack_id *packs, size_t n, struct 
         while (k < n && (packs[k].number < tocs[i].number ||
                          (packs[k].number == tocs[i].number && strcmp(packs[k].stem, tocs[i].stem) < 0)))
             k++;
-        if (k == n || strcmp(packs[k].stem, tocs[i].stem) != 0)
+        if ((k == n || strcmp(packs[k].stem, tocs[i].stem) != 0) && !has_pack(r, &tocs[i]))
             tocs[kept++] = tocs[i];
     }
     *ret = tocs;
     *ret_n = kept;
     return 0;
+}
+
+int index_count_gone(struct repo *r, struct err *err)
+{
+    _cleanup_free_ struct pack_id *packs = NULL, *gone = NULL;
+    size_t n, n_gone = 0;
+    int e = pack_list(r, &packs, &n, err);
+    if (e == 0)
+        e = index_orphans(r, packs, n, &gone, &n_gone, err);
+    if (e < 0 || n_gone == 0)
+        return e;
+    (void)err_set(err, 0,
+                  "%zu pack%s of '%s' %s gone, %s for one; 'diskgate backup verify' tells which sets lack something",
+                  n_gone, n_gone == 1 ? "" : "s", repo_path(r), n_gone == 1 ? "is" : "are", gone[0].stem);
+    return (int)MIN(n_gone, (size_t)INT_MAX);
 }
 
 static void list_stems(FILE *f, const char *what, const struct pack_id *id, size_t n)

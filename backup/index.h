@@ -37,6 +37,9 @@ static inline void index_closep(struct index **x)
     index_close(*x);
 }
 
+/* Is there a .toc without its pack? The number of such packs and a sentence, without loading anything; 0; a negative errno. */
+int index_count_gone(struct repo *r, struct err *err);
+
 /* Write index.cache (writers only): with all entries of complete packs. A failure costs the next one time, no more. */
 int index_store(struct index *x, struct err *err);
 

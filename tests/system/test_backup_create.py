@@ -250,6 +250,15 @@ def test_folder_of_frozen_blocks_without_any_room_costs_the_clients_disks_and_sa
         assert content(site, "pc01")[MIB : 2 * MIB] == b"y" * MIB
 
 
+def test_backup_into_a_repository_that_lost_a_pack_stores_it_again_and_warns(site):
+    site.repository.create("win")
+    for pack in (site.repository.path / "packs").rglob("*.tar.zst"):
+        pack.unlink()
+    summary = site.repository.create("win", status=3)
+    assert summary["chunks_new"] > 0 and "is gone" in summary["warnings"][0]
+    assert site.repository.disk(site.repository.last, "image-win-1") == base_of(site)
+
+
 def test_stopped_backup_goes_on_where_it_was(site):
     """By a signal, in the middle of a compression that takes long."""
     source = random.Random(3)

@@ -94,6 +94,15 @@ def test_bad_input_has_its_exit_status(backup, golden, tmp_path):
     assert "nothing was deleted" in backup("prune", golden, "--keep-last", "1", status=13)
 
 
+def test_lost_pack_is_said_by_list(backup, golden):
+    pack = next((golden / "packs").rglob("*.tar.zst"))
+    pack.rename(golden / "kept")
+    said = backup("list", golden, status=13)
+    assert pack.name[:23] in said and "verify" in said
+    (golden / "kept").rename(pack)
+    backup("list", golden)
+
+
 def test_prune_keeps_pins_and_says_why(backup, golden):
     row = backup("list", golden)["sets"][0]
     backup("pin", golden, "latest")
