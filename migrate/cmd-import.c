@@ -98,13 +98,14 @@ static int ask(struct run *r, int e, struct err *err)
     if (n && why.msg[n - 1] == '.')
         why.msg[n - 1] = 0;
     if (!saved)
-        return err_set(
-            err, e, "%.800s; --save-mapping FILE writes down what is known, to be edited and given back with --mapping",
-            why.msg);
+        return err_set(err, e,
+                       "%.800s; --save-mapping FILE writes down what is known: say there what is what, and give it "
+                       "back with --mapping",
+                       why.msg);
     if (save_mapping(r, err) < 0)
         return -EIO;
-    return err_set(err, e, "%.700s; what is known is in '%s': edit it and give it back with --mapping", why.msg,
-                   text_quote(saved));
+    return err_set(err, e, "%.700s; what is known is in '%s': say there what is what, and give it back with --mapping",
+                   why.msg, text_quote(saved));
 }
 
 static int open_mapping(struct run *r, struct err *err)
@@ -265,7 +266,8 @@ static const struct option_def leases_options[] = {
     MAPPING_OPTIONS, IMPORT_OPTIONS, {"dialect", 0, "D", "dnsmasq, isc, kea or netsh, instead of finding it out"}, {0}};
 
 #define MORE                                                                                                           \
-    "All of it is done, or nothing. With -n only the plan is shown, with -v row by row. Importing again changes nothing, and what was\n"   \
+    "All of it is done, or nothing. With -n only the plan is shown, with -v row by row. Importing again changes "      \
+    "nothing, and what was\n"                                                                                          \
     "edited here since is never overridden. Exit status 1 when conflicts, doubts or an open question stop it."
 
 const struct verb cmd_import_verbs[] = {

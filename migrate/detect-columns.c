@@ -197,6 +197,7 @@ static struct item *must_take(struct mapping *m, const struct profile *p, enum r
     struct choice ch = choose(p, m, score);
     if (ch.best >= 0 && !is_clear(&ch)) {
         say_choice(m, p, role, &ch);
+        m->open_roles |= 1u << role;
         *ret_is_open = true;
     }
     return ch.best < 0 ? NULL : mapping_add_item(m, role, ch.best);

@@ -168,6 +168,7 @@ static bool detect_direct(struct mapping *m, const struct profile *p, bool *ret_
                     "the other one, if "
                     "it is a data or game disk, as data.",
                     text_shown(column_name(p, best), a, sizeof(a)), text_shown(column_name(p, next), b, sizeof(b)));
+        m->open_roles |= 1u << ROLE_IMAGE;
         *ret_is_open = true;
     }
     for (size_t i = 0; i < p->table->column_count; i++) {
@@ -274,6 +275,7 @@ static bool detect_links(const struct detect *d, struct mapping *m, const struct
         mapping_ask(m, "; question: image = by %s or by %s ? Both hold keys of a table of images.",
                     text_shown(column_name(p, boot.column), a, sizeof(a)),
                     text_shown(column_name(p, second.column), b, sizeof(b)));
+        m->open_roles |= 1u << ROLE_IMAGE;
         *ret_is_open = true;
     }
     add_link(d, m, p, &boot);

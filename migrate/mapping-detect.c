@@ -269,11 +269,7 @@ static int refuse(struct search *s, struct err *err)
         return err_set(err, -ENODATA,
                        "'%s' has no table with a column of MAC addresses, so no clients were found in it.%s", path,
                        linked);
-    int r = err_set(err, -ENODATA,
-                    "no table of '%s' looks enough like a list of clients: %s.%s If one of them is, name its columns "
-                    "in a mapping file and "
-                    "give it with --mapping",
-                    path, list, linked);
+    int r = err_set(err, -ENODATA, "no table of '%s' looks enough like a list of clients: %s.%s", path, list, linked);
     struct candidate best = s->list[0]; /* a start for whoever edits the file */
     s->list[0].m = NULL;
     take_over(s, best.m);
@@ -305,15 +301,11 @@ static int ask(struct search *s, bool is_table, struct err *err)
         list_questions(best, list, sizeof(list));
     s->list[0].m = NULL;
     take_over(s, best);
+    best->is_table_open = is_table;
     if (is_table)
-        return err_set(err, -EAMBIG,
-                       "several tables of '%s' look like the list of clients: %s. Name the right one in a mapping file "
-                       "and give it with --mapping",
-                       path, list);
-    return err_set(err, -EAMBIG,
-                   "it is not clear what the columns of table '%s' mean: %s Answer it in a mapping file and give it "
-                   "with --mapping",
-                   text_quote(name_of(best)), list);
+        return err_set(err, -EAMBIG, "several tables of '%s' look like the list of clients: %s", path, list);
+    return err_set(err, -EAMBIG, "it is not clear what the columns of table '%s' mean: %s", text_quote(name_of(best)),
+                   list);
 }
 
 static int decide(struct search *s, struct err *err)

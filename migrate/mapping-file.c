@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The mapping as a text file that people edit (INI, UTF-8; docs/importing.md has an example).
  *
- * Whatever mapping_save() writes, mapping_load() reads back as the same mapping. A key that is not known, a name that the source does not
+ * Whatever mapping_save() writes, mapping_load() reads back as the same mapping; but an open question is saved as "?", with the proposal as a
+ * comment above, and must be answered: a file that is given back as it was would be a guess. A key that is not known, a name that the source does not
  * have, or a role given twice is an error with the line's number: a mistyped line that is passed over would be a guess.
  */
 #include "migrate/mapping-priv.h"
@@ -79,14 +80,19 @@ static void save_clients(const struct mapping *m, FILE *to)
         return;
     }
     name_text(source_table(m->source, (size_t)m->table)->name, text, sizeof(text));
-    (void)fprintf(to, "%s%s%stable = %s\n", *m->evidence ? "; " : "", text_shown(m->evidence, shown, sizeof(shown)),
-                  *m->evidence ? "\n" : "", text);
+    (void)fprintf(to, "%s%s%s%stable = %s\n", *m->evidence ? "; " : "", text_shown(m->evidence, shown, sizeof(shown)),
+                  *m->evidence ? "\n" : "", m->is_table_open ? "; " : "", text);
+    if (m->is_table_open)
+        (void)fprintf(to, "table = ?\n");
     for (unsigned i = 0; i < m->item_count; i++) {
         const struct item *item = &m->items[i];
         item_text(m, item, text, sizeof(text));
         if (*item->evidence)
             (void)fprintf(to, "; %s\n", text_shown(item->evidence, shown, sizeof(shown)));
-        (void)fprintf(to, "%s = %s\n", role_name(item->role), text);
+        bool is_open = m->open_roles >> item->role & 1;
+        (void)fprintf(to, "%s%s = %s\n", is_open ? "; " : "", role_name(item->role), text);
+        if (is_open && mapping_item(m, item->role) == item)
+            (void)fprintf(to, "%s = ?\n", role_name(item->role));
     }
     if (m->separator)
         (void)fprintf(to, "image_separator = %c\n", m->separator);
@@ -287,6 +293,11 @@ static int load_client(struct loading *l, const struct ini_line *line)
 {
     struct mapping *m = l->m;
     int role = role_from_name(line->key);
+    if (strcmp(line->value, "?") == 0)
+        return err_set(
+            l->err, -EINVAL,
+            "%s is still a question: write the right one instead of '?'; the comments above have the choices",
+            text_quote(line->key));
     if (strcasecmp(line->key, "table") == 0)
         return load_table(l, line->value);
     if (strcasecmp(line->key, "image_separator") == 0)

@@ -89,7 +89,9 @@ struct mapping {
     char evidence[512];
     struct rejected *rejected;
     size_t rejected_count;
-    char *questions; /* comment lines of the saved file, each ends in \n; NULL = none */
+    unsigned open_roles; /* bits by enum role: saved as "?", which is no answer */
+    bool is_table_open;  /* likewise */
+    char *questions;     /* comment lines of the saved file, each ends in \n; NULL = none */
 };
 
 struct mapping *mapping_new(struct source *s); /* NULL = out of memory */

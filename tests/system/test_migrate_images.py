@@ -337,7 +337,8 @@ def test_question_is_asked_and_the_answer_taken(root):
     if done.returncode == 0:
         pytest.fail(f"two columns of MACs were no question:\n{text}")
     assert done.returncode == 1 and str(saved) in done.stderr and root.json("client", "list")["clients"] == []
-    saved.write_text("[clients]\ntable = two\nname = Computer\nmac = MacB\n" if "table" not in text else text.split("[clients]")[0] + "[clients]\n" + next(line for line in text.splitlines() if line.strip(" ;#").startswith("table")).lstrip(" ;#") + "\nname = Computer\nmac = MacB\n")
+    assert "mac is still a question" in root.fails("migrate", "csv", path, "--mapping", saved)
+    saved.write_text(text.replace("mac = ?", "mac = MacB"))
     root.ok("migrate", "csv", path, "--mapping", saved)
     assert {row["mac"][-2:] for row in root.json("client", "list")["clients"]} == {"02"}
 
