@@ -108,10 +108,14 @@ static int first_free(struct import *im, const char *sql, const char *base, char
 {
     char key[NAME_LEN + 4];
     unsigned n;
-    (void)snprintf(key, sizeof(key), "%c%s", sep, base); /* labels and folders count by themselves */
+    key[0] = sep; /* labels and folders count by themselves */
+    strcpy(key + 1, base);
     int r = import_suffix(im, key, 1, &n, err);
     for (; r == 0; n++) {
-        (void)snprintf(ret, size, n == 1 ? "%s" : "%s%c%u", base, sep, n);
+        if (n == 1)
+            strcpy(ret, base);
+        else
+            (void)snprintf(ret, size, "%s%c%u", base, sep, n);
         r = import_run_kept(im, sql, ARGS(T(ret)), err);
         if (r == 0 && sqlite3_changes(im->c->db) > 0)
             return n == 1 ? 0 : import_suffix_used(im, key, n, err);

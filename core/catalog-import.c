@@ -135,8 +135,8 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 /* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. What is decided has a table of its
  * own: rows at the end of a table cost a fraction of rows that are changed where they lie. */
 static const char temp_tables[] =
-    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 16384; PRAGMA temp.cache_size = -8000;"
-    "PRAGMA main.cache_size = -8000;"
+    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = -6000;"
+    "PRAGMA main.cache_size = -4000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, raw_name TEXT, source_id TEXT,"
     " src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT);"
     "CREATE TEMP TABLE import_plan (row INTEGER PRIMARY KEY, mac TEXT, source_id TEXT, src TEXT, fate INTEGER,"
@@ -380,8 +380,8 @@ int import_each_remark(struct import *im, enum import_fate fate, const char *but
     return db_each(im->c,
                    "SELECT s.row, s.mac, raw_mac, raw_name, s.source_id, p.src, images, rest, doubt, p.fate, p.reason,"
                    " p.detail, p.client_id, p.want, p.given FROM import_plan p CROSS JOIN import_stage s"
-                   " ON s.row = p.row WHERE p.fate = ?1 AND p.reason <> '' AND substr(p.reason, 1, length(?2)) <> ?2"
-                   " ORDER BY p.row",
+                   " ON s.row = p.row WHERE p.fate = ?1 AND (doubt <> '' OR"
+                   " (p.reason <> '' AND substr(p.reason, 1, length(?2)) <> ?2)) ORDER BY p.row",
                    ARGS(N(fate), T(but)), visit_row, &v, err);
 }
 

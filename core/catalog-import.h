@@ -138,7 +138,7 @@ typedef int import_each_fn(void *arg, struct import_row *row, struct err *err);
 /* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. The row is @each's until
  * it returns: a copy of what is stored. */
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err);
-/* Planned rows of @fate that have a reason which does not begin with @but. */
+/* Planned rows of @fate that have a doubt, or a reason which does not begin with @but. */
 int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
                        struct err *err);
 

@@ -216,6 +216,9 @@ int db_each(struct catalog *c, const char *sql, const struct arg *args, int (*ea
 void col_text(sqlite3_stmt *st, int col, char *buf, size_t size)
 {
     const unsigned char *text = sqlite3_column_text(st, col);
-    (void)snprintf(buf, size, "%s",
-                   text ? (const char *)text : ""); /* CHECK constraints keep all but audit rows short */
+    size_t len = text ? (size_t)sqlite3_column_bytes(st, col) : 0;
+    len = MIN(len, size - 1); /* CHECK constraints keep all but audit rows short */
+    if (len > 0)
+        memcpy(buf, text, len);
+    buf[len] = 0;
 }

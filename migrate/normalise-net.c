@@ -34,6 +34,13 @@ static void drop_padding(char *text)
         (void)snprintf(text, 16, "%u.%u.%u.%u", a, b, c, d);
 }
 
+/* What inet_pton() takes for IPv4 is in the one spelling already: it refuses leading zeros. */
+static bool take_v4(const char *text, char *ret)
+{
+    strcpy(ret, text);
+    return true;
+}
+
 bool ip_from_text(const char *text, size_t len, char *ret)
 {
     char buf[80];
@@ -44,8 +51,8 @@ bool ip_from_text(const char *text, size_t len, char *ret)
         return false;
     drop_padding(buf);
     if (inet_pton(AF_INET, buf, &v4) == 1)
-        return v4.s_addr != INADDR_ANY && inet_ntop(AF_INET, &v4, ret, 46);
-    if (inet_pton(AF_INET6, buf, &v6) == 1)
+        return v4.s_addr != INADDR_ANY && take_v4(buf, ret);
+    if (strchr(buf, ':') && inet_pton(AF_INET6, buf, &v6) == 1)
         return !IN6_IS_ADDR_UNSPECIFIED(&v6) && inet_ntop(AF_INET6, &v6, ret, 46);
     return false;
 }
@@ -88,7 +95,7 @@ bool mask_from_text(const char *text, size_t len, char *ret)
     if (inet_pton(AF_INET, buf, &a) != 1)
         return false;
     uint32_t mask = ntohl(a.s_addr), holes = ~mask & (~mask + 1);
-    return mask != 0 && holes == 0 && inet_ntop(AF_INET, &a, ret, 46);
+    return mask != 0 && holes == 0 && take_v4(buf, ret);
 }
 
 static void dns_put(char *list, const char *ip)

@@ -138,13 +138,17 @@ static void put_text(FILE *f, const char *text)
 {
     putc_unlocked('"', f);
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-        if (*p == '"' || *p == '\\') {
+        size_t plain = 0;
+        while (p[plain] >= 0x20 && p[plain] != '"' && p[plain] != '\\' && p[plain] != 0x7f)
+            plain++;
+        if (plain > 0) {
+            (void)fwrite_unlocked(p, 1, plain, f); /* a failure stays in the stream, here and below */
+            p += plain - 1;
+        } else if (*p == '"' || *p == '\\') {
             putc_unlocked('\\', f);
             putc_unlocked(*p, f);
         } else if (*p < 0x20 || *p == 0x7f) {
-            (void)fprintf(f, "\\u%04x", *p); /* a failure stays in the stream, here and below */
-        } else {
-            putc_unlocked(*p, f);
+            (void)fprintf(f, "\\u%04x", *p);
         }
     }
     putc_unlocked('"', f);
@@ -152,11 +156,13 @@ static void put_text(FILE *f, const char *text)
 
 static void put_member(FILE *f, const char *key, const char *text)
 {
-    (void)fprintf(f, ",\"%s\":", key);
+    (void)fputs_unlocked(",\"", f);
+    (void)fputs_unlocked(key, f);
+    (void)fputs_unlocked("\":", f);
     if (*text)
         put_text(f, text);
     else
-        (void)fputs("null", f);
+        (void)fputs_unlocked("null", f);
 }
 
 struct row_writer {
