@@ -154,7 +154,7 @@ static int run_prune(struct cmd *cmd, struct err *err)
     if (e == 0)
         e = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
     if (e == 0)
-        e = repo_open(cmd_arg(cmd, 0), REPO_WRITE, (int)wait_s * 1000, "prune", &r, err);
+        e = repo_open(cmd_arg(cmd, 0), cmd->is_dry_run ? REPO_READ : REPO_WRITE, (int)wait_s * 1000, "prune", &r, err);
     if (e == 0)
         e = prune_locked(cmd, r, &rules, err);
     return e < 0 ? e : EXIT_DONE;

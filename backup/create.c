@@ -417,6 +417,10 @@ int create_run(const struct create_params *p, struct create_report *ret, struct 
         r = set_commit(c.set, err);
     else
         keep_what_is_stored(&c);
+    if (r == -ENOSPC || r == -EDQUOT) {
+        const struct err why = *err;
+        (void)err_set(err, r, "%.900s; the sets that are there are whole, 'diskgate backup prune' makes room", why.msg);
+    }
     ret->counts = c.capture.counts;
     if (c.store)
         store_counts(c.store, &ret->stored);

@@ -162,5 +162,6 @@ def test_read_only_repository_is_read_and_not_written(backup, golden):
         assert backup("list", golden)["sets"][0]["state"] == "good"
         assert len(backup("show", golden, "latest")["streams"]) == 3
         assert "Read-only" in backup("prune", golden, "--keep-last", "1", status=1)
+        assert backup("prune", golden, "--keep-last", "1", "-n")["sets"][0]["kept"]
     finally:
         subprocess.run(["umount", "-l", str(golden)], check=True, timeout=60)
