@@ -340,7 +340,10 @@ static int recall(struct site_image *i, struct catalog *c, struct err *err)
     i->outcome = was.is_image_here ? SITE_KNOWN : SITE_REMOVED;
     if (i->outcome == SITE_KNOWN)
         return name_of_image(c, i->image_id, i->name, &i->is_data, err);
-    (void)snprintf(i->note, sizeof(i->note), "an earlier import made it an image, which was removed here since");
+    (void)snprintf(
+        i->note, sizeof(i->note),
+        "an earlier import made it an image, which was removed here since; to have it again: 'diskgate image add' and "
+        "'diskgate client link'");
     return 0;
 }
 

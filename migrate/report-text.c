@@ -2,6 +2,7 @@
 /* The report of an import on one page; see report.h. Long lists are cut, and rows of which nothing is to be said are only counted: -v and the
  * JSON have all of them. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/ctl.h"
@@ -17,6 +18,7 @@ struct lines {
     size_t n;
     const char *title;
     bool only_with_reason;
+    const struct site_images *images;
 };
 
 /* How many lines of a list are shown. */
@@ -25,12 +27,32 @@ static size_t shown_of(const struct cmd *cmd, size_t max)
     return cmd->is_verbose ? SIZE_MAX : max;
 }
 
+/* Images of a client, which the plan has as "b3,d7": boot images and data disks by the number of their paths. */
+static void images_text(const struct site_images *s, const char *list, char *ret, size_t size)
+{
+    char shown[200];
+    size_t n = 0;
+    ret[0] = 0;
+    for (const char *p = list; *p && n + 1 < size; p += strcspn(p, ","), p += *p == ',') {
+        int64_t id = strtoll(p + 1, NULL, 10);
+        for (size_t i = 0; i < s->n; i++)
+            if (s->list[i]->source_id == id && n + 1 < size) {
+                const char *name = *s->list[i]->name ? s->list[i]->name : s->list[i]->raw;
+                n += (size_t)snprintf(ret + n, size - n, "%s'%s'", n ? ", " : "",
+                                      text_shown(name, shown, sizeof(shown)));
+                break;
+            }
+    }
+    if (!*ret)
+        (void)snprintf(ret, size, "none");
+}
+
 /* "field: old -> new, ..." of a row. */
-static void fields_text(const char *detail, char *ret, size_t size)
+static void fields_text(const struct site_images *images, const char *detail, char *ret, size_t size)
 {
     size_t i, n = 0;
     json_t *o;
-    char a[80], b[80];
+    char a[80], b[80], names[300];
     _cleanup_json_ json_t *list = detail && *detail ? json_loads(detail, 0, NULL) : NULL;
     ret[0] = 0;
     json_array_foreach(list, i, o)
@@ -40,11 +62,14 @@ static void fields_text(const char *detail, char *ret, size_t size)
                    *new = json_string_value(json_object_get(o, "new"));
         const char *here = json_string_value(json_object_get(o, "here"));
         const char *source = json_string_value(json_object_get(o, "source"));
-        if (!field || strcmp(field, "links") == 0 || n + 16 > size)
-            continue;
-        if (strcmp(field, "images") == 0)
-            n += (size_t)snprintf(ret + n, size - n, "%simages", n ? ", " : "");
-        else if (here)
+        if (!field || (strcmp(field, "links") == 0 && !here) || n + 16 > size)
+            continue; /* what becomes of links follows from the images */
+        if (strcmp(field, "links") == 0) {
+            n += (size_t)snprintf(ret + n, size - n, "%sits disks stay as they are here", n ? ", " : "");
+        } else if (strcmp(field, "images") == 0) {
+            images_text(images, new ? new : "", names, sizeof(names));
+            n += (size_t)snprintf(ret + n, size - n, "%simages are now %s", n ? ", " : "", names);
+        } else if (here)
             n += (size_t)snprintf(ret + n, size - n, "%s%s stays '%s' (source: '%s')", n ? ", " : "", field,
                                   text_shown(here, a, sizeof(a)), text_shown(source ? source : "", b, sizeof(b)));
         else
@@ -70,7 +95,7 @@ static int print_row(void *arg, struct import_row *row, struct err *err)
     if (l->n > shown_of(l->cmd, LINES_MAX))
         return 0;
     const char *called = *row->want.f[IMPORT_NAME] ? row->want.f[IMPORT_NAME] : *row->raw_name ? row->raw_name : "-";
-    fields_text(row->detail, fields, sizeof(fields));
+    fields_text(l->images, row->detail, fields, sizeof(fields));
     const char *parts[] = {text_shown(row->reason, reason, sizeof(reason)), fields,
                            text_shown(has_doubt ? row->doubt : "", doubt, sizeof(doubt))};
     char all[2000] = "";
@@ -86,7 +111,7 @@ static int print_row(void *arg, struct import_row *row, struct err *err)
 static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate fate, bool only_with_reason,
                       const char *title, struct err *err)
 {
-    struct lines l = {cmd, 0, title, only_with_reason && !cmd->is_verbose};
+    struct lines l = {cmd, 0, title, only_with_reason && !cmd->is_verbose, &r->plan->images};
     if (r->counts[fate] == 0)
         return 0;
     int e = l.only_with_reason && r->plan->row_doubts == 0 /* the same rows, found faster */

@@ -363,6 +363,15 @@ def test_plan_tells_each_row_with_v_and_says_how_without(root):
     assert all(f"  row {n}, pc{n:02}" in root.ok("migrate", "csv", path, "-n", "-v").split("Unchanged")[1] for n in (1, 30))
 
 
+def test_page_says_which_images_a_client_gets_and_that_its_disks_stay(root):
+    options = ["--map-path", f"D:={folder(root, 'here', 'one.img', 'two.img')}"]
+    root.ok("migrate", "csv", table(root, ("pc01", r"D:\one.img"), ("pc02", r"D:\one.img")), *options)
+    root.ok("client", "unlink", "pc02", "--slot", "0")
+    page = root.ok("migrate", "csv", table(root, ("pc01", r"D:\two.img"), ("pc02", r"D:\one.img")), *options, "-n")
+    assert next(line for line in page.splitlines() if "row 1, pc01" in line).endswith("images are now 'two'")
+    assert next(line for line in page.splitlines() if "row 2, pc02" in line).endswith("its disks stay as they are here")
+
+
 def test_value_that_was_left_out_is_told_on_the_page(root):
     path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;")
     page = root.ok("migrate", "csv", path, "-n")
