@@ -8,6 +8,7 @@
 #include "backup/cmd.h"
 #include "backup/code.h"
 #include "backup/create.h"
+#include "backup/last-backup.h"
 #include "cli/progress.h"
 #include "core/names.h"
 #include "core/util.h"
@@ -169,6 +170,9 @@ static int create(struct cmd *cmd, struct err *err)
         int64_t start = now_ms();
         r = create_run(&p, &report, err);
         progress_finish(&show.bar);
+        struct err why;
+        if (r == 0 && p.n_names == 0 && last_backup_note(p.root, p.repo, report.set, report.warnings, &why) < 0)
+            warn_line("%s, ignoring", why.msg); /* the backup is there */
         if (r == 0)
             print(cmd, &report, &show, now_ms() - start);
     }

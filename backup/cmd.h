@@ -11,6 +11,6 @@
 #include "cli/verb.h"
 
 extern const struct verb cmd_create_verbs[], cmd_repo_verbs[], cmd_set_verbs[], cmd_prune_verbs[], cmd_restore_verbs[],
-    cmd_verify_verbs[], cmd_mount_verbs[], cmd_schedule_verbs[], cmd_export_verbs[];
+    cmd_verify_verbs[], cmd_mount_verbs[], cmd_schedule_verbs[], cmd_export_verbs[], cmd_status_verbs[];
 
 #endif

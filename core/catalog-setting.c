@@ -186,6 +186,8 @@ static const struct setting_def defs[] = {
     {"gateway.watch_s", "5",
      "seconds between diskgated's looks whether a part has died, which it then repairs; 0 = only commands repair",
      "0..86400", is_number},
+    {"backup.max_age_h", "0", "hours after which `status` calls the last backup of the root too old; 0 = never",
+     "0..87600", is_number},
     {"boot.http", "on", "whether PCs get boot scripts over HTTP", "on|off", is_choice},
     {"boot.port", "8080", "HTTP port of the boot scripts", "1..65535", is_number},
     {"boot.dhcp", "off",

@@ -14,6 +14,7 @@
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/backup-report.h"
 #include "gateway/daemon.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
@@ -479,6 +480,7 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     _cleanup_json_ json_t *net = json_object();
     if (n.is_up)
         net_report(root, c, problems, notices, net);
+    backup_report(root, c, problems, net);
     if (n.is_up && !n.fs_error)
         memory_report(n.fs, problems, notices, net);
     const char *state = !n.is_up ? "down" : json_array_size(problems) ? "degraded" : "up";

@@ -90,3 +90,36 @@ def test_bad_words_get_a_sentence(site):
     done = site.repository.run("schedule", "hourly", site.files, "--unit-dir", site.units)
     assert done.returncode == 10
     assert list(site.units.iterdir()) == []
+
+
+# --- too old -----------------------------------------------------------------------------------------------------------
+
+
+def test_monitor_is_told_of_backups_that_are_too_old(site):
+    path = site.repository.path
+    done = site.repository.run("status", path)
+    assert done.returncode == 1 and "no backup yet" in done.stdout
+    site.repository.create()
+    site.repository.ok("status", path, "--max-age", "26h")
+    assert site.repository.run("status", path, "--max-verify-age", "1d").returncode == 1
+    site.repository.ok("verify", path)
+    site.repository.ok("status", path, "--max-verify-age", "1d")
+    done = site.repository.run("--json", "status", path, site.files)
+    assert done.returncode == 10
+    rows = json.loads(done.stdout)["repositories"]
+    assert rows[0]["set"] == site.repository.last and rows[0]["problem"] is None and rows[1]["problem"]
+
+
+def test_status_of_the_root_knows_the_last_backup(site):
+    site.ok("set", "backup.max_age_h", "26")
+    assert any("never backed up" in p["problem"] for p in json.loads(site.run("--json", "status").stdout)["problems"])
+    site.repository.create()
+    status = json.loads(site.run("--json", "status").stdout)
+    assert status["problems"] == [] and status["last_backup"]["set"] == site.repository.last
+    note = site.path / "backup-state.json"
+    state = json.loads(note.read_text())
+    state["time_s"] -= 48 * 3600
+    note.write_text(json.dumps(state))
+    assert any("48 hours old" in p["problem"] for p in json.loads(site.run("--json", "status").stdout)["problems"])
+    site.ok("set", "backup.max_age_h", "0")
+    assert json.loads(site.run("--json", "status").stdout)["problems"] == []
