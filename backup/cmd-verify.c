@@ -43,6 +43,12 @@ static uint64_t percent_of(const struct verify_report *r)
     return r->pack_bytes ? r->read_bytes * 100 / r->pack_bytes : 0;
 }
 
+static const struct column test_columns[] = {{"file", "RESTORE TEST", COL_TEXT},
+                                             {"file_system", "FILE SYSTEM", COL_TEXT},
+                                             {"result", "RESULT", COL_TEXT},
+                                             {"detail", "IT SAYS", COL_TEXT},
+                                             {0}};
+
 static json_t *row_of(const struct verify_report *r, const struct cmd_work *w, enum verify_level level)
 {
     char oldest[32] = "never";
@@ -83,6 +89,8 @@ static void print(struct cmd *cmd, const struct verify_report *r, const struct c
     out_fields(&cmd->out, columns, row);
     if (json_array_size(r->affected) > 0 || cmd->is_json)
         out_table(&cmd->out, "affected", affected_columns, r->affected, "");
+    if (json_array_size(r->tests) > 0 || cmd->is_json)
+        out_table(&cmd->out, "tests", test_columns, r->tests, "");
     print_words(cmd, r, level);
 }
 
@@ -105,7 +113,7 @@ static int time_parse(const char *text, int64_t *ret_s, struct err *err)
 
 static int parse(struct cmd *cmd, struct verify_params *p, struct err *err)
 {
-    static const char *const levels[] = {"quick", "data", "image"};
+    static const char *const levels[] = {"quick", "data", "image", "restore-test"};
     long percent = 0, wait_s = WAIT_DEFAULT_S;
     const char *max_time = cmd_option(cmd, "max-time");
     size_t given = 0;
@@ -116,7 +124,8 @@ static int parse(struct cmd *cmd, struct verify_params *p, struct err *err)
             given++;
         }
     if (given > 1)
-        return err_set(err, VERB_USAGE, "say one of --quick, --data and --image; each does what the one before does");
+        return err_set(err, VERB_USAGE,
+                       "say one of --quick, --data, --image and --restore-test; each does what the one before does");
     int r = cmd_number(cmd, "percent", 1, 100, &percent, err);
     if (r == 0)
         r = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
@@ -154,6 +163,7 @@ static const struct option_def verify_options[] = {
     {"quick", 0, NULL, "sets, manifests and tables only; no chunk is read"},
     {"data", 0, NULL, "also read, decode and hash every chunk; this is what is done without an option"},
     {"image", 0, NULL, "also put every disk of the set together (of the newest one, where none is named)"},
+    {"restore-test", 0, NULL, "also mount that set and check the file systems in it, read-only"},
     {"max-time", 0, "SPAN", "begin no further pack after so long: 30m, 4h, 1d"},
     {"percent", 0, "N", "begin no further pack when so much of the bytes was read"},
     {"key", 0, "FILE", "the sets must be signed by the owner of this public key (PEM)"},

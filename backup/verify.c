@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "backup/verify-test.h"
+
 #define QUARANTINE_MAX 10000U /* copies of one run */
 
 void verify_problem(struct verify *v, const char *fmt, ...)
@@ -216,6 +218,8 @@ static int steps(struct verify *v, struct err *err)
     struct verify_set *s = r == 0 && v->p->level >= VERIFY_IMAGE ? newest(v) : NULL;
     if (s)
         r = verify_images(v, s, err);
+    if (r == 0 && s && v->p->level >= VERIFY_RESTORE)
+        r = verify_test(v, s, err);
     return r;
 }
 

@@ -2,6 +2,7 @@
 """`backup verify`: says what it read, finds what is damaged, and what it found is healed by whoever has the bytes."""
 
 import json
+import subprocess
 
 import pytest
 from support.files import MIB, make_image
@@ -112,3 +113,29 @@ def test_bad_words_get_a_sentence(site):
         done = site.repository.run("verify", site.repository.path, *words)
         assert done.returncode == status, f"{words} -> {done.returncode} {done.stderr}"
     assert site.repository.run("verify", site.files).returncode == 10
+
+
+def test_restore_test_checks_file_systems(site):
+    """A whole one and one that is damaged inside: its chunks are as they were backed up, and yet it is no good."""
+    good, bad = site.files / "good.raw", site.files / "bad.raw"
+    for path in (good, bad):
+        path.write_bytes(b"")
+        with open(path, "r+b") as file:
+            file.truncate(8 * MIB)
+        subprocess.run(["mkfs.ext4", "-q", "-F", str(path)], check=True, timeout=60)
+    with open(bad, "r+b") as file:
+        file.seek(4096 + 64)
+        file.write(b"\xff" * 16384)
+    site.ok("image", "add", "good", good)
+    site.repository.create()
+    report = verify(site, "--restore-test")
+    rows = {row["file"]: row for row in report["tests"]}
+    assert rows["good/v1/disk.img"]["file_system"] == "ext4" and rows["good/v1/disk.img"]["result"] == "good"
+    assert rows["win/v1/disk.img"]["result"] == "not checked"
+    assert report["disks"] == 3
+    site.ok("image", "add", "bad", bad)
+    site.repository.create()
+    report = verify(site, "--restore-test", status=13)
+    rows = {row["file"]: row["result"] for row in report["tests"]}
+    assert rows["bad/v1/disk.img"] == "damaged" and rows["good/v1/disk.img"] == "good"
+    assert report["chunks_bad"] == 0
