@@ -193,7 +193,7 @@ static const struct option_def create_options[] = {
 };
 
 const struct verb cmd_create_verbs[] = {
-    {"", "create", "REPO [IMAGE|CLIENT]...", "back up images, kept overlays of clients, and the catalog",
+    {"", "create", "REPO [IMAGE|CLIENT]...", "Back up images, kept overlays of clients, and the catalog",
      "Without names everything is backed up: all versions of all images, the kept and super overlays of all clients as "
      "they\n"
      "are at one instant while clients go on writing, and the catalog with all settings. An image is backed up with "

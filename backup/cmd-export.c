@@ -65,7 +65,7 @@ static const struct option_def export_options[] = {
 };
 
 const struct verb cmd_export_verbs[] = {
-    {"", "export", "REPO SET DISK FILE", "write a disk of a set into a new file, for other programs",
+    {"", "export", "REPO SET DISK FILE", "Write a disk of a set into a new file, for other programs",
      "DISK is IMAGE[@VERSION] or CLIENT[:SLOT]. qcow2 is made by qemu-img from a raw copy beside FILE, which goes "
      "again.",
      export_options, run_export, 0},

@@ -113,7 +113,7 @@ static const struct option_def mount_options[] = {
 };
 
 const struct verb cmd_mount_verbs[] = {
-    {"", "mount", "REPO [SET] DIR", "show what is in a backup as files, read-only",
+    {"", "mount", "REPO [SET] DIR", "Show what is in a backup as files, read-only",
      "DIR/IMAGE/vN/disk.img and p1.img, ... are versions and their partitions, DIR/clients/NAME/disk0.img are clients' "
      "disks as their\n"
      "PCs see them. Without SET each set has a folder, and 'latest' leads to the newest. Every chunk is checked when "

@@ -158,7 +158,7 @@ static const struct option_def restore_options[] = {
 };
 
 const struct verb cmd_restore_verbs[] = {
-    {"", "restore", "REPO SET [DISK] [DEST]", "restore a disk, or a whole root",
+    {"", "restore", "REPO SET [DISK] [DEST]", "Restore a disk, or a whole root",
      "SET is the name of a set, a beginning of it, or \"latest\". DISK is IMAGE[@VERSION], CLIENT[:SLOT] or catalog; a "
      "client's\n"
      "disk is restored as its PC sees it. DEST is a file, a folder, or a block device. Zeros become holes; in a file "

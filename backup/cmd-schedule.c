@@ -256,7 +256,7 @@ static const struct option_def schedule_options[] = {
 };
 
 const struct verb cmd_schedule_verbs[] = {
-    {"", "schedule", "WHEN|list|remove [ARGUMENT]...", "back up, prune and verify at fixed times, by systemd timers",
+    {"", "schedule", "WHEN|list|remove [ARGUMENT]...", "Back up, prune and verify at fixed times, by systemd timers",
      "schedule daily 03:30 REPO        also: weekly Sun 03:30 REPO, hourly REPO\n"
      "schedule list\n"
      "schedule remove NAME\n"

@@ -134,7 +134,7 @@ static const struct option_def status_options[] = {
 };
 
 const struct verb cmd_status_verbs[] = {
-    {"", "status", "REPO...", "tell a monitor whether backups are as they should be",
+    {"", "status", "REPO...", "Tell a monitor whether backups are as they should be",
      "Exit status 0: all is well. 1: too old, or none yet. 10: no repository. 13: damage. The worst of all "
      "repositories.",
      status_options, run_status, 0},

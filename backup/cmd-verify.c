@@ -174,7 +174,7 @@ static const struct option_def verify_options[] = {
 };
 
 const struct verb cmd_verify_verbs[] = {
-    {"", "verify", "REPO [SET]", "read what was backed up, and check that it is still what it was",
+    {"", "verify", "REPO [SET]", "Read what was backed up, and check that it is still what it was",
      "Packs that were verified longest ago are read first, so a verify with --max-time every night gets around. "
      "Damaged "
      "chunks are\n"

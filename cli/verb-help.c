@@ -153,11 +153,12 @@ static void print_program_help(FILE *f, const struct cmd *cmd)
     print_options(f, verb_common_options, NULL);
     say(f,
         "\n'%s %s--help' shows the options of one verb. Exit status: 0 done, 1 failed, 2 wrong usage,\n"
-        "3 done and found damage or a difference.\n",
+        "3 done and found damage or a difference%s.\n",
         cmd->table->program,
         cmd->noun               ? "NOUN VERB "
         : has_nouns(cmd->table) ? "[NOUN] VERB "
-                                : "VERB ");
+                                : "VERB ",
+        cmd->table->exit_status ? "; the manual has the others" : "");
 }
 
 void verb_print_help(FILE *f, const struct cmd *cmd)
