@@ -5,6 +5,7 @@
 
 #include "backup/cmd-work.h"
 #include "backup/code.h"
+#include "backup/heal.h"
 #include "backup/verify.h"
 #include "core/util.h"
 
@@ -173,6 +174,39 @@ static const struct option_def verify_options[] = {
     {0},
 };
 
+/* --- heal -------------------------------------------------------------------------------------------------------- */
+
+static const struct column heal_columns[] = {
+    {"message_type", NULL, COL_JSON},   {"missing", "chunks that sets lack", COL_NUMBER},
+    {"healed", "  healed", COL_NUMBER}, {"stored_bytes", "stored", COL_SIZE},
+    {"warnings", NULL, COL_JSON},       {0}};
+
+static int run_heal(struct cmd *cmd, struct err *err)
+{
+    struct cmd_work w;
+    struct heal_report report = {0};
+    long wait_s = WAIT_DEFAULT_S;
+    int r = cmd_work_begin(&w, cmd, err);
+    if (r == 0)
+        r = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
+    if (r == 0)
+        r = heal_run(&w.work, cmd_arg(cmd, 0), cmd_option(cmd, "from"), (int)wait_s * 1000, &report, err);
+    if (r == 0) {
+        _cleanup_(json_decrefp) json_t *row = json_pack(
+            "{ss sI sI sI sO}", "message_type", "summary", "missing", (json_int_t)report.missing, "healed",
+            (json_int_t)report.healed, "stored_bytes", (json_int_t)report.stored_bytes, "warnings", w.warnings);
+        out_fields(&cmd->out, heal_columns, row);
+    }
+    cmd_work_end(&w);
+    return r < 0 ? r : report.healed < report.missing ? BACKUP_EXIT_DAMAGE : EXIT_DONE;
+}
+
+static const struct option_def heal_options[] = {
+    {"from", 0, "REPO", "the other repository; it is only read", OPT_REQUIRED},
+    WAIT_OPTION,
+    {0},
+};
+
 const struct verb cmd_verify_verbs[] = {
     {"", "verify", "REPO [SET]", "Read what was backed up, and check that it is still what it was",
      "Packs that were verified longest ago are read first, so a verify with --max-time every night gets around. "
@@ -180,5 +214,11 @@ const struct verb cmd_verify_verbs[] = {
      "chunks are\n"
      "noted, and the next backup that has them stores them again. Exit status 13 when there is damage.",
      verify_options, run_verify, 0},
+    {"", "heal", "REPO", "take chunks that sets lack from another repository",
+     "Such as verify found damaged, and those of packs that are gone. Run 'verify' before and after. Exit status 13 "
+     "when "
+     "the other\n"
+     "repository does not have all of them.",
+     heal_options, run_heal, 0},
     {0},
 };

@@ -139,3 +139,21 @@ def test_restore_test_checks_file_systems(site):
     rows = {row["file"]: row["result"] for row in report["tests"]}
     assert rows["bad/v1/disk.img"] == "damaged" and rows["good/v1/disk.img"] == "good"
     assert report["chunks_bad"] == 0
+
+
+def test_another_repository_heals(site):
+    """A damaged chunk and a pack that is gone; the image has gone as well."""
+    other = Repository(site, "other").init("--no-reserve")
+    other.create()
+    found = packs(site)
+    damage(found[0])
+    found[1].unlink()
+    assert verify(site, status=13)["chunks_missing"] > 1
+    site.image.rename(site.files / "away")
+    report = json.loads(site.repository.ok("--json", "heal", site.repository.path, "--from", other.path))
+    assert report["missing"] == report["healed"] > 1
+    assert verify(site, "--quick", status=13)["sets_damaged"] == 0, "a pack is gone, but no set needs it"
+    out = site.files / "out.raw"
+    site.repository.ok("restore", site.repository.path, "latest", "win", out)
+    assert out.read_bytes() == (site.files / "away").read_bytes()
+    assert site.repository.run("heal", site.repository.path, "--from", site.repository.path).returncode in (1, 11)
