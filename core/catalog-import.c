@@ -136,7 +136,6 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
  * own: rows at the end of a table cost a fraction of rows that are changed where they lie. */
 static const char temp_tables[] =
     "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = -6000;"
-    "PRAGMA main.cache_size = -4000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, raw_name TEXT, source_id TEXT,"
     " src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT);"
     "CREATE TEMP TABLE import_plan (row INTEGER PRIMARY KEY, mac TEXT, source_id TEXT, src TEXT, fate INTEGER,"
