@@ -83,10 +83,13 @@ static int run_background(struct cmd *cmd, struct mounting *m, const char *dir, 
         finish(m);
         return r;
     }
+    mount_session_leave(m->session); /* the mount is the child's now */
+    m->session = NULL;
+    finish(m);
     out_set(&cmd->out, "mount", out_string(dir));
     out_set(&cmd->out, "pid", json_integer(pid));
     out_line(&cmd->out, "mounted at %s; 'umount %s' ends it", dir, dir);
-    return EXIT_DONE; /* the mount is the child's now */
+    return EXIT_DONE;
 }
 
 static int run_mount(struct cmd *cmd, struct err *err)

@@ -195,3 +195,9 @@ void mount_session_close(struct mount_session *s)
         fuse_destroy(s->fuse);
     free(s);
 }
+
+void mount_session_leave(struct mount_session *s)
+{
+    s->is_mounted = false;
+    mount_session_close(s);
+}

@@ -19,5 +19,7 @@ int mount_session_open(struct mount *m, const char *repo, const char *dir, struc
 /* Serve until it is unmounted or a signal comes. */
 int mount_session_run(struct mount_session *s);
 void mount_session_close(struct mount_session *s); /* unmounts */
+/* Instead, in a process whose child serves it. */
+void mount_session_leave(struct mount_session *s);
 
 #endif
