@@ -12,6 +12,8 @@
 
 #include "core/util.h"
 
+#define RENEW_WAIT_MS 600000 /* a prune that moves packs may take so long; waiting is better than an error */
+
 struct shelf {
     struct repo *repo;
     struct store *store;
@@ -153,7 +155,8 @@ static bool renew(struct reader *r, const struct shelf *old)
     pthread_mutex_lock(&r->swap);
     struct shelf *now = shelf_take(r);
     bool is_newer = now != old;
-    if (!is_newer && !is_current(now) && shelf_create(repo_path(now->repo), r->verb, 5000, &fresh, &ignored) == 0) {
+    if (!is_newer && !is_current(now) &&
+        shelf_create(repo_path(now->repo), r->verb, RENEW_WAIT_MS, &fresh, &ignored) == 0) {
         repo_unlock(fresh->repo);
         pthread_mutex_lock(&r->lock);
         r->shelf = fresh;
