@@ -67,7 +67,7 @@ def test_nobody_but_root_and_the_serving_user_can_open_what_matters(site):
             expected = (0o600, 0)
         elif path == "journal":
             expected = (0o600, user)
-        elif top == "overlays" or path.startswith(("run/live", "run/frozen", "run/ram")):
+        elif top in ("overlays", "bootsets") or path.startswith(("run/live", "run/frozen", "run/ram")):
             expected = (0o700 if stat.S_ISDIR(st.st_mode) else 0o600, user)
         elif path == "run/fs.sock":
             expected = (0o600, 0)
