@@ -38,7 +38,7 @@ static json_t *cached_images(const json_t *fs)
     return list;
 }
 
-static void report_read_cache(const json_t *fs, json_t *problems, json_t *into)
+static void report_read_cache(const json_t *fs, json_t *notices, json_t *into)
 {
     json_t *ram = json_object_get(fs, "ram_read");
     const char *error = json_string_value(json_object_get(ram, "error"));
@@ -54,7 +54,7 @@ static void report_read_cache(const json_t *fs, json_t *problems, json_t *into)
         "what clients read when they boot cannot all be kept in RAM: %s; clients boot all the same, from disk; raise "
         "the limit of locked memory ('ulimit -l unlimited' before 'diskgate up'), or lower ram.read_bytes",
         error);
-    add(problems, "problem", text);
+    add(notices, "notice", text);
 }
 
 void memory_report(const json_t *fs, json_t *problems, json_t *notices, json_t *into)
@@ -63,7 +63,7 @@ void memory_report(const json_t *fs, json_t *problems, json_t *notices, json_t *
     const char *error = json_string_value(json_object_get(ram, "error"));
     uint64_t used = number(ram, "used_bytes"), limit = number(ram, "limit_bytes");
     char text[512], size[32];
-    report_read_cache(fs, problems, into);
+    report_read_cache(fs, notices, into);
     if (!ram)
         return;
     (void)json_object_set(into, "ram_write", ram); /* without memory: missing */

@@ -49,7 +49,7 @@ TABLE = {
     "image is a part of a qcow2": (["image", "add", "new", "{files}/over.qcow2"], ["{files}/over.qcow2", "part"]),
     "image is a qcow2 called raw, cut short": (["image", "add", "new", "{files}/qcow2.raw"], ["{files}/qcow2.raw", "cut short"]),
     "image is a VMDK descriptor": (["image", "add", "new", "{files}/disk.vmdk"], ["{files}/disk.vmdk", "VMDK"]),
-    "image is a differencing VHD": (["image", "add", "new", "{files}/diff.vhd"], ["{files}/diff.vhd", "differencing"]),
+    "image is a differencing VHD": (["image", "add", "new", "{files}/diff.vhd"], ["{files}/diff.vhd", "only the changes over another disk"]),
     "image is a qcow2 and --format says vdi": (
         ["image", "add", "new", "{files}/disk.qcow2", "--format", "vdi"],
         ["{files}/disk.qcow2", "qcow2", "vdi"],

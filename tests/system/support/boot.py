@@ -124,5 +124,6 @@ def cut_server_power(root):
 def daemon_of(root):
     """Pid of its diskgated; None if it does not run."""
     found = [pid for pid, text in system.processes_of(str(root.path)).items() if "diskgated" in text.split(" ")[0]]
+    found = [pid for pid in found if system.parent_of(pid) not in found]  # one that it has forked and that is about to run another program
     assert len(found) <= 1
     return found[0] if found else None

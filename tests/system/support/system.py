@@ -77,6 +77,15 @@ def unmount_all(folder):
         subprocess.run(["umount", "-l", point], check=False, timeout=30)
 
 
+def parent_of(pid):
+    """None if it has ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def kill_all(pids):
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
