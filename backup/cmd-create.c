@@ -10,6 +10,7 @@
 #include "backup/create.h"
 #include "backup/last-backup.h"
 #include "cli/progress.h"
+#include "core/clock.h"
 #include "core/names.h"
 #include "core/util.h"
 
@@ -68,13 +69,6 @@ static void catch_signals(void)
     (void)sigaction(SIGTERM, &sa, NULL); /* these cannot fail for these signals */
     (void)sigaction(SIGINT, &sa, NULL);
     (void)sigaction(SIGHUP, &sa, NULL);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static json_t *row_of(const struct create_report *r, json_t *warnings, int64_t ms)
@@ -167,14 +161,14 @@ static int create(struct cmd *cmd, struct err *err)
         r = progress_to_fd(&show.bar, cmd_option(cmd, "progress"), err);
     if (r == 0) {
         catch_signals();
-        int64_t start = now_ms();
+        int64_t start = clock_ms();
         r = create_run(&p, &report, err);
         progress_finish(&show.bar);
         struct err why;
         if (r == 0 && p.n_names == 0 && last_backup_note(p.root, p.repo, report.set, report.warnings, &why) < 0)
             warn_line("%s, ignoring", why.msg); /* the backup is there */
         if (r == 0)
-            print(cmd, &report, &show, now_ms() - start);
+            print(cmd, &report, &show, clock_ms() - start);
     }
     json_decref(show.warnings);
     return r < 0 ? r : report.warnings > 0 ? BACKUP_EXIT_WARNINGS : EXIT_DONE;

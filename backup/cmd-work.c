@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 
 /* For the signal handler. */
@@ -24,13 +25,6 @@ static void catch_signals(void)
     (void)sigaction(SIGTERM, &sa, NULL); /* these cannot fail for these signals */
     (void)sigaction(SIGINT, &sa, NULL);
     (void)sigaction(SIGHUP, &sa, NULL);
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* Each step of the work has a bar of its own. */
@@ -74,7 +68,7 @@ int cmd_work_begin(struct cmd_work *w, const struct cmd *cmd, struct err *err)
     long threads = 0;
     *w = (struct cmd_work){.fd = cmd_option(cmd, "progress"), .is_quiet = cmd->is_quiet, .warnings = json_array()};
     w->work = (struct work){.stop = &stop, .progress = show_progress, .warn = show_warning, .arg = w};
-    w->start_ms = now_ms();
+    w->start_ms = clock_ms();
     progress_init(&w->bar, "", true);
     int r = cmd_number(cmd, "threads", 1, 64, &threads, err);
     if (r == 0)
@@ -93,5 +87,5 @@ void cmd_work_end(struct cmd_work *w)
 
 double cmd_work_seconds(const struct cmd_work *w)
 {
-    return (double)(now_ms() - w->start_ms) / 1000;
+    return (double)(clock_ms() - w->start_ms) / 1000;
 }

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 
 const char *const repo_folders[] = {"packs", "sets", "trash", "quarantine", "tmp", NULL};
@@ -103,13 +104,6 @@ int repo_is_there(const struct repo *r, struct err *err)
 
 /* --- the lock ------------------------------------------------------------------------------------------------------ */
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail with this clock */
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 static int say_locked(struct repo *r, struct err *err)
 {
     _cleanup_free_ char *who = NULL;
@@ -122,11 +116,11 @@ static int say_locked(struct repo *r, struct err *err)
 
 static int take_lock(struct repo *r, int fd, int how, int wait_ms, struct err *err)
 {
-    int64_t end = now_ms() + wait_ms;
+    int64_t end = clock_ms() + wait_ms;
     while (flock(fd, how | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK && errno != EINTR)
             return err_sys(err, -errno, "cannot lock the repository '%s'", r->path);
-        if (wait_ms >= 0 && now_ms() >= end)
+        if (wait_ms >= 0 && clock_ms() >= end)
             return say_locked(r, err);
         if (usleep(100000) < 0)
             return err_set(err, -EINTR, "interrupted while waiting for the repository '%s'", r->path);

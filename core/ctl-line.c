@@ -8,15 +8,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/util.h"
-
-int64_t ctl_now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 int ctl_address(int dirfd, const char *name, struct sockaddr_un *ret)
 {
@@ -30,7 +24,7 @@ int ctl_wait(int fd, short events, int stop_fd, int64_t deadline_ms)
 {
     for (;;) {
         struct pollfd p[2] = {{.fd = fd, .events = events}, {.fd = stop_fd, .events = POLLIN}};
-        int64_t left = deadline_ms < 0 ? -1 : MAX(deadline_ms - ctl_now_ms(), 0);
+        int64_t left = deadline_ms < 0 ? -1 : MAX(deadline_ms - clock_ms(), 0);
         int n = poll(p, stop_fd >= 0 ? 2 : 1, (int)MIN(left, (int64_t)INT32_MAX));
         if (n < 0 && errno != EINTR)
             return -errno;
@@ -38,7 +32,7 @@ int ctl_wait(int fd, short events, int stop_fd, int64_t deadline_ms)
             return -ECANCELED;
         if (n > 0)
             return 0;
-        if (n == 0 && left >= 0 && ctl_now_ms() >= deadline_ms)
+        if (n == 0 && left >= 0 && clock_ms() >= deadline_ms)
             return -ETIMEDOUT;
     }
 }

@@ -11,9 +11,6 @@
 #include <stdint.h>
 #include <sys/un.h>
 
-/* Milliseconds of a clock that only goes forward. */
-int64_t ctl_now_ms(void);
-
 /* Address of @name in folder @dirfd, which must stay open while it is used: "/proc/self/fd/N/NAME" fits where the folder's own path
  * may not. -ENAMETOOLONG. */
 int ctl_address(int dirfd, const char *name, struct sockaddr_un *ret);

@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "core/clock.h"
 #include "core/ctl-line.h"
 #include "core/log.h"
 #include "core/util.h"
@@ -106,7 +107,7 @@ static json_t *receive_and_answer(struct ctl_server *s, int fd)
         log_warn("%s: user %u may not use this socket, refused", s->name, (unsigned)peer.uid);
         return error_json(-EPERM, "only root and the daemon's own user may use this socket");
     }
-    int r = ctl_recv(fd, s->stop_fd, ctl_now_ms() + PEER_MS, &req, why);
+    int r = ctl_recv(fd, s->stop_fd, clock_ms() + PEER_MS, &req, why);
     if (r == -EPROTO || r == -EMSGSIZE)
         return recv_error(r, why);
     if (r < 0) {
@@ -131,11 +132,11 @@ static void serve(struct ctl_server *s, int fd)
     _cleanup_json_ json_t *answer = receive_and_answer(s, fd);
     if (!answer)
         return;
-    int r = ctl_send(fd, answer, s->stop_fd, ctl_now_ms() + PEER_MS);
+    int r = ctl_send(fd, answer, s->stop_fd, clock_ms() + PEER_MS);
     if (r == -EMSGSIZE) {
         json_decref(answer);
         answer = error_json(r, "the answer is too long for a control socket");
-        r = answer ? ctl_send(fd, answer, s->stop_fd, ctl_now_ms() + PEER_MS) : -ENOMEM;
+        r = answer ? ctl_send(fd, answer, s->stop_fd, clock_ms() + PEER_MS) : -ENOMEM;
     }
     if (r < 0)
         log_debug("ctl", "%s: answer not delivered: %s", s->name, strerrordesc_np(-r));
@@ -150,7 +151,7 @@ static void *run(void *arg)
         if (fd >= 0)
             serve(s, fd);
         else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-            (void)ctl_wait(s->stop_fd, POLLIN, -1, ctl_now_ms() + PAUSE_MS); /* EMFILE, ENOMEM: do not spin */
+            (void)ctl_wait(s->stop_fd, POLLIN, -1, clock_ms() + PAUSE_MS); /* EMFILE, ENOMEM: do not spin */
     }
     return NULL;
 }

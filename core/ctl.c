@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/ctl-line.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -24,7 +25,7 @@ static int connect_until(int fd, const struct sockaddr_un *address, int64_t dead
     while (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
         if (errno != EAGAIN && errno != EINTR)
             return -errno;
-        if (ctl_now_ms() >= deadline_ms)
+        if (clock_ms() >= deadline_ms)
             return -ETIMEDOUT;
         (void)poll(NULL, 0, RETRY_MS); /* only a pause */
     }
@@ -92,7 +93,7 @@ static int talk_error(const char *root, const char *sock, int code, int timeout_
 
 int ctl_call(const char *root, const char *sock, json_t *req, int timeout_ms, json_t **ret, struct err *err)
 {
-    int64_t deadline_ms = ctl_now_ms() + timeout_ms;
+    int64_t deadline_ms = clock_ms() + timeout_ms;
     char why[JSON_ERROR_TEXT_LENGTH] = "";
     _cleanup_json_ json_t *answer = NULL;
     _cleanup_close_ int fd = connect_to(root, sock, deadline_ms, err);

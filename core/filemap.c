@@ -20,6 +20,7 @@
 #include <time.h>
 
 #include "core/blk.h"
+#include "core/clock.h"
 #include "core/util.h"
 
 #define FORGET_S  30
@@ -33,13 +34,6 @@ struct filemap {
     size_t known_bytes;
     _Atomic int64_t known_since_s;
 };
-
-static int64_t now_s(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* cannot fail for this clock */
-    return (int64_t)t.tv_sec;
-}
 
 /* File systems whose reads and mappings share one page cache that nobody else can change behind it. */
 static bool is_local(int fd)
@@ -70,7 +64,7 @@ struct filemap *filemap_create(int fd, uint64_t bytes)
     m->fd = fd;
     m->bytes = bytes;
     m->known_bytes = (size_t)round_up(bytes / BLOCK_BYTES / 8 + 8, BLOCK_BYTES);
-    m->known_since_s = now_s();
+    m->known_since_s = clock_coarse_s();
     void *data = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
     void *known = data == MAP_FAILED ? MAP_FAILED : map_zeros(m->known_bytes);
     if (known == MAP_FAILED) {
@@ -122,13 +116,13 @@ void filemap_forget(struct filemap *m)
 {
     if (!m)
         return;
-    atomic_store_explicit(&m->known_since_s, now_s(), memory_order_relaxed);
+    atomic_store_explicit(&m->known_since_s, clock_coarse_s(), memory_order_relaxed);
     (void)madvise((void *)m->known, m->known_bytes, MADV_DONTNEED); /* cannot fail: it is ours */
 }
 
 static void forget_old(struct filemap *m)
 {
-    int64_t since = atomic_load_explicit(&m->known_since_s, memory_order_relaxed), now = now_s();
+    int64_t since = atomic_load_explicit(&m->known_since_s, memory_order_relaxed), now = clock_coarse_s();
     if (now - since >= FORGET_S && atomic_compare_exchange_strong(&m->known_since_s, &since, now))
         filemap_forget(m);
 }

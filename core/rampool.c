@@ -4,12 +4,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
-#include "core/lock.h"
+#include "core/background.h"
+#include "core/clock.h"
 #include "core/util.h"
 
 #define HIGH_PERCENT 70
@@ -31,21 +30,11 @@ struct ram_pool {
     _Atomic uint64_t limit_bytes, used_bytes, spilled_bytes, refused_bytes;
     _Atomic int error;
     _Atomic bool is_wanted; /* the thread has work */
-    struct lock lock;       /* protects all below */
-    pthread_cond_t changed;
+    struct background bg;   /* its lock protects all below */
     uint64_t client_bytes;
     struct ram_member *members;
     struct ram_quota *quotas;
-    bool must_stop, is_started;
-    pthread_t thread;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- accounts ---------------------------------------------------------------------------------------------------- */
 
@@ -65,8 +54,8 @@ static void wake(struct ram_pool *p)
 {
     if (atomic_exchange(&p->is_wanted, true))
         return;
-    LOCK_SCOPE(&p->lock);
-    pthread_cond_broadcast(&p->changed);
+    LOCK_SCOPE(&p->bg.lock);
+    background_wake_locked(&p->bg);
 }
 
 static bool take_from(_Atomic uint64_t *used, uint64_t limit, uint64_t bytes)
@@ -112,7 +101,7 @@ static void apply_quota_locked(struct ram_pool *p, struct ram_quota *q)
 void ram_pool_set_limits(struct ram_pool *p, uint64_t limit_bytes, uint64_t client_bytes)
 {
     {
-        LOCK_SCOPE(&p->lock);
+        LOCK_SCOPE(&p->bg.lock);
         atomic_store(&p->limit_bytes, limit_bytes);
         p->client_bytes = client_bytes;
         for (struct ram_quota *q = p->quotas; q; q = q->next)
@@ -154,7 +143,7 @@ static void drop_quotas_locked(struct ram_pool *p)
 
 int ram_pool_set_quota(struct ram_pool *p, int64_t client_id, uint64_t bytes)
 {
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     struct ram_quota *q = quota_locked(p, client_id);
     if (!q)
         return -ENOMEM;
@@ -189,7 +178,7 @@ void ram_pool_stats(struct ram_pool *p, struct ram_stats *ret)
 
 int ram_pool_join(struct ram_pool *p, struct ram_member *m, int64_t client_id, uint64_t used_bytes)
 {
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     m->quota = quota_locked(p, client_id);
     if (!m->quota)
         return -ENOMEM;
@@ -208,9 +197,9 @@ int ram_pool_join(struct ram_pool *p, struct ram_member *m, int64_t client_id, u
 void ram_pool_leave(struct ram_member *m)
 {
     struct ram_pool *p = m->pool;
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     while (m->pins > 0)
-        pthread_cond_wait(&p->changed, &p->lock.mutex);
+        background_wait_locked(&p->bg, -1);
     for (struct ram_member **at = &p->members; *at; at = &(*at)->next)
         if (*at == m) {
             *at = m->next;
@@ -243,39 +232,26 @@ static void spill_locked(struct ram_pool *p, struct ram_member *m)
     uint64_t much = MAX(excess(p->used_bytes, p->limit_bytes, LOW_PERCENT),
                         excess(m->quota->used_bytes, m->quota->limit_bytes, LOW_PERCENT));
     m->pins++;
-    lock_release(&p->lock);
+    lock_release(&p->bg.lock);
     int64_t n = m->spill(m->arg, (size_t)MIN(MAX(much, SPILL_MIN), SPILL_MAX));
-    lock_take(&p->lock);
+    lock_take(&p->bg.lock);
     m->pins--;
     if (n > 0)
         atomic_fetch_add(&p->spilled_bytes, (uint64_t)n);
     else
-        m->not_before_ms = now_ms() + RETRY_MS; /* nothing to move after all, or no disk to move it to */
+        m->not_before_ms = clock_ms() + RETRY_MS; /* nothing to move after all, or no disk to move it to */
     atomic_store(&p->error, n < 0 ? (int)-n : 0);
-    pthread_cond_broadcast(&p->changed);
-}
-
-static void wait_locked(struct ram_pool *p, bool has_work)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    at.tv_nsec += RETRY_MS * 1000000L;
-    at.tv_sec += at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    if (has_work)
-        (void)pthread_cond_timedwait(&p->changed, &p->lock.mutex, &at); /* either way: look again */
-    else
-        pthread_cond_wait(&p->changed, &p->lock.mutex);
+    background_wake_locked(&p->bg);
 }
 
 static void *run(void *arg)
 {
     struct ram_pool *p = arg;
     bool is_spilling = false;
-    LOCK_SCOPE(&p->lock);
-    while (!p->must_stop) {
+    LOCK_SCOPE(&p->bg.lock);
+    while (!p->bg.must_stop) {
         atomic_store(&p->is_wanted, false);
-        struct ram_member *m = worst_locked(p, is_spilling ? LOW_PERCENT : HIGH_PERCENT, now_ms());
+        struct ram_member *m = worst_locked(p, is_spilling ? LOW_PERCENT : HIGH_PERCENT, clock_ms());
         if (m) {
             is_spilling = true;
             spill_locked(p, m);
@@ -285,7 +261,7 @@ static void *run(void *arg)
         bool is_held = worst_locked(p, HIGH_PERCENT, INT64_MAX) != NULL;
         is_spilling = is_spilling && is_held;
         if (!atomic_load(&p->is_wanted) || is_held)
-            wait_locked(p, is_held);
+            background_wait_locked(&p->bg, is_held ? RETRY_MS : -1);
     }
     return NULL;
 }
@@ -298,42 +274,30 @@ struct ram_pool *ram_pool_create(int dir_fd)
     if (!p)
         return NULL;
     p->dir_fd = dir_fd;
-    lock_init(&p->lock, LOCK_RAM);
-    pthread_cond_init(&p->changed, NULL);
+    background_init(&p->bg, LOCK_RAM);
     return p;
 }
 
 int ram_pool_start(struct ram_pool *p)
 {
-    int r = -pthread_create(&p->thread, NULL, run, p);
-    p->is_started = r == 0;
-    return r;
+    return background_start(&p->bg, run, p);
 }
 
 void ram_pool_stop(struct ram_pool *p)
 {
-    if (!p->is_started)
-        return;
-    {
-        LOCK_SCOPE(&p->lock);
-        p->must_stop = true;
-        pthread_cond_broadcast(&p->changed);
-    }
-    pthread_join(p->thread, NULL);
-    p->is_started = false;
+    background_stop(&p->bg);
 }
 
 void ram_pool_destroy(struct ram_pool *p)
 {
     if (!p)
         return;
-    assert(!p->members && !p->is_started);
+    assert(!p->members);
     for (struct ram_quota *q = p->quotas; q;) {
         struct ram_quota *next = q->next;
         free(q);
         q = next;
     }
-    pthread_cond_destroy(&p->changed);
-    lock_finish(&p->lock);
+    background_finish(&p->bg);
     free(p);
 }

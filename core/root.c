@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 
 #define POLL_MS  10
@@ -140,13 +141,6 @@ int root_open_dir(const char *root, const char *name, struct err *err)
 
 /* --- locks ------------------------------------------------------------------------------------------------------- */
 
-static int64_t now_ms(void)
-{
-    struct timespec ts;
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts); /* cannot fail */
-    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 /* The pid that the lock file holds, 0 where it holds none. */
 static int lock_pid(int fd)
 {
@@ -159,13 +153,13 @@ static int lock_pid(int fd)
 /* Lock @fd within the time. 0; -EBUSY without a sentence; a negative errno of flock. */
 static int lock_wait(int fd, int timeout_ms)
 {
-    int64_t end = now_ms() + MAX(timeout_ms, PROBE_MS);
+    int64_t end = clock_ms() + MAX(timeout_ms, PROBE_MS);
     for (;;) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
             return 0;
         if (errno != EWOULDBLOCK && errno != EINTR)
             return -errno;
-        if (timeout_ms >= 0 && now_ms() >= end)
+        if (timeout_ms >= 0 && clock_ms() >= end)
             return -EBUSY;
         const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
         (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */

@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <fuse_lowlevel.h>
 #include <string.h>
-#include <time.h>
 
-#include "core/lock.h"
+#include "core/background.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/util.h"
 
@@ -26,20 +26,10 @@ struct held {
 };
 
 struct hold {
-    struct lock lock; /* protects all below */
-    pthread_cond_t changed;
+    struct background bg; /* its lock protects all below */
     struct held *list, **tail;
     int64_t limit_ms;
-    bool must_stop, is_started;
-    pthread_t thread;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- one request ------------------------------------------------------------------------------------------------- */
 
@@ -76,14 +66,14 @@ static void answer(struct held *e, int r)
 /* Still full, and time left? */
 static bool must_wait(const struct held *e, int r, int64_t limit_ms)
 {
-    return (r == -ENOSPC || r == -EDQUOT) && now_ms() - e->since_ms < limit_ms;
+    return (r == -ENOSPC || r == -EDQUOT) && clock_ms() - e->since_ms < limit_ms;
 }
 
 /* --- all of them ------------------------------------------------------------------------------------------------- */
 
 static void put_back(struct hold *h, struct held *e)
 {
-    LOCK_SCOPE(&h->lock);
+    LOCK_SCOPE(&h->bg.lock);
     *h->tail = e;
     h->tail = &e->next;
 }
@@ -109,38 +99,25 @@ static void try_all(struct hold *h, struct held *all, int64_t limit_ms)
         }
         if (e->error == -ENOSPC || e->error == -EDQUOT)
             log_error("client '%s' slot %u: a request is given up after %lld s without room on the overlays' disk",
-                      e->view->row.client, e->view->row.slot, (long long)(now_ms() - e->since_ms) / 1000);
+                      e->view->row.client, e->view->row.slot, (long long)(clock_ms() - e->since_ms) / 1000);
         answer(e, e->error);
     }
-}
-
-static void wait_locked(struct hold *h)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_REALTIME, &at);
-    at.tv_nsec += TRY_AGAIN_MS * 1000000L;
-    at.tv_sec += at.tv_nsec / 1000000000;
-    at.tv_nsec %= 1000000000;
-    if (h->list)
-        (void)pthread_cond_timedwait(&h->changed, &h->lock.mutex, &at); /* either way: try again */
-    else
-        pthread_cond_wait(&h->changed, &h->lock.mutex);
 }
 
 static void *run(void *arg)
 {
     struct hold *h = arg;
-    lock_take(&h->lock);
-    while (!h->must_stop) {
-        wait_locked(h);
+    lock_take(&h->bg.lock);
+    while (!h->bg.must_stop) {
+        background_wait_locked(&h->bg, h->list ? TRY_AGAIN_MS : -1);
         struct held *all = take_all_locked(h);
         int64_t limit_ms = h->limit_ms;
-        lock_release(&h->lock);
+        lock_release(&h->bg.lock);
         try_all(h, all, limit_ms);
-        lock_take(&h->lock);
+        lock_take(&h->bg.lock);
     }
     struct held *all = take_all_locked(h);
-    lock_release(&h->lock);
+    lock_release(&h->bg.lock);
     while (all) {
         struct held *e = all;
         all = e->next;
@@ -166,14 +143,14 @@ bool hold_request(struct hold *h, struct fuse_req *req, struct view *v, enum hel
                        .buf = copy,
                        .off = off,
                        .len = len,
-                       .since_ms = now_ms(),
+                       .since_ms = clock_ms(),
                        .error = error};
     if (atomic_fetch_add(&v->held, 1) == 0)
         log_error("client '%s' slot %u: no room on the overlays' disk, its requests wait", v->row.client, v->row.slot);
-    LOCK_SCOPE(&h->lock);
+    LOCK_SCOPE(&h->bg.lock);
     *h->tail = e;
     h->tail = &e->next;
-    pthread_cond_broadcast(&h->changed);
+    background_wake_locked(&h->bg);
     return true;
 }
 
@@ -184,44 +161,32 @@ struct hold *hold_create(void)
     struct hold *h = calloc(1, sizeof(*h));
     if (!h)
         return NULL;
-    lock_init(&h->lock, LOCK_HOLD);
-    pthread_cond_init(&h->changed, NULL);
+    background_init(&h->bg, LOCK_HOLD);
     h->tail = &h->list;
     return h;
 }
 
 int hold_start(struct hold *h)
 {
-    int r = -pthread_create(&h->thread, NULL, run, h);
-    h->is_started = r == 0;
-    return r;
+    return background_start(&h->bg, run, h);
 }
 
 void hold_stop(struct hold *h)
 {
-    if (!h->is_started)
-        return;
-    {
-        LOCK_SCOPE(&h->lock);
-        h->must_stop = true;
-        pthread_cond_broadcast(&h->changed);
-    }
-    pthread_join(h->thread, NULL);
-    h->is_started = false;
+    background_stop(&h->bg);
 }
 
 void hold_destroy(struct hold *h)
 {
     if (!h)
         return;
-    assert(!h->list && !h->is_started);
-    pthread_cond_destroy(&h->changed);
-    lock_finish(&h->lock);
+    assert(!h->list);
+    background_finish(&h->bg);
     free(h);
 }
 
 void hold_set_limit(struct hold *h, unsigned seconds)
 {
-    LOCK_SCOPE(&h->lock);
+    LOCK_SCOPE(&h->bg.lock);
     h->limit_ms = (int64_t)seconds * 1000;
 }

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/util.h"
 #include "fusefs/crew.h"
@@ -119,13 +120,6 @@ static char *thread_buffer(size_t size)
     return NULL;
 }
 
-static int64_t now_us(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 /* What is in memory is served by the few threads that wait for requests; one that has to go to a disk lets another take its place. */
 static int read_view(struct view *v, char *buf, size_t size, uint64_t off)
 {
@@ -133,9 +127,9 @@ static int read_view(struct view *v, char *buf, size_t size, uint64_t off)
     if (r != -EAGAIN)
         return r;
     crew_will_wait();
-    int64_t start = now_us();
+    int64_t start = clock_us();
     r = blk_read(v->blk, buf, size, off);
-    view_count_wait(v, (uint64_t)(now_us() - start));
+    view_count_wait(v, (uint64_t)(clock_us() - start));
     return r;
 }
 

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/background.h"
 #include "core/base.h"
-#include "core/lock.h"
+#include "core/clock.h"
 #include "core/log.h"
 #include "core/util.h"
 
@@ -46,24 +46,15 @@ struct lesson {
 struct preload {
     int dir_fd;
     struct entry *entries; /* the list: changed by the thread under the lock */
-    struct lock lock;      /* protects all below */
-    pthread_cond_t changed;
+    struct background bg;  /* its lock protects all below */
     struct preload_want *wants;
     size_t want_count;
     uint64_t budget_bytes, locked_bytes;
     struct lesson *lessons;
     int error; /* of locking memory */
     _Atomic bool has_work;
-    bool is_busy, must_stop, is_started;
-    pthread_t thread;
+    bool is_busy;
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- one base ------------------------------------------------------------------------------------------------------ */
 
@@ -115,7 +106,7 @@ static bool contains(const uint32_t *sorted, size_t n, uint32_t number)
 /* Lock what is chosen and unlock what is not any more; the disk is read forward. Extents that cannot be locked are left out. */
 static void lock_chosen(struct preload *p, struct entry *e, uint32_t *chosen, size_t n)
 {
-    int64_t start = now_ms();
+    int64_t start = clock_ms();
     size_t kept = 0;
     bool has_read = false;
     for (size_t i = 0; i < e->locked_count; i++)
@@ -137,12 +128,12 @@ static void lock_chosen(struct preload *p, struct entry *e, uint32_t *chosen, si
     free(e->locked);
     e->locked = chosen;
     e->locked_count = kept;
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     e->shown.boots = e->set ? bootset_boots(e->set) : 0;
     e->shown.extents = e->set ? bootset_count(e->set) : 0;
     e->shown.locked_bytes = kept * BOOTSET_EXTENT_BYTES;
     if (has_read)
-        e->shown.load_ms = (uint64_t)(now_ms() - start);
+        e->shown.load_ms = (uint64_t)(clock_ms() - start);
 }
 
 /* Returns how much of the budget it takes. */
@@ -221,16 +212,16 @@ static void update_entries(struct preload *p, const struct round *r)
             at = &e->next;
             continue;
         }
-        lock_take(&p->lock);
+        lock_take(&p->bg.lock);
         *at = e->next;
-        lock_release(&p->lock);
+        lock_release(&p->bg.lock);
         entry_destroy(e);
     }
     for (size_t i = 0; i < r->want_count; i++) {
         struct entry *e = entry_of(p, r->wants[i].base) ? NULL : entry_create(p, r->wants[i].base);
         if (!e)
             continue;
-        LOCK_SCOPE(&p->lock);
+        LOCK_SCOPE(&p->bg.lock);
         e->next = p->entries;
         p->entries = e;
     }
@@ -240,9 +231,9 @@ static void do_round(struct preload *p, struct round *r)
 {
     uint64_t left = r->budget_bytes, used = 0;
     update_entries(p, r);
-    lock_take(&p->lock);
-    pthread_cond_broadcast(&p->changed);
-    lock_release(&p->lock);
+    lock_take(&p->bg.lock);
+    background_wake_locked(&p->bg);
+    lock_release(&p->bg.lock);
     while (r->lessons) {
         struct lesson *l = r->lessons;
         r->lessons = l->next;
@@ -257,7 +248,7 @@ static void do_round(struct preload *p, struct round *r)
         base_unref(r->wants[i].base);
     }
     free(r->wants);
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     p->locked_bytes = used;
 }
 
@@ -270,22 +261,22 @@ static void *run(void *arg)
 {
     struct preload *p = arg;
     lower_priority();
-    lock_take(&p->lock);
-    while (!p->must_stop) {
+    lock_take(&p->bg.lock);
+    while (!p->bg.must_stop) {
         if (!p->has_work) {
-            pthread_cond_wait(&p->changed, &p->lock.mutex);
+            background_wait_locked(&p->bg, -1);
             continue;
         }
         struct round r;
         take_round_locked(p, &r);
         p->is_busy = true;
-        lock_release(&p->lock);
+        lock_release(&p->bg.lock);
         do_round(p, &r);
-        lock_take(&p->lock);
+        lock_take(&p->bg.lock);
         p->is_busy = false;
-        pthread_cond_broadcast(&p->changed);
+        background_wake_locked(&p->bg);
     }
-    lock_release(&p->lock);
+    lock_release(&p->bg.lock);
     return NULL;
 }
 
@@ -321,15 +312,16 @@ void preload_sync(struct preload *p, uint64_t budget_bytes, const struct preload
         copy[i] = wants[i];
         (void)base_ref(wants[i].base);
     }
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     drop_wants_locked(p);
     p->wants = copy;
     p->want_count = n;
     p->budget_bytes = budget_bytes;
     p->has_work = true;
-    pthread_cond_broadcast(&p->changed);
-    while (p->is_started && !p->must_stop && has_stale_locked(p)) /* their files are to be closed when we return */
-        pthread_cond_wait(&p->changed, &p->lock.mutex);
+    background_wake_locked(&p->bg);
+    while (p->bg.is_started && !p->bg.must_stop &&
+           has_stale_locked(p)) /* their files are to be closed when we return */
+        background_wait_locked(&p->bg, -1);
 }
 
 void preload_learn(struct preload *p, struct base *base, struct boot_record *record)
@@ -340,25 +332,25 @@ void preload_learn(struct preload *p, struct base *base, struct boot_record *rec
         return;
     }
     *l = (struct lesson){.base = base_ref(base), .record = record};
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     l->next = p->lessons;
     p->lessons = l;
     p->has_work = true;
-    pthread_cond_broadcast(&p->changed);
+    background_wake_locked(&p->bg);
 }
 
 void preload_settle(struct preload *p)
 {
-    LOCK_SCOPE(&p->lock);
-    while (p->is_started && (p->has_work || p->is_busy) && !p->must_stop)
-        pthread_cond_wait(&p->changed, &p->lock.mutex);
+    LOCK_SCOPE(&p->bg.lock);
+    while (p->bg.is_started && (p->has_work || p->is_busy) && !p->bg.must_stop)
+        background_wait_locked(&p->bg, -1);
 }
 
 /* --- figures ------------------------------------------------------------------------------------------------------- */
 
 void preload_status(struct preload *p, const struct base *base, json_t *into)
 {
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     const struct entry *e = entry_of(p, base);
     if (!e)
         return;
@@ -372,7 +364,7 @@ void preload_status(struct preload *p, const struct base *base, json_t *into)
 
 json_t *preload_total(struct preload *p)
 {
-    LOCK_SCOPE(&p->lock);
+    LOCK_SCOPE(&p->bg.lock);
     json_t *j =
         json_pack("{sI sI}", "limit_bytes", (json_int_t)p->budget_bytes, "used_bytes", (json_int_t)p->locked_bytes);
     if (j && p->error)
@@ -388,29 +380,18 @@ struct preload *preload_create(int dir_fd)
     if (!p)
         return NULL;
     p->dir_fd = dir_fd;
-    lock_init(&p->lock, LOCK_PRELOAD);
-    pthread_cond_init(&p->changed, NULL);
+    background_init(&p->bg, LOCK_PRELOAD);
     return p;
 }
 
 int preload_start(struct preload *p)
 {
-    int r = -pthread_create(&p->thread, NULL, run, p);
-    p->is_started = r == 0;
-    return r;
+    return background_start(&p->bg, run, p);
 }
 
 void preload_stop(struct preload *p)
 {
-    if (!p->is_started)
-        return;
-    {
-        LOCK_SCOPE(&p->lock);
-        p->must_stop = true;
-        pthread_cond_broadcast(&p->changed);
-    }
-    pthread_join(p->thread, NULL);
-    p->is_started = false;
+    background_stop(&p->bg);
 }
 
 void preload_destroy(struct preload *p)
@@ -428,7 +409,6 @@ void preload_destroy(struct preload *p)
         entry_destroy(e);
     }
     drop_wants_locked(p);
-    pthread_cond_destroy(&p->changed);
-    lock_finish(&p->lock);
+    background_finish(&p->bg);
     free(p);
 }

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/filemap.h"
 #include "core/util.h"
 #include "fusefs/view.h"
@@ -31,13 +32,6 @@ static int answer(int fd, uint64_t unique, struct iovec *iov, int count, size_t 
     return writev(fd, iov, 1 + count) < 0 ? -errno : 0;
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail for this clock */
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static bool has_waited_for_disk(void)
 {
     static _Thread_local long seen;
@@ -50,9 +44,9 @@ static bool has_waited_for_disk(void)
 
 static void answer_mapped(int fd, uint64_t unique, struct view *v, struct gather *g, size_t len, uint64_t off)
 {
-    int64_t start = now_ns();
+    int64_t start = clock_ns();
     int r = answer(fd, unique, g->iov, g->count, len);
-    if (r == -EFAULT || (now_ns() - start > LONG_NS && has_waited_for_disk()))
+    if (r == -EFAULT || (clock_ns() - start > LONG_NS && has_waited_for_disk()))
         filemap_forget(g->map);
     if (r == -EFAULT)
         view_note_error(v, "read", off, len, -EIO);

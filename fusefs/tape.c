@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/lock.h"
 #include "core/util.h"
 
@@ -16,13 +17,6 @@ struct tape {
     struct boot_record *record; /* NULL before the first read */
     int64_t start_s, last_s;
 };
-
-static int64_t now_s(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* cannot fail for this clock */
-    return (int64_t)t.tv_sec;
-}
 
 struct tape *tape_create(void)
 {
@@ -57,17 +51,17 @@ void tape_note(struct tape *t, uint64_t off, uint64_t len)
     LOCK_SCOPE(&t->lock);
     if (!t->record) {
         t->record = boot_record_create();
-        t->start_s = now_s();
+        t->start_s = clock_coarse_s();
     }
     if (t->record)
         boot_record_add(t->record, off, len);
-    t->last_s = now_s();
+    t->last_s = clock_coarse_s();
 }
 
 struct boot_record *tape_take(struct tape *t, bool is_end)
 {
     LOCK_SCOPE(&t->lock);
-    int64_t now = now_s();
+    int64_t now = clock_coarse_s();
     bool is_over = t->record && (is_end || now - t->start_s >= TAPE_LONG_S || now - t->last_s >= TAPE_QUIET_S);
     if (!is_over)
         return NULL;

@@ -23,6 +23,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
@@ -75,9 +76,9 @@ static int end_dead_session(struct event *e, char address[ADDRESS_LEN + 1])
     _cleanup_(site_finish) struct site site = {.run_fd = -1};
     if (site_open(&site, e->root, false, NULL) < 0 || !session_probe(&site, address, PROBE_MS))
         return 1;
-    int64_t end_ms = proc_now_ms() + NOTICE_MS;
+    int64_t end_ms = clock_ms() + NOTICE_MS;
     int n = 1;
-    while (n > 0 && proc_now_ms() < end_ms) {
+    while (n > 0 && clock_ms() < end_ms) {
         proc_sleep_ms(20);
         n = count_sessions(e, address);
     }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "core/catalog.h"
+#include "core/clock.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"
@@ -109,7 +110,7 @@ static int run_wait(struct cmd *cmd, struct err *err)
     int r = begin(cmd, 1 << PART_TGTD | 1 << PART_DNSMASQ, &w, err);
     if (r < 0)
         return r;
-    for (int64_t end_ms = proc_now_ms() + WAIT_MS; (r = check(&w, err)) < 0 && proc_now_ms() < end_ms;)
+    for (int64_t end_ms = clock_ms() + WAIT_MS; (r = check(&w, err)) < 0 && clock_ms() < end_ms;)
         proc_sleep_ms(50);
     return r < 0 ? r : EXIT_DONE;
 }

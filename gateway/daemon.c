@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -102,7 +103,7 @@ static int receive(int fd, char *ret, size_t max, int64_t end_ms)
     size_t n = 0;
     for (;;) {
         struct pollfd p = {fd, POLLIN, 0};
-        int64_t left = end_ms - proc_now_ms();
+        int64_t left = end_ms - clock_ms();
         int ready = left > 0 ? poll(&p, 1, (int)left) : 0;
         if (ready <= 0)
             return ready < 0 ? -errno : -ETIMEDOUT;
@@ -121,7 +122,7 @@ static int ask(const char *address, unsigned port, const char *tag, int timeout_
 {
     static const char request[] = "GET /status HTTP/1.1\r\nHost: diskgate\r\nConnection: close\r\n\r\n";
     char answer[2048], want[32];
-    int64_t end_ms = proc_now_ms() + timeout_ms;
+    int64_t end_ms = clock_ms() + timeout_ms;
     _cleanup_close_ int fd = connect_to(address, port, timeout_ms);
     if (fd < 0)
         return fd;
@@ -216,10 +217,10 @@ static int start_fail(const struct site *s, size_t log_from, struct err *err)
 
 static int wait_ready(const struct site *s, struct catalog *c, int pidfd, size_t log_from, struct err *err)
 {
-    int64_t end = proc_now_ms() + START_MS;
+    int64_t end = clock_ms() + START_MS;
     while (proc_is_alive(pidfd)) {
         int r = daemon_check(s, c, 1000, err);
-        if (r == 0 || proc_now_ms() >= end)
+        if (r == 0 || clock_ms() >= end)
             return r;
         proc_sleep_ms(20);
     }
@@ -229,10 +230,10 @@ static int wait_ready(const struct site *s, struct catalog *c, int pidfd, size_t
 /* It follows a change of its settings within a second. */
 static int check_patiently(const struct site *s, struct catalog *c, struct err *err)
 {
-    int64_t end = proc_now_ms() + FOLLOW_MS;
+    int64_t end = clock_ms() + FOLLOW_MS;
     for (;;) {
         int r = daemon_check(s, c, ANSWER_MS, err);
-        if (r == 0 || r == -ENOENT || proc_now_ms() >= end)
+        if (r == 0 || r == -ENOENT || clock_ms() >= end)
             return r;
         proc_sleep_ms(50);
     }

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include "core/clock.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/boot-net.h"
@@ -112,11 +113,11 @@ static size_t log_size(const struct site *s)
 static int wait_ready(const struct site *s, int pidfd, size_t log_from, struct err *err)
 {
     char tail[400];
-    int64_t end = proc_now_ms() + START_MS;
+    int64_t end = clock_ms() + START_MS;
     while (proc_is_alive(pidfd)) {
         if (proc_pid_file(s->run_fd, DNSMASQ_PID) > 0)
             return 0;
-        if (proc_now_ms() >= end)
+        if (clock_ms() >= end)
             return err_set(err, -ETIMEDOUT, "dnsmasq is not ready within %d s after its start; see '%s/run/%s'",
                            START_MS / 1000, s->root, DNSMASQ_LOG);
         proc_sleep_ms(20);

@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/log.h"
 #include "core/root.h"
@@ -239,12 +240,12 @@ int fsproc_release_memory(const struct site *s, json_t *report, struct err *err)
 /* One that is just starting elsewhere holds the lock before it answers, and may answer a moment before it is mounted. */
 static int check_patiently(const struct site *s, struct err *err)
 {
-    int64_t begin = proc_now_ms();
+    int64_t begin = clock_ms();
     int unused;
     for (;;) {
         int r = fsproc_check(s, ANSWER_MS, err);
         int64_t patience_ms = r == -ENOTCONN && ping(s, ANSWER_MS, &unused, NULL) == 0 ? 1000 : ANSWER_MS;
-        if (r != -ENOTCONN || proc_now_ms() - begin >= patience_ms)
+        if (r != -ENOTCONN || clock_ms() - begin >= patience_ms)
             return r;
         proc_sleep_ms(100);
     }

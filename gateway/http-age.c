@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
 
@@ -37,7 +38,7 @@ struct http_age {
 
 static void shut_old(struct http_age *a)
 {
-    int64_t now_ms = proc_now_ms();
+    int64_t now_ms = clock_ms();
     for (struct http_age_entry *e = a->first; e; e = e->next) {
         if (e->end_ms == 0 || now_ms < e->end_ms)
             continue;
@@ -114,7 +115,7 @@ struct http_age_entry *http_age_add(struct http_age *a, int fd, int limit_ms)
     if (!e)
         return NULL;
     e->fd = fd;
-    e->end_ms = proc_now_ms() + limit_ms;
+    e->end_ms = clock_ms() + limit_ms;
     (void)pthread_mutex_lock(&a->mutex);
     e->next = a->first;
     e->at = &a->first;
@@ -130,7 +131,7 @@ void http_age_set(struct http_age *a, struct http_age_entry *e, int limit_ms)
     if (!e)
         return;
     (void)pthread_mutex_lock(&a->mutex);
-    e->end_ms = limit_ms > 0 ? proc_now_ms() + limit_ms : 0;
+    e->end_ms = limit_ms > 0 ? clock_ms() + limit_ms : 0;
     (void)pthread_mutex_unlock(&a->mutex);
 }
 

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "core/catalog.h"
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/log.h"
 #include "core/root.h"
@@ -180,9 +181,9 @@ static int repair(struct keeper *k, struct err *err)
 {
     uint64_t watch_s = 0;
     int r = setting_get_u64(k->c, "gateway.watch_s", &watch_s, err);
-    if (r < 0 || watch_s == 0 || proc_now_ms() < k->next_repair_ms)
+    if (r < 0 || watch_s == 0 || clock_ms() < k->next_repair_ms)
         return r;
-    k->next_repair_ms = proc_now_ms() + (int64_t)watch_s * 1000;
+    k->next_repair_ms = clock_ms() + (int64_t)watch_s * 1000;
     _cleanup_(site_finish) struct site s = {.run_fd = -1};
     _cleanup_json_ json_t *report = NULL;
     r = site_open(&s, k->root, false, err);

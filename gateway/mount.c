@@ -18,6 +18,7 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
 
@@ -93,7 +94,7 @@ static int read_answer(int fd, int64_t end, struct answer *ret)
     size_t got = 0;
     while (got < sizeof(*ret)) {
         struct pollfd p = {fd, POLLIN, 0};
-        int64_t left = end - proc_now_ms();
+        int64_t left = end - clock_ms();
         int n = left > 0 ? poll(&p, 1, (int)left) : 0;
         if (n == 0)
             return -ETIMEDOUT;
@@ -109,7 +110,7 @@ static int read_answer(int fd, int64_t end, struct answer *ret)
 
 static int read_answers(int fd, size_t n, int timeout_ms, struct file_id *ret)
 {
-    int64_t end = proc_now_ms() + timeout_ms;
+    int64_t end = clock_ms() + timeout_ms;
     struct answer a;
     int r = read_answer(fd, end, &a);
     if (r == 0)

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/log.h"
 #include "core/root.h"
@@ -157,7 +158,7 @@ static void end_probe(struct net_watch *w)
 {
     dhcp_probe_close(w->probe);
     w->probe = NULL;
-    w->end_ms = proc_now_ms();
+    w->end_ms = clock_ms();
 }
 
 /* 0 when a look has begun, or is not wanted. */
@@ -169,7 +170,7 @@ static int begin_probe(struct net_watch *w, struct catalog *c, struct err *err)
     r = r ? r : dhcp_probe_open(n.interface, &w->probe, err);
     r = r ? r : dhcp_probe_send(w->probe, err);
     w->must_warn = n.mode == DHCP_FULL;
-    w->begin_ms = proc_now_ms();
+    w->begin_ms = clock_ms();
     w->was_repeated = false;
     if (r < 0)
         end_probe(w);
@@ -179,7 +180,7 @@ static int begin_probe(struct net_watch *w, struct catalog *c, struct err *err)
 static int listen_probe(struct net_watch *w, struct err *err)
 {
     struct dhcp_offer o;
-    int64_t age_ms = proc_now_ms() - w->begin_ms, now_s = (int64_t)time(NULL);
+    int64_t age_ms = clock_ms() - w->begin_ms, now_s = (int64_t)time(NULL);
     int r = 0, left = 64; /* more than that in a second is a flood */
     while (left-- > 0 && (r = dhcp_probe_receive(w->probe, &o)) > 0)
         if (!is_own_address(o.server))
@@ -219,7 +220,7 @@ static int look_for_servers(struct net_watch *w, struct catalog *c, struct err *
     w->interval_s = (int)interval_s;
     if (r == 0 && (interval_s == 0 || strcmp(mode, "off") == 0))
         forget_servers(w);
-    else if (r == 0 && (w->end_ms == 0 || proc_now_ms() >= w->end_ms + (int64_t)interval_s * 1000))
+    else if (r == 0 && (w->end_ms == 0 || clock_ms() >= w->end_ms + (int64_t)interval_s * 1000))
         r = begin_probe(w, c, err);
     else if (r == 0 && w->failure < 0)
         r = err_set(err, w->failure, "%s", w->why.msg);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
 #include "gateway/report.h"
@@ -86,8 +87,8 @@ int portal_check_free(const struct site *s, unsigned k, struct err *err)
     int r = portal_address(s, k, &a, &len, err);
     if (r < 0)
         return r;
-    int64_t end_ms = proc_now_ms() + DYING_MS;
-    while ((r = try_listen(&a, len)) == -EADDRINUSE && proc_now_ms() < end_ms)
+    int64_t end_ms = clock_ms() + DYING_MS;
+    while ((r = try_listen(&a, len)) == -EADDRINUSE && clock_ms() < end_ms)
         proc_sleep_ms(50);
     return r < 0 ? free_fail(s, k, r, err) : 0;
 }

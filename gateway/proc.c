@@ -18,14 +18,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
-
-int64_t proc_now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 void proc_sleep_ms(int ms)
 {
@@ -58,9 +52,9 @@ bool proc_end(int pidfd, int sig, int timeout_ms)
     if (sig)
         (void)pidfd_send_signal(pidfd, sig, NULL, 0); /* ESRCH: gone already */
     struct pollfd p = {pidfd, POLLIN, 0};
-    int64_t end = proc_now_ms() + timeout_ms;
+    int64_t end = clock_ms() + timeout_ms;
     for (;;) {
-        int64_t left = end - proc_now_ms();
+        int64_t left = end - clock_ms();
         int n = poll(&p, 1, (int)MAX(left, 0));
         if (n > 0)
             reap(pidfd);

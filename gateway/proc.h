@@ -35,7 +35,6 @@ pid_t proc_find(const char *name, bool (*f)(pid_t pid, void *arg), void *arg);
 /* Pid in the file @name of folder @dirfd, 0 where there is none. */
 pid_t proc_pid_file(int dirfd, const char *name);
 
-int64_t proc_now_ms(void); /* monotonic */
 void proc_sleep_ms(int ms);
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/copy.h"
 #include "gateway/proc.h"
@@ -97,12 +98,12 @@ static void show_progress(const struct qemu_job *j, struct stream *s)
 /* Until both streams end. -EINTR, -ETIMEDOUT: the child is still there. */
 static int follow(const struct qemu_job *j, struct stream *out, struct stream *errs)
 {
-    int64_t start = proc_now_ms();
+    int64_t start = clock_ms();
     struct pollfd p[2] = {{out->fd, POLLIN, 0}, {errs->fd, POLLIN, 0}};
     while (p[0].fd >= 0 || p[1].fd >= 0) {
         if (interrupts_came())
             return -EINTR;
-        if (j->timeout_ms && proc_now_ms() - start > j->timeout_ms)
+        if (j->timeout_ms && clock_ms() - start > j->timeout_ms)
             return -ETIMEDOUT;
         if (poll(p, 2, POLL_MS) <= 0)
             continue;

@@ -36,6 +36,7 @@
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
 #include "gateway/shard.h"
@@ -131,12 +132,12 @@ static size_t probe_process(pid_t pid, const char *address, struct probe *list, 
 /* True as soon as one of them is gone. */
 static bool await(const struct probe *list, size_t n, int wait_ms)
 {
-    int64_t end_ms = proc_now_ms() + wait_ms;
+    int64_t end_ms = clock_ms() + wait_ms;
     for (;;) {
         for (size_t i = 0; i < n; i++)
             if (is_gone(list[i].fd))
                 return true;
-        if (n == 0 || proc_now_ms() >= end_ms)
+        if (n == 0 || clock_ms() >= end_ms)
             return false;
         proc_sleep_ms(10);
     }

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/portal.h"
 #include "gateway/proc.h"
@@ -112,12 +113,12 @@ static int write_pid(const struct site *s, unsigned k, pid_t pid, struct err *er
 static int wait_ready(const struct site *s, unsigned k, int pidfd, size_t log_from, struct err *err)
 {
     struct tgtadm a = {s->run_fd, k};
-    int64_t end = proc_now_ms() + START_MS;
+    int64_t end = clock_ms() + START_MS;
     char name[NAME_MAX_LEN], tail[400];
     while (proc_is_alive(pidfd)) {
         if (tgtadm_ping(&a, 2000, NULL) == 0)
             return 0;
-        if (proc_now_ms() >= end)
+        if (clock_ms() >= end)
             return err_set(err, -ETIMEDOUT,
                            "tgtd shard %u does not answer within %d s after its start; see '%s/run/tgt%u.log'", k,
                            START_MS / 1000, s->root, k);
@@ -222,11 +223,11 @@ static void close_targets(const struct site *s, unsigned k, size_t *ret_sessions
 {
     struct tgtadm a = {s->run_fd, k};
     _cleanup_(tgt_state_finish) struct tgt_state state = {0};
-    int64_t end = proc_now_ms() + CLOSE_MS;
+    int64_t end = clock_ms() + CLOSE_MS;
     if (tgtadm_show(&a, &state, NULL) < 0)
         return;
     for (size_t i = 0; i < state.n_targets; i++) {
-        int left = (int)(end - proc_now_ms());
+        int left = (int)(end - clock_ms());
         if (ret_sessions)
             *ret_sessions += state.targets[i].n_sessions;
         if (left > 0)

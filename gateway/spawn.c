@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 
 extern char **environ;
@@ -26,13 +27,6 @@ void spawn_output_finish(struct spawn_output *o)
 {
     free(o->out);
     o->out = NULL;
-}
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail with this clock */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* True if @entry sets a variable that one of @env sets as well. */
@@ -137,9 +131,9 @@ static bool sink_drain(struct sink *s)
 static int collect(int pidfd, struct sink *out, struct sink *errs, int timeout_ms)
 {
     struct pollfd p[3] = {{pidfd, POLLIN, 0}, {out->fd, POLLIN, 0}, {errs->fd, POLLIN, 0}};
-    int64_t end = now_ms() + timeout_ms;
+    int64_t end = clock_ms() + timeout_ms;
     for (;;) {
-        int64_t left = end - now_ms();
+        int64_t left = end - clock_ms();
         int n = left > 0 ? poll(p, 3, (int)left) : 0;
         if (n < 0 && errno == EINTR)
             continue;

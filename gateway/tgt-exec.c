@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
 
@@ -19,14 +20,14 @@
 
 static int delete_target(const struct tgtadm *a, int64_t tid, int timeout_ms, struct err *err)
 {
-    int64_t end = proc_now_ms() + timeout_ms;
+    int64_t end = clock_ms() + timeout_ms;
     for (;;) {
         int r = tgtadm_drop_connections(a, tid, false, err);
         if (r == 0)
             r = tgtadm_target_delete(a, tid, err);
         if (r == -ENOENT)
             return 0;
-        if (r == 0 || r == -ETIMEDOUT || r == -ENOTCONN || proc_now_ms() >= end)
+        if (r == 0 || r == -ETIMEDOUT || r == -ENOTCONN || clock_ms() >= end)
             return r;
         proc_sleep_ms(ROUND_MS);
     }
@@ -59,11 +60,11 @@ static int delete_lun(const struct tgtadm *a, int64_t tid, uint64_t lun, struct 
     if (r != -EBUSY)
         return r == -ENOENT ? 0 : r;
     r = shut(a, tid, err);
-    int64_t end = proc_now_ms() + BUSY_MS;
+    int64_t end = clock_ms() + BUSY_MS;
     while (r == 0) {
         r = tgtadm_drop_connections(a, tid, false, err);
         r = r ? r : tgtadm_lun_delete(a, tid, lun, err);
-        if (r != -EBUSY || proc_now_ms() >= end)
+        if (r != -EBUSY || clock_ms() >= end)
             return r == -ENOENT ? 0 : r;
         proc_sleep_ms(ROUND_MS);
         r = 0;
@@ -74,7 +75,7 @@ static int delete_lun(const struct tgtadm *a, int64_t tid, uint64_t lun, struct 
 /* All connections of a target away. It has no ACL any more, so they do not come back. */
 static int drop(const struct tgtadm *a, int64_t tid, struct err *err)
 {
-    int64_t end = proc_now_ms() + BUSY_MS;
+    int64_t end = clock_ms() + BUSY_MS;
     for (;;) {
         _cleanup_(tgt_state_finish) struct tgt_state s = {0};
         int r = tgtadm_drop_connections(a, tid, false, err);
@@ -84,7 +85,7 @@ static int drop(const struct tgtadm *a, int64_t tid, struct err *err)
         const struct tgt_target *t = r < 0 ? NULL : tgt_find(&s, tid);
         if (r == 0 && (!t || t->n_sessions == 0))
             return 0;
-        if ((r < 0 && r != -EBADMSG) || proc_now_ms() >= end)
+        if ((r < 0 && r != -EBADMSG) || clock_ms() >= end)
             return r < 0 ? r
                          : err_set(err, -EBUSY, "tgtd shard %u does not end a connection: a command is in work",
                                    a->shard);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/clock.h"
 #include "core/jail.h"
 #include "core/util.h"
 
@@ -44,13 +45,6 @@ struct mdb_child {
     size_t errs_len;
     char errs_text[STDERR_MAX + 1];
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t); /* cannot fail */
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* --- start -------------------------------------------------------------------------------------------------------- */
 
@@ -170,13 +164,13 @@ static void drain_errs(struct mdb_child *c)
 /* One wait for either pipe, on the child's time. 0 or -ETIMEDOUT; *ret_out says whether there is something in the first. */
 static int wait_once(struct mdb_child *c, bool *ret_out)
 {
-    int64_t begun = now_ms();
+    int64_t begun = clock_ms();
     struct pollfd p[2] = {{*ret_out ? c->out : -1, POLLIN, 0}, {c->errs, POLLIN, 0}};
     *ret_out = false;
     if (c->time_left_ms <= 0)
         return -ETIMEDOUT;
     int n = poll(p, 2, (int)MIN(c->time_left_ms, (int64_t)60000));
-    c->time_left_ms -= now_ms() - begun;
+    c->time_left_ms -= clock_ms() - begun;
     if (n < 0 && errno != EINTR)
         return -errno;
     if (n > 0 && p[1].revents)

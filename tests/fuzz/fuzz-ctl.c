@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "core/ctl-line.h"
+#include "core/clock.h"
 #include "core/ctl.h"
 
 static void pass_on(json_t *msg)
@@ -14,8 +15,8 @@ static void pass_on(json_t *msg)
     char why[JSON_ERROR_TEXT_LENGTH];
     json_t *got = NULL;
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
-    must(ctl_send(pair[0], msg, -1, ctl_now_ms() + 2000) == 0);
-    must(ctl_recv(pair[1], -1, ctl_now_ms() + 2000, &got, why) == 0);
+    must(ctl_send(pair[0], msg, -1, clock_ms() + 2000) == 0);
+    must(ctl_recv(pair[1], -1, clock_ms() + 2000, &got, why) == 0);
     must(json_equal(msg, got));
     json_decref(got);
     (void)close(pair[0]);
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     must(len == 0 || send(pair[0], data, len, MSG_NOSIGNAL) == (ssize_t)len); /* inputs fit the socket's buffer */
     (void)shutdown(pair[0], SHUT_WR);
-    int r = ctl_recv(pair[1], -1, ctl_now_ms() + 2000, &msg, why);
+    int r = ctl_recv(pair[1], -1, clock_ms() + 2000, &msg, why);
     must(r == 0 || r == -ENODATA || (r == -EPROTO && why[0]));
     if (r == 0)
         pass_on(msg);

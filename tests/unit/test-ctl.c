@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "core/ctl-line.h"
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/util.h"
 
@@ -167,7 +168,7 @@ static void test_ctl_malformed_requests_get_an_error_line(void **state)
         _cleanup_json_ json_t *ret = NULL;
         _cleanup_close_ int fd = raw_connect(p);
         assert_int_equal(write_full(fd, texts[i], strlen(texts[i])), 0);
-        assert_int_equal(ctl_recv(fd, -1, ctl_now_ms() + 10000, &ret, why), 0);
+        assert_int_equal(ctl_recv(fd, -1, clock_ms() + 10000, &ret, why), 0);
         assert_true(json_is_string(json_object_get(ret, "error")));
         assert_int_equal(json_integer_value(json_object_get(ret, "errno")), EINVAL);
     }
@@ -244,9 +245,9 @@ static void test_ctl_stop_does_not_wait_for_peers(void **state)
     _cleanup_close_ int fd = raw_connect(p);
     assert_true(fd >= 0);
     (void)poll(NULL, 0, 50); /* so that the server is inside its wait, most of the time */
-    int64_t begin = ctl_now_ms();
+    int64_t begin = clock_ms();
     ctl_server_stop(p->server);
-    assert_true(ctl_now_ms() - begin < 9000); /* less than the limit for silent peers */
+    assert_true(clock_ms() - begin < 9000); /* less than the limit for silent peers */
     ctl_server_stop(p->server);
     assert_int_equal(ctl_server_start(p->server), 0);
     check_alive(p);
@@ -299,7 +300,7 @@ static int call_as_nobody(struct place *p)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
         return 11;
-    if (ctl_recv(fd, -1, ctl_now_ms() + 10000, &ret, why) < 0)
+    if (ctl_recv(fd, -1, clock_ms() + 10000, &ret, why) < 0)
         return 12;
     return json_integer_value(json_object_get(ret, "errno")) == EPERM ? 0 : 13;
 }
