@@ -52,7 +52,8 @@ struct access {
 /* Installed, or in the build tree of the program that runs. */
 static int find_program(char ret[PATH_MAX], struct err *err)
 {
-    static const char *const places[] = {"", "../migrate/", "../../migrate/", "../../../migrate/"};
+    static const char *const places[] = {"", "../migrate/", "../../migrate/", "../../../migrate/",
+                                         "../libexec/diskgate/"};
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     exe[MAX(n, 0)] = 0;
