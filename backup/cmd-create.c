@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* diskgate backup create: the options, the bar, the result. */
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <time.h>
 
+#include "backup/cmd-work.h"
 #include "backup/cmd.h"
 #include "backup/code.h"
 #include "backup/create.h"
@@ -13,14 +12,6 @@
 #include "core/clock.h"
 #include "core/names.h"
 #include "core/util.h"
-
-/* For the signal handler. */
-static volatile sig_atomic_t stop;
-
-static void on_signal(int sig)
-{
-    stop = sig;
-}
 
 struct show {
     struct progress bar;
@@ -46,29 +37,6 @@ static void show_note(void *arg, const char *sentence)
     struct show *s = arg;
     progress_finish(&s->bar);
     warn_line("%s", sentence);
-}
-
-static int number(const struct cmd *cmd, const char *name, long min, long max, long *ret, struct err *err)
-{
-    const char *text = cmd_option(cmd, name);
-    char *end;
-    if (!text)
-        return 0;
-    errno = 0;
-    long n = strtol(text, &end, 10);
-    if (errno || end == text || *end || n < min || n > max)
-        return err_set(err, VERB_USAGE, "--%s '%s' is no number from %ld to %ld", name, text, min, max);
-    *ret = n;
-    return 0;
-}
-
-/* The first signal ends the work in order, the second one at once. */
-static void catch_signals(void)
-{
-    const struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    (void)sigaction(SIGTERM, &sa, NULL); /* these cannot fail for these signals */
-    (void)sigaction(SIGINT, &sa, NULL);
-    (void)sigaction(SIGHUP, &sa, NULL);
 }
 
 static json_t *row_of(const struct create_report *r, json_t *warnings, int64_t ms)
@@ -130,11 +98,11 @@ static void print(struct cmd *cmd, const struct create_report *r, const struct s
 static int parse(const struct cmd *cmd, struct create_params *p, struct err *err)
 {
     long threads = 0, level = 0, wait_s = 0;
-    int r = number(cmd, "threads", 1, 64, &threads, err);
+    int r = cmd_number(cmd, "threads", 1, 64, &threads, err);
     if (r == 0)
-        r = number(cmd, "level", 1, 19, &level, err);
+        r = cmd_number(cmd, "level", 1, 19, &level, err);
     if (r == 0)
-        r = number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
+        r = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
     p->threads = (unsigned)threads;
     p->level = (int)level;
     p->wait_ms = (int)wait_s * 1000;
@@ -152,15 +120,14 @@ static int parse(const struct cmd *cmd, struct create_params *p, struct err *err
 static int create(struct cmd *cmd, struct err *err)
 {
     struct show show = {.warnings = json_array()};
-    struct create_params p = {
-        .stop = &stop, .progress = show_progress, .warn = show_warning, .note = show_note, .arg = &show};
+    struct create_params p = {.progress = show_progress, .warn = show_warning, .note = show_note, .arg = &show};
     struct create_report report;
     int r = parse(cmd, &p, err);
     progress_init(&show.bar, "backing up", cmd->is_quiet);
     if (r == 0)
         r = progress_to_fd(&show.bar, cmd_option(cmd, "progress"), err);
     if (r == 0) {
-        catch_signals();
+        p.stop = cmd_catch_signals();
         int64_t start = clock_ms();
         r = create_run(&p, &report, err);
         progress_finish(&show.bar);

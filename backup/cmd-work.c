@@ -18,13 +18,13 @@ static void on_signal(int sig)
     stop = sig;
 }
 
-/* The first signal ends the work in order, the second one at once. */
-static void catch_signals(void)
+const volatile sig_atomic_t *cmd_catch_signals(void)
 {
     const struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     (void)sigaction(SIGTERM, &sa, NULL); /* these cannot fail for these signals */
     (void)sigaction(SIGINT, &sa, NULL);
     (void)sigaction(SIGHUP, &sa, NULL);
+    return &stop;
 }
 
 /* Each step of the work has a bar of its own. */
@@ -75,7 +75,7 @@ int cmd_work_begin(struct cmd_work *w, const struct cmd *cmd, struct err *err)
         r = progress_to_fd(&w->bar, w->fd, err);
     w->work.threads = (unsigned)threads;
     if (r == 0)
-        catch_signals();
+        (void)cmd_catch_signals(); /* the flag is in the work already */
     return r;
 }
 

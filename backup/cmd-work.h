@@ -10,6 +10,8 @@
 #ifndef DISKGATE_BACKUP_CMD_WORK_H
 #define DISKGATE_BACKUP_CMD_WORK_H
 
+#include <signal.h>
+
 #include "backup/cmd.h"
 #include "backup/restore-crew.h"
 #include "cli/progress.h"
@@ -28,6 +30,8 @@ struct cmd_work {
 int cmd_work_begin(struct cmd_work *w, const struct cmd *cmd, struct err *err);
 void cmd_work_end(struct cmd_work *w);
 double cmd_work_seconds(const struct cmd_work *w);
+/* From now on a signal sets the flag that is returned, so that the work ends in order; a second one ends the program at once. */
+const volatile sig_atomic_t *cmd_catch_signals(void);
 /* The option @name of @cmd as a number; *ret stays as it is when it was not given. */
 int cmd_number(const struct cmd *cmd, const char *name, long min, long max, long *ret, struct err *err);
 
