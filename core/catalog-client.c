@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Clients. What a client gets at its creation and keeps, whatever it is called later:
- *
- *   label         its name in lower case, "_" as "-" (an IQN does not know it), with "-2", "-3", ... where that is taken
- *   iqn           IQN_PREFIX : tag of the root : label
- *   chap_user     the label; the password is random
- *   overlay_dir   its name, with ".2", ".3", ... where any client ever had that folder
- */
+/* Clients: the rows and their writers; see catalog.h. */
 #include "core/catalog-priv.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 
 #include "core/util.h"
-
-#define IQN_PREFIX "iqn.2026-11.org.diskgate"
 
 /* --- modes ------------------------------------------------------------------------------------------------------- */
 
@@ -115,193 +106,13 @@ int client_list(struct catalog *c, struct client_row **ret, size_t *ret_n, struc
                    (void **)ret, ret_n, err);
 }
 
-/* --- checks ------------------------------------------------------------------------------------------------------ */
-
-struct owner {
-    char name[NAME_LEN + 1];
-};
-
-static void fill_owner(sqlite3_stmt *st, void *row)
-{
-    COL_TEXT(st, 0, ((struct owner *)row)->name);
-}
-
-/* The client other than @own_id that @sql finds for @value: 0 and its name, -ENOENT when there is none. */
-static int find_owner(struct catalog *c, const char *sql, const char *value, int64_t own_id, struct owner *ret,
-                      struct err *err)
-{
-    return db_one(c, sql, ARGS(T(value), N(own_id)), fill_owner, ret, err);
-}
-
-static int check_name(struct catalog *c, const char *name, int64_t own_id, struct err *err)
-{
-    struct owner owner;
-    int r = name_check(name, "client name", err);
-    if (r == 0)
-        r = find_owner(c, "SELECT name FROM client WHERE name = ? AND id <> ?", name, own_id, &owner, err);
-    if (r == -ENOENT)
-        return 0;
-    return r < 0 ? r : err_set(err, -EEXIST, "a client called '%s' exists already; choose another name", owner.name);
-}
-
-static int check_mac(struct catalog *c, char *mac, int64_t own_id, struct err *err)
-{
-    char parsed[MAC_LEN + 1];
-    struct owner owner;
-    int r = mac_parse(mac, parsed, err);
-    if (r < 0)
-        return r;
-    strcpy(mac, parsed);
-    r = find_owner(c, "SELECT name FROM client WHERE mac = ? AND id <> ?", mac, own_id, &owner, err);
-    if (r == -ENOENT)
-        return 0;
-    return r < 0 ? r
-                 : err_set(err, -EEXIST, "MAC %s already belongs to client '%s'; change or remove that client first",
-                           mac, owner.name);
-}
-
-/* Brings the address into one spelling, so that two clients cannot have the same one. */
-static int check_ip(struct catalog *c, char *ip, size_t size, int64_t own_id, struct err *err)
-{
-    struct in6_addr addr;
-    struct owner owner;
-    if (!*ip)
-        return 0;
-    int family = strchr(ip, ':') ? AF_INET6 : AF_INET;
-    if (inet_pton(family, ip, &addr) != 1 || !inet_ntop(family, &addr, ip, (socklen_t)size))
-        return err_set(err, -EINVAL, "'%.80s' is no IP address; write it as 192.168.1.20", ip);
-    int r = find_owner(c, "SELECT name FROM client WHERE ip = ? AND id <> ?", ip, own_id, &owner, err);
-    if (r == -ENOENT)
-        return 0;
-    return r < 0 ? r
-                 : err_set(err, -EEXIST,
-                           "IP address %s already belongs to client '%s'; change or remove that client first", ip,
-                           owner.name);
-}
-
-int client_network_check(struct client_row *row, struct err *err)
-{
-    char dns[SETTING_LEN + 1];
-    if (*row->netmask && !address_is_netmask(row->netmask))
-        return err_set(err, -EINVAL, "'%s' is no netmask; write it as 255.255.255.0", row->netmask);
-    if (*row->gateway && !address_is_host_v4(row->gateway))
-        return err_set(err, -EINVAL, "the gateway '%s' is no IPv4 address; write it as 192.168.1.1", row->gateway);
-    strcpy(dns, row->dns);
-    if (!address_list_parse(dns))
-        return err_set(err, -EINVAL, "the name servers '%.80s' must be IPv4 addresses with commas between them",
-                       row->dns);
-    strcpy(row->dns, dns);
-    return 0;
-}
-
-static int check_boot(struct catalog *c, const struct client_row *row, struct err *err)
-{
-    int64_t id;
-    if (row->menu_timeout_s > MENU_TIMEOUT_MAX_S)
-        return err_set(err, -EINVAL, "a boot menu cannot wait for %u s; at most %d s", row->menu_timeout_s,
-                       MENU_TIMEOUT_MAX_S);
-    if (row->ram_write_bytes > INT64_MAX)
-        return err_set(err, -EINVAL, "the RAM for what client '%s' writes is too large", row->name);
-    if (row->boot_default == 0)
-        return 0;
-    if (!slot_is_boot(row->boot_default))
-        return err_set(err, -EINVAL, "slot %u is no boot disk; boot disks are slot 0 and slots %d to %d",
-                       row->boot_default, BOOT_SLOT_FIRST, BOOT_SLOT_LAST);
-    int r = db_number(c, "SELECT id FROM link WHERE client_id = ? AND slot = ?", ARGS(N(row->id), N(row->boot_default)),
-                      &id, err);
-    if (r == -ENOENT)
-        return err_set(err, -EINVAL, "client '%s' has no image linked to slot %u, so its boot menu cannot take it",
-                       row->name, row->boot_default);
-    return r;
-}
-
-/* All that add and set have in common; spells mac, ip and dns in @row anew. */
-static int check_fields(struct catalog *c, struct client_row *row, struct err *err)
-{
-    int r = check_mac(c, row->mac, row->id, err);
-    if (r == 0)
-        r = check_ip(c, row->ip, sizeof(row->ip), row->id, err);
-    if (r == 0 && *row->group)
-        r = name_check(row->group, "group name", err);
-    if (r == 0)
-        r = client_network_check(row, err);
-    if (r == 0)
-        r = check_boot(c, row, err);
-    if (r == 0)
-        r = comment_check(row->comment, err);
-    if (r == 0 && (unsigned)row->mode >= ARRAY_SIZE(mode_names))
-        r = err_set(err, -EINVAL, "the mode of client '%s' is none; use volatile or kept", row->name);
-    return r;
-}
-
-/* --- what is given at creation ----------------------------------------------------------------------------------- */
-
-/* The first of "@base", "@base@sep2", "@base@sep3", ... for which @sql finds no row. */
-static int first_free(struct catalog *c, const char *sql, const char *base, char sep, char *ret, size_t size,
-                      struct err *err)
-{
-    int64_t found;
-    for (unsigned n = 1; n < UINT32_MAX; n++) {
-        (void)snprintf(ret, size, n == 1 ? "%s" : "%s%c%u", base, sep, n);
-        int r = db_number(c, sql, ARGS(T(ret)), &found, err);
-        if (r < 0)
-            return r == -ENOENT ? 0 : r;
-    }
-    return err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
-}
-
-void client_label(const char *name, char *ret)
-{
-    size_t n = 0;
-    for (; name[n] && n < CLIENT_LABEL_LEN; n++) {
-        char ch = name[n];
-        ret[n] = ch == '_' ? '-' : ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
-    }
-    ret[n] = 0;
-}
-
-void client_iqn(const char *tag, const char *label, char *ret)
-{
-    (void)snprintf(ret, 224, IQN_PREFIX ":%s:%s", tag, label);
-}
-
-static int give_label(struct catalog *c, struct client_row *row, struct err *err)
-{
-    char base[CLIENT_LABEL_LEN + 1], tag[9];
-    client_label(row->name, base);
-    /* Both, since a client may have got another CHAP user later. */
-    int r = first_free(c, "SELECT id FROM client WHERE chap_user = ?1 OR substr(iqn, -length(?1) - 1) = ':' || ?1",
-                       base, '-', row->chap_user, sizeof(row->chap_user), err);
-    if (r == 0)
-        r = catalog_root_tag(c, tag, err);
-    if (r == 0)
-        client_iqn(tag, row->chap_user, row->iqn);
-    return r;
-}
-
-static int give_overlay_dir(struct catalog *c, const char *name, char *ret, struct err *err)
-{
-    int r = first_free(c, "SELECT 1 FROM overlay_dir WHERE name = ?", name, '.', ret, OVERLAY_DIR_LEN + 1, err);
-    return r < 0 ? r : db_run(c, "INSERT INTO overlay_dir (name) VALUES (?)", ARGS(T(ret)), err);
-}
-
-static int give_secret(struct client_row *row, struct err *err)
-{
-    int r = secret_new(row->chap_password);
-    return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", row->name) : 0;
-}
-
 /* --- writers ----------------------------------------------------------------------------------------------------- */
 
 static int insert_client(struct catalog *c, struct client_row *row, struct err *err)
 {
     char now[TIME_LEN + 1], dir[OVERLAY_DIR_LEN + 1];
     catalog_now(now);
-    int r = give_label(c, row, err);
-    if (r == 0)
-        r = give_secret(row, err);
-    if (r == 0)
-        r = give_overlay_dir(c, row->name, dir, err);
+    int r = client_give(c, row, dir, err);
     if (r < 0)
         return r;
     return db_run(
@@ -319,9 +130,9 @@ static int add_steps(struct catalog *c, struct client_row *row, struct err *err)
 {
     struct client_row fresh = *row;
     fresh.id = 0;
-    int r = check_name(c, fresh.name, 0, err);
+    int r = client_name_check(c, fresh.name, 0, err);
     if (r == 0)
-        r = check_fields(c, &fresh, err);
+        r = client_fields_check(c, &fresh, err);
     if (r == 0)
         r = insert_client(c, &fresh, err);
     if (r == 0)
@@ -355,7 +166,7 @@ static int set_steps(struct catalog *c, const struct client_row *row, struct err
     struct client_row before, wanted = *row, after;
     int r = get_by_id(c, row->id, &before, err);
     if (r == 0)
-        r = check_fields(c, &wanted, err);
+        r = client_fields_check(c, &wanted, err);
     if (r == 0)
         r = update_client(c, &wanted, err);
     if (r == 0)
@@ -376,7 +187,7 @@ static int boot_slot_steps(struct catalog *c, const char *name, uint32_t slot, s
         return r;
     uint32_t chosen = row.boot_default;
     row.boot_default = slot; /* what holds for a default holds for a choice */
-    r = check_boot(c, &row, err);
+    r = client_boot_check(c, &row, err);
     row.boot_default = chosen;
     return r < 0 ? r : db_run(c, "UPDATE client SET boot_slot = ? WHERE id = ?", ARGS(N(slot), N(row.id)), err);
 }
@@ -388,31 +199,15 @@ int client_set_boot_slot(struct catalog *c, const char *name, uint32_t slot, str
 
 /* --- CHAP ------------------------------------------------------------------------------------------------------- */
 
-#define LETTERS_AND_DIGITS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-int client_chap_check(const char *user, const char *password, struct err *err)
-{
-    size_t n = strlen(password), n_user = strlen(user);
-    if (n_user < 1 || n_user > 63 || user[strspn(user, LETTERS_AND_DIGITS "._-")])
-        return err_set(err, -EINVAL, "the CHAP user '%.80s' must be 1 to 63 letters, digits and . _ -", user);
-    if (n < 12 || n > 16 || password[strspn(password, LETTERS_AND_DIGITS)])
-        return err_set(err, -EINVAL, "the CHAP password of '%s' must be 12 to 16 letters and digits", user);
-    return 0;
-}
-
 static int chap_steps(struct catalog *c, const char *name, const char *user, const char *password, struct err *err)
 {
     struct client_row before, after;
-    struct owner owner;
     int r = client_get(c, name, &before, err);
     if (r == 0)
         r = client_chap_check(user, password, err);
-    if (r < 0)
-        return r;
-    r = find_owner(c, "SELECT name FROM client WHERE chap_user = ? AND id <> ?", user, before.id, &owner, err);
     if (r == 0)
-        return err_set(err, -EEXIST, "the CHAP user '%s' already belongs to client '%s'", user, owner.name);
-    if (r == -ENOENT)
+        r = client_chap_user_check(c, user, before.id, err);
+    if (r == 0)
         r = db_run(c, "UPDATE client SET chap_user = ?, chap_password = ? WHERE id = ?",
                    ARGS(T(user), T(password), N(before.id)), err);
     if (r == 0)
@@ -432,7 +227,7 @@ static int rename_steps(struct catalog *c, const char *old, const char *name, st
     struct client_row before, after;
     int r = client_get(c, old, &before, err);
     if (r == 0)
-        r = check_name(c, name, before.id, err);
+        r = client_name_check(c, name, before.id, err);
     if (r == 0)
         r = db_run(c, "UPDATE client SET name = ? WHERE id = ?", ARGS(T(name), N(before.id)), err);
     if (r == 0)

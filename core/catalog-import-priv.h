@@ -5,7 +5,7 @@
  *   temp.import_plan     of each row that the stage left open: its fate, what is wanted
  *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source
  *   temp.import_ip       likewise addresses
- *   temp.import_label    labels of targets (see catalog-client.c)
+ *   temp.import_label    labels of targets (see catalog-client-new.c)
  *   temp.import_suffix   the last number given behind a name, where memory has no room for it
  *   temp.import_gone     clients that are gone from the source
  *

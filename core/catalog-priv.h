@@ -128,16 +128,31 @@ bool address_is_netmask(const char *text); /* ones, then zeros; not 0.0.0.0 */
 /* "A B C" or "A,B,C" -> "A,B,C" in place (SETTING_LEN + 1 bytes); "" stays. False when one is no address of a machine. */
 bool address_list_parse(char *text);
 
-/* --- rows that several files need -------------------------------------------------------------------------------- */
+/* --- catalog-client-check.c: 0, or a negative errno with a sentence ----------------------------------------------- */
 
-/* catalog-client.c: the mode that a column names. */
-enum overlay_mode col_mode(sqlite3_stmt *st, int col);
+/* @own_id: the client itself, which may keep what it has; 0 for a new one. */
+int client_name_check(struct catalog *c, const char *name, int64_t own_id, struct err *err);
+int client_chap_user_check(struct catalog *c, const char *user, int64_t own_id, struct err *err);
+/* What the boot menu is to do. */
+int client_boot_check(struct catalog *c, const struct client_row *row, struct err *err);
+/* All that add and set have in common; spells mac, ip and dns in @row anew. */
+int client_fields_check(struct catalog *c, struct client_row *row, struct err *err);
 
-/* catalog-client.c: the label that a client's target begins with, into @ret (CLIENT_LABEL_LEN + 1 bytes), room left for "-4294967295";
+/* --- catalog-client-new.c ---------------------------------------------------------------------------------------- */
+
+/* iqn, chap_user and chap_password of the new client @row, and its overlay folder's name (OVERLAY_DIR_LEN + 1 bytes), noted as used. */
+int client_give(struct catalog *c, struct client_row *row, char *ret_dir, struct err *err);
+
+/* The label that a client's target begins with, into @ret (CLIENT_LABEL_LEN + 1 bytes), room left for "-4294967295";
  * and the IQN of a label, into @ret (224 bytes). */
 #define CLIENT_LABEL_LEN 52
 void client_label(const char *name, char *ret);
 void client_iqn(const char *tag, const char *label, char *ret);
+
+/* --- rows that several files need -------------------------------------------------------------------------------- */
+
+/* catalog-client.c: the mode that a column names. */
+enum overlay_mode col_mode(sqlite3_stmt *st, int col);
 
 /* catalog-link.c: {"0":"win11","1":"games@3"} into *ret, a new object. */
 int links_json(struct catalog *c, int64_t client_id, json_t **ret, struct err *err);
