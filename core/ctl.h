@@ -31,6 +31,7 @@
 #include <jansson.h>
 
 #include "core/err.h"
+#include "core/json.h"
 
 #define CTL_LINE_MAX (64U << 20)
 
@@ -50,8 +51,5 @@ int ctl_server_open(int dirfd, const char *name, ctl_handler *handler, void *arg
 int ctl_server_start(struct ctl_server *s);
 void ctl_server_stop(struct ctl_server *s);  /* joins the thread; NULL is allowed */
 void ctl_server_close(struct ctl_server *s); /* removes the socket file; NULL is allowed */
-
-/* jansson.h itself defines json_decrefp() for this use. */
-#define _cleanup_json_ __attribute__((cleanup(json_decrefp)))
 
 #endif

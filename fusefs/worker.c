@@ -76,12 +76,6 @@ static json_t *status(struct worker *w)
     return j;
 }
 
-static const char *text_of(json_t *req, const char *key)
-{
-    const char *text = json_string_value(json_object_get(req, key));
-    return text ? text : "";
-}
-
 static int freeze(struct worker *w, json_t *req, json_t **ret, struct err *err)
 {
     json_t *ids = json_object_get(req, "overlays");
@@ -95,7 +89,7 @@ static int freeze(struct worker *w, json_t *req, json_t **ret, struct err *err)
         if (!views[i])
             return err_set(err, -ENOENT, "overlay '%.64s' is not attached", id ? id : "");
     }
-    return freezer_freeze(w->freezer, text_of(req, "id"), views, n, ret, err);
+    return freezer_freeze(w->freezer, json_text(req, "id"), views, n, ret, err);
 }
 
 static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct err *err)
@@ -113,7 +107,7 @@ static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct 
     } else if (strcmp(cmd, "status") == 0) {
         *ret = status(w);
     } else if (strcmp(cmd, "boot") == 0) {
-        attach_note_boot(w->attach, text_of(req, "client"));
+        attach_note_boot(w->attach, json_text(req, "client"));
         *ret = json_object();
     } else if (strcmp(cmd, "settle") == 0) {
         if (w->preload)
@@ -122,7 +116,7 @@ static int handle(void *arg, const char *cmd, json_t *req, json_t **ret, struct 
     } else if (strcmp(cmd, "freeze") == 0) {
         return freeze(w, req, ret, err);
     } else if (strcmp(cmd, "thaw") == 0) {
-        return freezer_thaw(w->freezer, text_of(req, "id"), ret, err);
+        return freezer_thaw(w->freezer, json_text(req, "id"), ret, err);
     } else {
         return err_set(err, -EINVAL, "diskgate-fs does not know the command '%s'", cmd);
     }

@@ -65,8 +65,8 @@ static int count_sessions(struct event *e, char address[ADDRESS_LEN + 1])
 {
     _cleanup_json_ json_t *sessions = NULL;
     int r = service_sessions(e->root, e->c, e->client.name, &sessions, &e->why);
-    const char *text = json_string_value(json_object_get(json_array_get(sessions, 0), "address"));
-    (void)snprintf(address, ADDRESS_LEN + 1, "%s", text ? text : ""); /* a cut one fits nobody */
+    const json_t *first = json_array_get(sessions, 0);
+    (void)snprintf(address, ADDRESS_LEN + 1, "%s", json_text(first, "address")); /* a cut one fits nobody */
     return r < 0 ? r : (int)json_array_size(sessions);
 }
 
@@ -201,14 +201,9 @@ static int find_target(struct event *e, json_t **ret_list, const json_t **ret)
                   e->client.name, e->client.name);
 }
 
-static const char *text_of(const json_t *row, const char *key)
-{
-    return json_string_value(json_object_get(row, key)) ?: "";
-}
-
 static bool is_open(const json_t *row)
 {
-    return strcmp(text_of(row, "state"), "open") == 0;
+    return strcmp(json_text(row, "state"), "open") == 0;
 }
 
 static int follow(struct event *e)
@@ -234,7 +229,7 @@ static int prepare(struct event *e, json_t **list, const json_t **ret)
     r = r ? r : find_target(e, list, ret);
     if (r < 0 || is_open(*ret))
         return r;
-    const char *why = text_of(*ret, "problem");
+    const char *why = json_text(*ret, "problem");
     return REFUSE(e, CLOSED_RETRY_S, "the disk of %s cannot be served: %s.\nOn the server, see diskgate status",
                   e->client.name, *why ? why : "nothing runs on the server, diskgate up starts it");
 }
@@ -262,7 +257,7 @@ static int note_boot(struct event *e, const json_t *target, struct err *err)
     (void)snprintf(row.client, sizeof(row.client), "%s", e->client.name);
     (void)snprintf(row.mac, sizeof(row.mac), "%s", e->mac);
     (void)snprintf(row.address, sizeof(row.address), "%s", e->address);
-    (void)snprintf(row.image, sizeof(row.image), "%s", text_of(target, "image"));
+    (void)snprintf(row.image, sizeof(row.image), "%s", json_text(target, "image"));
     (void)snprintf(row.refused, sizeof(row.refused), "%.255s", e->why.msg); /* a cut sentence is still a sentence */
     row.version = (uint32_t)json_integer_value(json_object_get(target, "version"));
     if (is_same_boot(e, &row, &old))
@@ -280,16 +275,16 @@ static int note_boot(struct event *e, const json_t *target, struct err *err)
 static int give_disk(const struct event *e, const json_t *row, char **ret)
 {
     char address[80];
-    (void)snprintf(address, sizeof(address), "%s", text_of(row, "portal"));
+    (void)snprintf(address, sizeof(address), "%s", json_text(row, "portal"));
     char *colon = strrchr(address, ':');
     const char *chap = json_string_value(json_object_get(row, "chap_user"));
     struct boot_target t = {.client = e->client.name,
                             .mac = e->mac,
                             .portal_address = address,
-                            .iqn = text_of(row, "iqn"),
-                            .initiator = text_of(row, "initiator"),
+                            .iqn = json_text(row, "iqn"),
+                            .initiator = json_text(row, "initiator"),
                             .chap_user = chap,
-                            .chap_password = text_of(row, "chap_password"),
+                            .chap_password = json_text(row, "chap_password"),
                             .portal_port = colon ? (unsigned)strtoul(colon + 1, NULL, 10) : 0,
                             .lun = (unsigned)json_integer_value(json_object_get(row, "lun"))};
     if (colon)

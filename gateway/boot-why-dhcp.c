@@ -76,7 +76,7 @@ static bool read_answer(const json_t *net, struct known *k)
                                    .full_s = time_of(t, "full_s"),
                                    .rival_s = time_of(t, "rival_s")};
     (void)snprintf(k->trace.address, sizeof(k->trace.address), "%s",
-                   json_string_value(json_object_get(t, "address")) ?: ""); /* a cut one is still shown */
+                   json_text(t, "address")); /* a cut one is still shown */
     return true;
 }
 

@@ -39,17 +39,11 @@ static void say(struct losses *l, const char *fmt, ...)
     (void)json_array_append_new(l->lines, out_string(text)); /* without memory a line less */
 }
 
-static const char *text_of(json_t *row, const char *key)
-{
-    const char *text = json_string_value(json_object_get(row, key));
-    return text ? text : "";
-}
-
 static json_t *overlay_of(const struct losses *l, const char *client, uint32_t slot)
 {
     json_t *row;
     size_t i;
-    json_array_foreach(l->overlays, i, row) if (strcasecmp(text_of(row, "client"), client) == 0 &&
+    json_array_foreach(l->overlays, i, row) if (strcasecmp(json_text(row, "client"), client) == 0 &&
                                                 json_integer_value(json_object_get(row, "slot")) == slot) return row;
     return NULL;
 }
@@ -57,7 +51,7 @@ static json_t *overlay_of(const struct losses *l, const char *client, uint32_t s
 /* Bytes of kept changes in this overlay. */
 static uint64_t kept_of(json_t *overlay)
 {
-    bool is_kept = overlay && strcmp(text_of(overlay, "mode"), "volatile") != 0;
+    bool is_kept = overlay && strcmp(json_text(overlay, "mode"), "volatile") != 0;
     return is_kept ? (uint64_t)json_integer_value(json_object_get(overlay, "overlay_bytes")) : 0;
 }
 
@@ -66,7 +60,7 @@ static const char *session_of(const struct losses *l, const char *client)
     json_t *row;
     size_t i;
     json_array_foreach(l->sessions, i,
-                       row) if (strcasecmp(text_of(row, "client"), client) == 0) return text_of(row, "address");
+                       row) if (strcasecmp(json_text(row, "client"), client) == 0) return json_text(row, "address");
     return NULL;
 }
 
@@ -133,7 +127,7 @@ static void look_at_image(struct losses *l, const struct config_image *i)
 {
     size_t users = 0, k;
     json_t *row;
-    json_array_foreach(l->links, k, row) users += strcasecmp(text_of(row, "image"), i->name) == 0;
+    json_array_foreach(l->links, k, row) users += strcasecmp(json_text(row, "image"), i->name) == 0;
     if (users)
         say(l, "image %s is removed and has %zu link%s now", i->name, users, users > 1 ? "s" : "");
     for (size_t v = 0; v < i->n_versions; v++)

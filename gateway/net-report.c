@@ -31,11 +31,6 @@ json_t *net_ask(const char *root, const char *mac)
     return req && ctl_call(root, NET_SOCKET, req, ANSWER_MS, &ret, NULL) == 0 ? ret : NULL;
 }
 
-static const char *text_of(const json_t *row, const char *key)
-{
-    return json_string_value(json_object_get(row, key)) ?: "";
-}
-
 /* Lists that are too short are all that a lack of memory can do here. */
 static void add(json_t *list, const char *kind, const char *sentence)
 {
@@ -54,7 +49,7 @@ static void report_full(const json_t *net, struct catalog *c, json_t *problems, 
                             "'diskgate set boot.dhcp_range FIRST-LAST', or boot.dhcp_lease shorter"
                           : "dnsmasq has no address for %s: boot.dhcp_range is empty%s, so only clients with one of "
                             "their own get one; set it, or give the client one with 'diskgate client set NAME --ip A'",
-                   text_of(full, "mac"), range); /* fits */
+                   json_text(full, "mac"), range); /* fits */
     if (*range)
         add(problems, "problem", text);
     else
@@ -64,12 +59,12 @@ static void report_full(const json_t *net, struct catalog *c, json_t *problems, 
 static void report_rival(const json_t *row, json_t *problems)
 {
     char text[512];
-    const char *address = text_of(row, "address"), *file = text_of(row, "boot_file");
+    const char *address = json_text(row, "address"), *file = json_text(row, "boot_file");
     (void)snprintf(
         text, sizeof(text),
         "another DHCP server, %s (%s), answers PCs here with %s%s%s%s: whoever takes its answer does not boot "
         "from this server; turn it off, or set boot.dhcp to proxy and let it give the addresses",
-        text_of(row, "server"), text_of(row, "hardware"), *address ? "the address " : "a boot file", address,
+        json_text(row, "server"), json_text(row, "hardware"), *address ? "the address " : "a boot file", address,
         *file ? " and the boot file " : "", file); /* fits */
     add(problems, "problem", text);
 }
@@ -80,11 +75,11 @@ static void report_count(const json_t *servers, const char *mode, bool is_probed
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(servers); i++) {
         const json_t *row = json_array_get(servers, i);
-        if (!*text_of(row, "address"))
+        if (!*json_text(row, "address"))
             continue;
         size_t at = strlen(list);
         (void)snprintf(list + at, sizeof(list) - at, "%s%s", at ? ", " : "",
-                       text_of(row, "server")); /* 8 of them fit */
+                       json_text(row, "server")); /* 8 of them fit */
         n++;
     }
     if (n > 1) {

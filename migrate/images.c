@@ -146,7 +146,7 @@ static size_t add_arguments(const struct site_image *i, const char **args)
 
 static void take_text(json_t *o, const char *key, char *ret, size_t size)
 {
-    (void)snprintf(ret, size, "%s", json_string_value(json_object_get(o, key)) ?: "");
+    (void)snprintf(ret, size, "%s", json_text(o, key));
 }
 
 /* The row that `image add --file-only` prints. */

@@ -12,11 +12,11 @@
 #include "migrate/leases.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "core/util.h"
 #include "migrate/normalise.h"
 #include "migrate/text.h"
@@ -124,12 +124,6 @@ static void drop_comments(char *p)
     }
 }
 
-static const char *text_of(const json_t *o, const char *key)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
 static int read_reservations(struct leases *l, const json_t *list, struct err *err)
 {
     size_t i;
@@ -137,9 +131,9 @@ static int read_reservations(struct leases *l, const json_t *list, struct err *e
     json_array_foreach(list, i, o)
     {
         struct lease e = {.is_reservation = true};
-        lease_set_mac(&e, text_of(o, "hw-address"));
-        lease_set_name(&e, text_of(o, "hostname"));
-        const char *ip = text_of(o, "ip-address");
+        lease_set_mac(&e, json_text(o, "hw-address"));
+        lease_set_name(&e, json_text(o, "hostname"));
+        const char *ip = json_text(o, "ip-address");
         if (*ip && (!ip_from_text(ip, strlen(ip), e.ip) || strchr(e.ip, ':')))
             e.ip[0] = 0;
         if (!*e.mac) {
@@ -168,15 +162,15 @@ static void read_options(struct leases *l, const json_t *list, const char *scope
     json_array_foreach(list, i, o)
     {
         for (size_t k = 0; k < ARRAY_SIZE(options); k++)
-            if (strcmp(text_of(o, "name"), options[k].name) == 0 ||
+            if (strcmp(json_text(o, "name"), options[k].name) == 0 ||
                 json_integer_value(json_object_get(o, "code")) == options[k].code)
-                leases_set(l, options[k].key, text_of(o, "data"), scope);
+                leases_set(l, options[k].key, json_text(o, "data"), scope);
     }
 }
 
 static void read_pools(struct leases *l, const json_t *list, const char *scope)
 {
-    const char *pool = text_of(json_array_get(list, 0), "pool"), *dash = strchr(pool, '-');
+    const char *pool = json_text(json_array_get(list, 0), "pool"), *dash = strchr(pool, '-');
     char first[64] = "";
     if (!dash)
         return;
@@ -189,7 +183,7 @@ static void read_pools(struct leases *l, const json_t *list, const char *scope)
 static int read_place(struct leases *l, const json_t *o, unsigned depth, struct err *err)
 {
     static const char *const inner[] = {"subnet4", "shared-networks"};
-    const char *scope = text_of(o, "subnet"), *slash = strchr(scope, '/');
+    const char *scope = json_text(o, "subnet"), *slash = strchr(scope, '/');
     int r = read_reservations(l, json_object_get(o, "reservations"), err);
     read_options(l, json_object_get(o, "option-data"), scope);
     read_pools(l, json_object_get(o, "pools"), scope);
