@@ -6,6 +6,8 @@
 #ifndef DISKGATE_GATEWAY_BOOT_EVENT_H
 #define DISKGATE_GATEWAY_BOOT_EVENT_H
 
+#include <jansson.h>
+
 #include "core/catalog.h"
 #include "gateway/boot.h"
 
@@ -29,5 +31,12 @@ struct event {
 
 /* boot-who.c: 0 and e->client when the PC with e->mac is a client, or becomes one. */
 int event_identify(struct event *e);
+
+/* boot-event.c: the refusal of a PC whose disk is in use from @address, "" where that is not known. */
+int event_refuse_session(struct event *e, const char *address);
+
+/* boot-begin.c: a new boot, its steps (1) to (3). *@ret is the open target, a row of service_targets() borrowed from *@list, which is the
+ * caller's to free, after a failure, too. */
+int event_prepare(struct event *e, json_t **list, const json_t **ret);
 
 #endif
