@@ -11,7 +11,25 @@ import socket
 import subprocess
 
 from . import system
+from .files import MIB, make_image
 from .iscsi import Disk
+
+MAC = "52:54:00:00:00:01"  # of the one client of serve_one()
+SIZE = 64 * MIB  # of its disk
+
+
+def mac(number):
+    """The address of one of 65536 more PCs."""
+    return f"52:54:00:01:{number >> 8:02x}:{number & 255:02x}"
+
+
+def serve_one(root):
+    """@root with image win, linked to client pc1, up."""
+    make_image(root.files / "base.raw", SIZE)
+    root.ok("image", "add", "win", root.files / "base.raw")
+    root.ok("client", "add", "pc1", "--mac", MAC, "--image", "win")
+    root.ok("up")
+    return root
 
 
 def get(root, path, method="GET", timeout=30, source="127.0.0.1", **options):
