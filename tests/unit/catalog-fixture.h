@@ -107,8 +107,24 @@ static inline int add_image(struct catalog *c, const char *name, bool is_data, s
     return image_add(c, &i, &v, err);
 }
 
+/* Also three images and a client with two of them. */
+static inline int setup_linked(void **state)
+{
+    if (setup_writer(state) < 0)
+        return -1;
+    struct fixture *f = *state;
+    OK(f, add_image(f->c, "win11", false, &f->err));
+    OK(f, add_image(f->c, "linux", false, &f->err));
+    OK(f, add_image(f->c, "games", true, &f->err));
+    OK(f, add_client(f->c, "pc1", "525400000001", &f->err));
+    OK(f, link_set(f->c, "pc1", 0, "win11", 0, &f->err));
+    OK(f, link_set(f->c, "pc1", 3, "games", 1, &f->err));
+    return 0;
+}
+
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, setup_folder, teardown)
 #define WITH_ROOT(test)   cmocka_unit_test_setup_teardown(test, setup_root, teardown)
 #define WITH_WRITER(test) cmocka_unit_test_setup_teardown(test, setup_writer, teardown)
+#define WITH_LINKS(test)  cmocka_unit_test_setup_teardown(test, setup_linked, teardown)
 
 #endif
