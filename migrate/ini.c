@@ -4,7 +4,7 @@
  *   table "settings"   section, name, value     every key
  *   table "sections"   section, and a column for each key that occurs    one row for each section
  *
- * The keys of CCBoot.ini are not documented: the first table is what site_read() looks into; the second one makes a list of clients out of a file with
+ * The keys of CCBoot.ini are not documented: the first table is what site_record_read() looks into; the second one makes a list of clients out of a file with
  * a section for each. A section with the same name twice is two rows. Comments are lines that begin with ; or #.
  */
 #include <errno.h>

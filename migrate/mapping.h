@@ -8,7 +8,7 @@
  *   mapping_destroy(m)
  *
  * The source is borrowed: it is closed after the mapping is destroyed. A source without clients but with settings of the site (CCBoot.ini) gives
- * -ENODATA and a mapping that site_read() can use.
+ * -ENODATA and a mapping that site_record_read() can use.
  *
  * Scores and rules: docs/importing.md. Threads: one at a time.
  */

@@ -54,7 +54,7 @@ static void import(struct source *s)
     int r = mapping_detect(s, &m, &err);
     must(r == 0 || *err.msg);
     if (m)
-        (void)site_read(s, m, &site, &err);
+        (void)site_record_read(s, m, &site, &err);
     uint64_t n = 0, rows = 0;
     if (r == 0 && records_read(s, m, check_record, &n, &rows, &err) == 0)
         must(n == rows);

@@ -450,7 +450,7 @@ static void test_site_takes_dhcp_options_and_keeps_the_rest(void **state)
     struct site_record site;
     _cleanup_(source_closep) struct source *s = fake_source(option_site, 2);
     _cleanup_(mapping_destroyp) struct mapping *m = detect(s, 0);
-    assert_int_equal(site_read(s, m, &site, NULL), 0);
+    assert_int_equal(site_record_read(s, m, &site, NULL), 0);
     assert_string_equal(site.netmask, "255.255.255.0");
     assert_string_equal(site.gateway, "192.168.1.1");
     assert_string_equal(site.dns, "8.8.8.8,1.1.1.1");

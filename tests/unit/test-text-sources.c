@@ -293,7 +293,7 @@ static void test_leases_of_netsh_in_utf16(void **state)
     _cleanup_(mapping_destroyp) struct mapping *m = NULL;
     assert_string_equal(rows_of(s, 0), "001b21aabb05|10.0.0.5|pc5|reservation||Сервер");
     assert_int_equal(mapping_detect(s, &m, NULL), 0);
-    assert_int_equal(site_read(s, m, &site, NULL), 0);
+    assert_int_equal(site_record_read(s, m, &site, NULL), 0);
     assert_string_equal(site.netmask, "255.255.255.0");
     assert_string_equal(site.gateway, "10.0.0.1");
     assert_string_equal(site.dns, "8.8.8.8,1.1.1.1");
@@ -323,7 +323,7 @@ static void test_ini_is_settings_and_sections(void **state)
     assert_string_equal(rows_of(s, 1), "Server|192.168.1.1|8.8.8.8|C:\\x;y/Other|||2");
     assert_true(has_note(s, false, "1 lines have no '='"));
     assert_int_equal(mapping_detect(s, &m, NULL), -ENODATA); /* no clients, but what holds for the site */
-    assert_int_equal(site_read(s, m, &site, NULL), 0);
+    assert_int_equal(site_record_read(s, m, &site, NULL), 0);
     mapping_destroy(m);
     assert_string_equal(site.gateway, "192.168.1.1");
     assert_non_null(strstr(site.rest, "C:\\\\x;y"));

@@ -60,7 +60,7 @@ static int run(struct source *s, const char *mapping)
         r = records_read(s, m, print_record, NULL, &rows, &err);
         print(json_pack("{s:i, s:I, s:s}", "end", -r, "rows", (json_int_t)rows, "message", err.msg));
     }
-    if (m && site_read(s, m, &site, &err) == 0)
+    if (m && site_record_read(s, m, &site, &err) == 0)
         print(json_pack("{s:{s:s, s:s, s:s}}", "site", "netmask", site.netmask, "gateway", site.gateway, "dns",
                         site.dns));
     return 0;
