@@ -39,7 +39,7 @@ static void image_problem(json_t *list, const char *root, const struct version_r
 }
 
 /* Images that are served and whose file is not as it was recorded. A disk that is not served tells its own reason. */
-static void image_problems(json_t *list, const struct snapshot *n, struct catalog *c)
+static void image_problems(json_t *list, const struct service_snapshot *n, struct catalog *c)
 {
     _cleanup_free_ struct version_row *rows = NULL;
     size_t count = 0;
@@ -59,7 +59,7 @@ static void image_problems(json_t *list, const struct snapshot *n, struct catalo
 #define SPACE_LOW_PART  20 /* and less than this part of the disk */
 
 /* Said before it is too late: volatile and kept overlays grow on this disk. */
-static void space_problem(json_t *list, const struct snapshot *n)
+static void space_problem(json_t *list, const struct service_snapshot *n)
 {
     struct statvfs st;
     char folder[PATH_MAX], why[PATH_MAX + 256], left[32];
@@ -85,7 +85,7 @@ static void space_problem(json_t *list, const struct snapshot *n)
 }
 
 /* Went what the client wrote with the server's power, and is it a disk that it may be running from? */
-static bool is_lost(const struct snapshot *n, const struct view_row *v)
+static bool is_lost(const struct service_snapshot *n, const struct view_row *v)
 {
     const struct want_entry *e = want_find(&n->want, v->client_id);
     bool is_lun = e && !e->client->is_disabled && want_lun(e->client, v->slot) > 0;
@@ -93,7 +93,7 @@ static bool is_lost(const struct snapshot *n, const struct view_row *v)
 }
 
 /* Is a disk of the client lost, and so all of them closed until its next boot? */
-static bool client_waits(const struct snapshot *n, int64_t client_id)
+static bool client_waits(const struct service_snapshot *n, int64_t client_id)
 {
     for (size_t i = 0; i < n->want.n_views; i++)
         if (n->want.views[i].client_id == client_id && is_lost(n, &n->want.views[i]))
@@ -102,7 +102,7 @@ static bool client_waits(const struct snapshot *n, int64_t client_id)
 }
 
 /* The disk that the client started from was taken out of its boot menu: LUN 1 stays closed until its next boot. */
-static void notice_gone(json_t *list, const struct snapshot *n, const struct client_row *client)
+static void notice_gone(json_t *list, const struct service_snapshot *n, const struct client_row *client)
 {
     char what[NAME_LEN + 32];
     for (size_t i = 0; i < n->want.n_views; i++)
@@ -113,7 +113,7 @@ static void notice_gone(json_t *list, const struct snapshot *n, const struct cli
                                                 "waits for its next boot: the disk that it started from was unlinked"));
 }
 
-json_t *snapshot_notices(const struct snapshot *n)
+json_t *service_notices(const struct service_snapshot *n)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n->want.n_clients && n->is_up; i++)
@@ -132,7 +132,7 @@ json_t *snapshot_notices(const struct snapshot *n)
     return list;
 }
 
-json_t *snapshot_problems(const struct snapshot *n, struct catalog *c)
+json_t *service_problems(const struct service_snapshot *n, struct catalog *c)
 {
     json_t *list = json_array();
     if (!n->is_up)
@@ -158,12 +158,12 @@ json_t *snapshot_problems(const struct snapshot *n, struct catalog *c)
         const struct want_entry *e = want_find(&n->want, v->client_id);
         char why[1024] = "", what[NAME_LEN + 32];
         unsigned k = e ? e->shard : 0;
-        const struct tgt_target *t = e ? snapshot_find_target(n, e, &k) : NULL;
+        const struct tgt_target *t = e ? service_find_target(n, e, &k) : NULL;
         (void)snprintf(what, sizeof(what), "client %s slot %u", v->client, v->slot); /* fits */
         if (client_waits(n, v->client_id) || (e && e->client->is_disabled))
             continue;
         if (e && !(n->shard_errors[k] && !t))
-            snapshot_lun_problem(n, e, v, t, why, sizeof(why));
+            service_lun_problem(n, e, v, t, why, sizeof(why));
         const char *alarm = json_string_value(json_object_get(want_find_view(n->fs, v->overlay_id), "alarm"));
         if (*why || alarm)
             add_problem(list, what, *why ? why : alarm);

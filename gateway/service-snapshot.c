@@ -16,7 +16,7 @@
 
 #define ANSWER_MS 3000
 
-void snapshot_finish(struct snapshot *n)
+void service_snapshot_finish(struct service_snapshot *n)
 {
     for (unsigned k = 0; k < SHARDS_MAX; k++)
         tgt_state_finish(&n->states[k]);
@@ -26,14 +26,14 @@ void snapshot_finish(struct snapshot *n)
     site_finish(&n->site);
 }
 
-static void look_at_fs(struct snapshot *n)
+static void look_at_fs(struct service_snapshot *n)
 {
     n->fs_error = fsproc_check(&n->site, ANSWER_MS, &n->fs_problem);
     if (fsproc_runs(&n->site, &n->fs_pid) && n->fs_error == 0)
         n->fs_error = fsproc_call(&n->site, "status", ANSWER_MS, &n->fs, &n->fs_problem);
 }
 
-static void look_at_shards(struct snapshot *n)
+static void look_at_shards(struct service_snapshot *n)
 {
     (void)shard_find(&n->site, n->pids);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
@@ -50,14 +50,14 @@ static void look_at_shards(struct snapshot *n)
     }
 }
 
-static void keep_sessions(struct snapshot *n)
+static void keep_sessions(struct service_snapshot *n)
 {
     for (unsigned k = 0; k < SHARDS_MAX; k++)
         for (size_t i = 0; i < n->states[k].n_targets; i++)
             (void)want_keep_session(&n->site, &n->want, &n->states[k].targets[i]);
 }
 
-int snapshot_take(struct snapshot *n, const char *root, struct catalog *c, struct err *err)
+int service_snapshot_take(struct service_snapshot *n, const char *root, struct catalog *c, struct err *err)
 {
     n->site.run_fd = -1;
     n->shard_problems = calloc(SHARDS_MAX, sizeof(*n->shard_problems));
@@ -83,8 +83,8 @@ int snapshot_take(struct snapshot *n, const char *root, struct catalog *c, struc
     return 0;
 }
 
-const struct tgt_target *snapshot_find_target(const struct snapshot *n, const struct want_entry *e,
-                                              unsigned *ret_shard)
+const struct tgt_target *service_find_target(const struct service_snapshot *n, const struct want_entry *e,
+                                             unsigned *ret_shard)
 {
     const struct tgt_target *found = NULL;
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
@@ -97,8 +97,8 @@ const struct tgt_target *snapshot_find_target(const struct snapshot *n, const st
     return found;
 }
 
-void snapshot_lun_problem(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
-                          const struct tgt_target *t, char *ret, size_t max)
+void service_lun_problem(const struct service_snapshot *n, const struct want_entry *e, const struct view_row *v,
+                         const struct tgt_target *t, char *ret, size_t max)
 {
     char path[64];
     want_path(v->overlay_id, path);

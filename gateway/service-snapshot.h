@@ -19,7 +19,7 @@
 
 #define DNSMASQ_DOWN "dnsmasq does not run; start it with 'diskgate up'"
 
-struct snapshot {
+struct service_snapshot {
     struct site site;
     bool is_up; /* anything runs */
     int fs_pid; /* 0 = does not run */
@@ -38,20 +38,20 @@ struct snapshot {
 };
 
 /* @n: zeros. To be finished after a failure, too. */
-int snapshot_take(struct snapshot *n, const char *root, struct catalog *c, struct err *err);
-void snapshot_finish(struct snapshot *n);
+int service_snapshot_take(struct service_snapshot *n, const char *root, struct catalog *c, struct err *err);
+void service_snapshot_finish(struct service_snapshot *n);
 
 /* The target of client @e and the shard that has it; NULL when none has. One with a session comes first. */
-const struct tgt_target *snapshot_find_target(const struct snapshot *n, const struct want_entry *e,
-                                              unsigned *ret_shard);
+const struct tgt_target *service_find_target(const struct service_snapshot *n, const struct want_entry *e,
+                                             unsigned *ret_shard);
 
 /* Why the disk of view @v is not open, "" if it is. One that is no LUN must only be there. */
-void snapshot_lun_problem(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
-                          const struct tgt_target *t, char *ret, size_t max);
+void service_lun_problem(const struct service_snapshot *n, const struct want_entry *e, const struct view_row *v,
+                         const struct tgt_target *t, char *ret, size_t max);
 
 /* service-problems.c: [{"what","problem"}], sentences about parts that do not work, disks that are not open, and images that are in danger. */
-json_t *snapshot_problems(const struct snapshot *n, struct catalog *c);
+json_t *service_problems(const struct service_snapshot *n, struct catalog *c);
 /* service-problems.c: [{"what","notice"}], what is as it must be, and worth knowing. */
-json_t *snapshot_notices(const struct snapshot *n);
+json_t *service_notices(const struct service_snapshot *n);
 
 #endif

@@ -22,7 +22,7 @@ static void add_part(json_t *parts, const char *name, int error, int pid, const 
     (void)json_array_append_new(parts, row); /* a list too short is all that can happen */
 }
 
-static json_t *part_list(const struct snapshot *n)
+static json_t *part_list(const struct service_snapshot *n)
 {
     json_t *parts = json_array();
     add_part(parts, "diskgate-fs", n->fs_error, n->fs_pid, n->fs_problem.msg, n->is_up);
@@ -38,18 +38,18 @@ static json_t *part_list(const struct snapshot *n)
     return parts;
 }
 
-static size_t online_count(const struct snapshot *n)
+static size_t online_count(const struct service_snapshot *n)
 {
     size_t count = 0;
     for (size_t i = 0; i < n->want.n; i++) {
         unsigned k = 0;
-        const struct tgt_target *t = snapshot_find_target(n, &n->want.entries[i], &k);
+        const struct tgt_target *t = service_find_target(n, &n->want.entries[i], &k);
         count += t && t->n_sessions > 0;
     }
     return count;
 }
 
-static size_t disabled_count(const struct snapshot *n)
+static size_t disabled_count(const struct service_snapshot *n)
 {
     size_t count = 0;
     for (size_t i = 0; i < n->want.n_clients; i++)
@@ -68,14 +68,14 @@ static json_int_t overlay_bytes(const json_t *fs)
 
 int service_status(const char *root, struct catalog *c, json_t **ret, struct err *err)
 {
-    _cleanup_(snapshot_finish) struct snapshot n = {0};
-    int r = snapshot_take(&n, root, c, err);
+    _cleanup_(service_snapshot_finish) struct service_snapshot n = {0};
+    int r = service_snapshot_take(&n, root, c, err);
     if (r < 0)
         return r;
     char folder[PATH_MAX];
     struct statvfs fs;
     bool has_space = root_path(root, "overlays", folder, NULL) == 0 && statvfs(folder, &fs) == 0;
-    json_t *problems = snapshot_problems(&n, c), *notices = snapshot_notices(&n);
+    json_t *problems = service_problems(&n, c), *notices = service_notices(&n);
     _cleanup_json_ json_t *net = json_object();
     if (n.is_up)
         net_report(root, c, problems, notices, net);

@@ -20,9 +20,9 @@ static size_t disk_count(const struct tgt_target *t)
 
 int service_sessions(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err)
 {
-    _cleanup_(snapshot_finish) struct snapshot n = {0};
+    _cleanup_(service_snapshot_finish) struct service_snapshot n = {0};
     _cleanup_json_ json_t *list = json_array();
-    int r = snapshot_take(&n, root, c, err);
+    int r = service_snapshot_take(&n, root, c, err);
     if (r < 0)
         return r;
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
@@ -55,14 +55,14 @@ static json_t *session_list(const struct tgt_target *t)
     return list;
 }
 
-static json_t *target_row(const struct snapshot *n, const struct want_entry *e, const struct view_row *v,
+static json_t *target_row(const struct service_snapshot *n, const struct want_entry *e, const struct view_row *v,
                           bool with_secrets)
 {
     unsigned k = e->shard;
-    const struct tgt_target *t = snapshot_find_target(n, e, &k);
+    const struct tgt_target *t = service_find_target(n, e, &k);
     char portal[80], why[1024];
     site_portal(&n->site, k, portal);
-    snapshot_lun_problem(n, e, v, t, why, sizeof(why));
+    service_lun_problem(n, e, v, t, why, sizeof(why));
     json_t *row =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:s, s:I, s:s, s:o}", "client", v->client, "iqn",
                   e->client->iqn, "initiator", e->initiator, "portal", portal, "lun",
@@ -83,9 +83,9 @@ static json_t *target_row(const struct snapshot *n, const struct want_entry *e, 
 
 int service_targets(const char *root, struct catalog *c, bool with_secrets, json_t **ret, struct err *err)
 {
-    _cleanup_(snapshot_finish) struct snapshot n = {0};
+    _cleanup_(service_snapshot_finish) struct service_snapshot n = {0};
     _cleanup_json_ json_t *list = json_array();
-    int r = snapshot_take(&n, root, c, err);
+    int r = service_snapshot_take(&n, root, c, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < n.want.n_views && list; i++) {
