@@ -31,6 +31,7 @@
 #define QUIET_AFTER 300 /* a boot that is older is looked at every QUIET_S only */
 #define QUIET_S     10
 #define ANSWER_MS   3000
+#define TGTD_MS     2000 /* all of them together */
 
 struct seen {
     int64_t boot_id;
@@ -88,6 +89,8 @@ void boot_watch_destroy(struct boot_watch *w)
 static int look_around(struct look *l, const char *root, struct catalog *c, struct err *err)
 {
     pid_t pids[SHARDS_MAX];
+    int codes[SHARDS_MAX] = {0};
+    struct err errs[SHARDS_MAX];
     l->now_s = (int64_t)time(NULL);
     l->site.run_fd = -1;
     int r = site_open(&l->site, root, false, err);
@@ -98,9 +101,10 @@ static int look_around(struct look *l, const char *root, struct catalog *c, stru
     if (fsproc_call(&l->site, "status", ANSWER_MS, &l->fs, NULL) < 0)
         l->fs = NULL; /* it is being restarted: bytes are counted the next time */
     (void)shard_find(&l->site, pids);
+    shard_check_all(&l->site, pids, TGTD_MS, codes, errs);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
-        struct tgtadm a = {l->site.run_fd, k};
-        if (pids[k] && tgtadm_show(&a, &l->states[k], NULL) < 0)
+        struct tgtadm a = {.dirfd = l->site.run_fd, .shard = k, .timeout_ms = TGTD_MS};
+        if (pids[k] && (codes[k] < 0 || tgtadm_show(&a, &l->states[k], NULL) < 0))
             l->is_blind = true;
         l->is_blind = l->is_blind || (!pids[k] && k < l->site.shards);
     }

@@ -15,6 +15,7 @@
 #include "gateway/tgtadm.h"
 
 #define ANSWER_MS 3000
+#define TGTD_MS   2000 /* all of them together; they answer within a millisecond */
 
 void service_snapshot_finish(struct service_snapshot *n)
 {
@@ -31,22 +32,20 @@ static void look_at_fs(struct service_snapshot *n)
     n->fs_error = fsproc_check(&n->site, ANSWER_MS, &n->fs_problem);
     if (fsproc_runs(&n->site, &n->fs_pid) && n->fs_error == 0)
         n->fs_error = fsproc_call(&n->site, "status", ANSWER_MS, &n->fs, &n->fs_problem);
+    want_index_views(n->fs);
 }
 
 static void look_at_shards(struct service_snapshot *n)
 {
     (void)shard_find(&n->site, n->pids);
+    shard_check_all(&n->site, n->pids, TGTD_MS, n->shard_errors, n->shard_problems);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
-        struct tgtadm a = {n->site.run_fd, k};
-        if (!n->pids[k] && k >= n->site.shards)
-            continue;
-        if (!n->pids[k])
+        struct tgtadm a = {.dirfd = n->site.run_fd, .shard = k, .timeout_ms = TGTD_MS};
+        if (n->pids[k] && n->shard_errors[k] == 0)
+            n->shard_errors[k] = tgtadm_show(&a, &n->states[k], &n->shard_problems[k]);
+        else if (!n->pids[k] && k < n->site.shards)
             n->shard_errors[k] =
                 err_set(&n->shard_problems[k], -ENOENT, "tgtd shard %u does not run; start it with 'diskgate up'", k);
-        else
-            n->shard_errors[k] = shard_check(&n->site, k, n->pids[k], ANSWER_MS, &n->shard_problems[k]);
-        if (n->shard_errors[k] == 0)
-            n->shard_errors[k] = tgtadm_show(&a, &n->states[k], &n->shard_problems[k]);
     }
 }
 

@@ -177,13 +177,16 @@ bool service_is_up(const char *root)
 static int stop_shards(const struct site *s, bool is_hung, json_t *report, size_t *sessions, struct err *err)
 {
     pid_t pids[SHARDS_MAX];
-    int first = 0;
+    int first = 0, codes[SHARDS_MAX] = {0};
+    struct err errs[SHARDS_MAX];
     (void)shard_find(s, pids);
+    if (!is_hung)
+        shard_check_all(s, pids, 3000, codes, errs);
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
         if (!pids[k])
             continue;
         struct err e;
-        bool is_silent = is_hung || shard_check(s, k, pids[k], 3000, NULL) < 0;
+        bool is_silent = is_hung || codes[k] < 0;
         int r = shard_stop(s, k, pids[k], is_silent, sessions, &e);
         if (r == 0)
             report_change(report, "tgtd shard %u stopped%s", k, is_silent ? " by force" : "");

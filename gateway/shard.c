@@ -23,6 +23,7 @@
 #include "gateway/proc.h"
 #include "gateway/spawn.h"
 #include "gateway/tgt-exec.h"
+#include "gateway/tgt-program.h"
 #include "gateway/tgtadm.h"
 #include "gateway/units.h"
 
@@ -205,17 +206,41 @@ int shard_start(const struct site *s, unsigned k, struct err *err)
     return r;
 }
 
-int shard_check(const struct site *s, unsigned k, pid_t pid, int timeout_ms, struct err *err)
+/* The result @r of a ping, for who looks whether it works. @err has the ping's sentence. */
+static int judge(unsigned k, pid_t pid, int r, int timeout_ms, struct err *err)
 {
-    struct tgtadm a = {s->run_fd, k};
-    int r = tgtadm_ping(&a, timeout_ms, err);
-    if (r == 0 || r == -ENOENT) /* without tgtadm nobody can tell */
+    if (r == 0 || r == -ENOENT) /* without tgtadm, where that is needed, nobody can tell */
         return r;
     if (r != -ETIMEDOUT)
         return err_set(err, -ETIMEDOUT,
                        "tgtd shard %u (pid %d) has lost its control socket; 'diskgate up' starts it anew", k, (int)pid);
     return err_set(err, r, "tgtd shard %u (pid %d) does not answer within %d s; 'diskgate up' starts it anew", k,
                    (int)pid, timeout_ms / 1000);
+}
+
+int shard_check(const struct site *s, unsigned k, pid_t pid, int timeout_ms, struct err *err)
+{
+    struct tgtadm a = {s->run_fd, k};
+    int r = tgtadm_ping(&a, timeout_ms, err);
+    return judge(k, pid, r, timeout_ms, err);
+}
+
+void shard_check_all(const struct site *s, const pid_t pids[SHARDS_MAX], int timeout_ms, int ret_codes[SHARDS_MAX],
+                     struct err *ret_errs)
+{
+    struct tgtadm list[SHARDS_MAX];
+    struct err errs[SHARDS_MAX];
+    int codes[SHARDS_MAX];
+    size_t n = 0;
+    for (unsigned k = 0; k < SHARDS_MAX; k++)
+        if (pids[k])
+            list[n++] = (struct tgtadm){s->run_fd, k};
+    tgtadm_ping_all(list, n, timeout_ms, codes, errs);
+    for (size_t i = 0; i < n; i++) {
+        unsigned k = list[i].shard;
+        ret_codes[k] = judge(k, pids[k], codes[i], timeout_ms, &errs[i]);
+        ret_errs[k] = errs[i];
+    }
 }
 
 /* Best effort: what does not go within the time ends with the process. */

@@ -28,6 +28,10 @@ int shard_exec(const struct site *s, unsigned k, struct err *err);
 /* 0 when shard @k, process @pid, answers within @timeout_ms; -ETIMEDOUT with a sentence otherwise. */
 int shard_check(const struct site *s, unsigned k, pid_t pid, int timeout_ms, struct err *err);
 
+/* As shard_check() for each shard that has a pid, all at once: together they have @timeout_ms. Entries of the others stay as they are. */
+void shard_check_all(const struct site *s, const pid_t pids[SHARDS_MAX], int timeout_ms, int ret_codes[SHARDS_MAX],
+                     struct err *ret_errs);
+
 /* Close its targets and end it; SIGKILL when it does not answer. *ret_sessions (may be NULL) is raised by the sessions that ended.
  * With @is_hung it is not asked at all. -EBUSY when even SIGKILL does not help: a request is in a file system that hangs. */
 int shard_stop(const struct site *s, unsigned k, pid_t pid, bool is_hung, size_t *ret_sessions, struct err *err);

@@ -18,7 +18,7 @@
 #define ROUND_MS 100
 #define BUSY_MS  (50 * ROUND_MS)
 
-static int delete_target(const struct tgtadm *a, int64_t tid, int timeout_ms, struct err *err)
+static int delete_target(struct tgtadm *a, int64_t tid, int timeout_ms, struct err *err)
 {
     int64_t end = clock_ms() + timeout_ms;
     for (;;) {
@@ -33,7 +33,7 @@ static int delete_target(const struct tgtadm *a, int64_t tid, int timeout_ms, st
     }
 }
 
-int tgt_exec_close(const struct tgtadm *a, const struct tgt_target *t, int timeout_ms, struct err *err)
+int tgt_exec_close(struct tgtadm *a, const struct tgt_target *t, int timeout_ms, struct err *err)
 {
     for (size_t i = 0; i < t->n_acls; i++) {
         int r = tgtadm_acl_unbind(a, t->tid, t->acls[i], err);
@@ -44,7 +44,7 @@ int tgt_exec_close(const struct tgtadm *a, const struct tgt_target *t, int timeo
 }
 
 /* All ACLs of a target off, whatever they are now. */
-static int shut(const struct tgtadm *a, int64_t tid, struct err *err)
+static int shut(struct tgtadm *a, int64_t tid, struct err *err)
 {
     _cleanup_(tgt_state_finish) struct tgt_state s = {0};
     int r = tgtadm_show(a, &s, err);
@@ -54,7 +54,7 @@ static int shut(const struct tgtadm *a, int64_t tid, struct err *err)
     return r;
 }
 
-static int delete_lun(const struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err)
+static int delete_lun(struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err)
 {
     int r = tgtadm_lun_delete(a, tid, lun, err);
     if (r != -EBUSY)
@@ -73,7 +73,7 @@ static int delete_lun(const struct tgtadm *a, int64_t tid, uint64_t lun, struct 
 }
 
 /* All connections of a target away. It has no ACL any more, so they do not come back. */
-static int drop(const struct tgtadm *a, int64_t tid, struct err *err)
+static int drop(struct tgtadm *a, int64_t tid, struct err *err)
 {
     int64_t end = clock_ms() + BUSY_MS;
     for (;;) {
@@ -93,7 +93,7 @@ static int drop(const struct tgtadm *a, int64_t tid, struct err *err)
     }
 }
 
-static int set_target(const struct tgtadm *a, int64_t tid, struct err *err)
+static int set_target(struct tgtadm *a, int64_t tid, struct err *err)
 {
     int r = 0;
     for (size_t i = 0; tgt_target_params[i][0] && r == 0; i++)
@@ -101,7 +101,7 @@ static int set_target(const struct tgtadm *a, int64_t tid, struct err *err)
     return r;
 }
 
-static int heal_lun(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+static int heal_lun(struct tgtadm *a, const struct tgt_op *op, struct err *err)
 {
     char params[sizeof(op->text) + 8];
     (void)snprintf(params, sizeof(params), "path=%s", op->text); /* fits */
@@ -110,7 +110,7 @@ static int heal_lun(const struct tgtadm *a, const struct tgt_op *op, struct err 
     return r ? r : tgtadm_lun_set(a, op->tid, op->lun, "online=1", err);
 }
 
-static int set_mark(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+static int set_mark(struct tgtadm *a, const struct tgt_op *op, struct err *err)
 {
     char params[sizeof(op->text) + 16];
     (void)snprintf(params, sizeof(params), "scsi_sn=%s", op->text); /* fits */
@@ -123,7 +123,7 @@ static int unless(int r, int code)
     return r == code ? 0 : r;
 }
 
-static int run_op(const struct tgtadm *a, const struct tgt_op *op, struct err *err)
+static int run_op(struct tgtadm *a, const struct tgt_op *op, struct err *err)
 {
     switch (op->kind) {
     case TGT_UNBIND_ACL:
@@ -158,7 +158,7 @@ static int run_op(const struct tgtadm *a, const struct tgt_op *op, struct err *e
     return err_set(err, -EINVAL, "unknown step in a plan for tgtd");
 }
 
-int tgt_exec(const struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err)
+int tgt_exec(struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err)
 {
     int64_t broken = -1; /* the operations of one target follow one another */
     for (size_t i = 0; i < p->n; i++) {

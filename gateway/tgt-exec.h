@@ -16,9 +16,9 @@
 typedef void tgt_exec_failed(void *arg, int64_t tid, const char *sentence);
 
 /* 0, also when targets failed; -ETIMEDOUT or -ENOTCONN when tgtd itself does not answer: the rest was not tried. */
-int tgt_exec(const struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err);
+int tgt_exec(struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err);
 
 /* Take a whole target away: ACLs off, connections ended, removed with force; again until @timeout_ms when I/O is in flight. */
-int tgt_exec_close(const struct tgtadm *a, const struct tgt_target *t, int timeout_ms, struct err *err);
+int tgt_exec_close(struct tgtadm *a, const struct tgt_target *t, int timeout_ms, struct err *err);
 
 #endif

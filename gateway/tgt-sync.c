@@ -30,6 +30,8 @@ struct sync {
     json_t *report;
     bool is_strict;
     pid_t pids[SHARDS_MAX];
+    struct tgtadm tgtd[SHARDS_MAX];
+    bool has_warned[SHARDS_MAX];
     struct want want;
     struct tgt_state state[SHARDS_MAX]; /* of shards with a pid */
 };
@@ -42,7 +44,7 @@ static void sync_finish(struct sync *y)
 }
 
 /* End the sessions of initiators whose names have line breaks in them. */
-static int throw_out(const struct tgtadm *a, const struct tgt_state *seen, json_t *report, struct err *err)
+static int throw_out(struct tgtadm *a, const struct tgt_state *seen, json_t *report, struct err *err)
 {
     for (size_t i = 0; i < seen->n_targets; i++) {
         int r = tgtadm_drop_connections(a, seen->targets[i].tid, true, err);
@@ -53,18 +55,23 @@ static int throw_out(const struct tgtadm *a, const struct tgt_state *seen, json_
     return 0;
 }
 
-int tgt_sync_show(const struct site *s, unsigned k, struct tgt_state *ret, json_t *report, struct err *err)
+static int show_clean(struct tgtadm *a, struct tgt_state *ret, json_t *report, struct err *err)
 {
-    struct tgtadm a = {s->run_fd, k};
     for (int i = 0;; i++) {
         tgt_state_finish(ret);
-        int r = tgtadm_show(&a, ret, err);
+        int r = tgtadm_show(a, ret, err);
         if (r != -EBADMSG || i == ROUNDS)
             return r;
-        r = throw_out(&a, ret, report, err);
+        r = throw_out(a, ret, report, err);
         if (r < 0)
             return r;
     }
+}
+
+int tgt_sync_show(const struct site *s, unsigned k, struct tgt_state *ret, json_t *report, struct err *err)
+{
+    struct tgtadm a = {s->run_fd, k};
+    return show_clean(&a, ret, report, err);
 }
 
 /* A shard that does not answer any more is left out from here on. */
@@ -80,8 +87,15 @@ static void lose_shard(struct sync *y, unsigned k, const char *sentence)
 static void show(struct sync *y, unsigned k)
 {
     struct err e;
-    if (y->pids[k] && tgt_sync_show(y->site, k, &y->state[k], y->report, &e) < 0)
+    if (y->pids[k] && show_clean(&y->tgtd[k], &y->state[k], y->report, &e) < 0)
         lose_shard(y, k, e.msg);
+    if (y->pids[k] && y->tgtd[k].way == TGT_WAY_PROGRAM && !y->has_warned[k]) {
+        report_change(y->report,
+                      "warning: tgtd shard %u takes requests of another form than the tgt of Debian 12 does, so it is "
+                      "asked by tgtadm: that takes longer, and passwords are in the process list for milliseconds",
+                      k);
+        y->has_warned[k] = true;
+    }
 }
 
 static void show_all(struct sync *y)
@@ -147,14 +161,6 @@ static bool has_failed(const struct context *x, int64_t tid)
     return false;
 }
 
-static bool plan_has(const struct tgt_plan *p, enum tgt_op_kind kind, int64_t tid)
-{
-    for (size_t i = 0; i < p->n; i++)
-        if (p->ops[i].kind == kind && p->ops[i].tid == tid)
-            return true;
-    return false;
-}
-
 /* "slot 3", "the boot disk": a LUN that closes may have been any of the boot slots. */
 static const char *disk_name(uint64_t lun, char ret[32])
 {
@@ -164,12 +170,12 @@ static const char *disk_name(uint64_t lun, char ret[32])
     return ret;
 }
 
-static void tell_op(const struct context *x, const struct tgt_plan *p, const struct tgt_op *op)
+/* @is_new: the plan makes the whole target, which says it all. */
+static void tell_op(const struct context *x, const struct tgt_op *op, bool is_new)
 {
     char who[256], disk[32];
     name_target(x->sync, x->shard, op->tid, who, sizeof(who));
     json_t *report = x->sync->report;
-    bool is_new = plan_has(p, TGT_NEW_TARGET, op->tid);
     if (op->kind == TGT_NEW_TARGET)
         report_change(report, "target of %s opened", who);
     else if (op->kind == TGT_DELETE_TARGET)
@@ -184,21 +190,29 @@ static void tell_op(const struct context *x, const struct tgt_plan *p, const str
         report_change(report, "access rules of %s renewed", who);
 }
 
+static void tell_plan(const struct context *x, const struct tgt_plan *p)
+{
+    int64_t new_tid = 0; /* the operations of one target follow one another, and its making is the first of them */
+    for (size_t i = 0; i < p->n; i++) {
+        const struct tgt_op *op = &p->ops[i];
+        if (op->kind == TGT_NEW_TARGET)
+            new_tid = op->tid;
+        if (!has_failed(x, op->tid))
+            tell_op(x, op, op->tid == new_tid);
+    }
+}
+
 static int run_plan(struct sync *y, unsigned k, const struct tgt_plan *p, struct err *err)
 {
     _cleanup_free_ int64_t *failed = calloc(p->n + 1, sizeof(*failed));
     if (!failed)
         return err_sys(err, -ENOMEM, "cannot change the targets");
     struct context x = {y, k, failed, 0};
-    struct tgtadm a = {y->site->run_fd, k};
     struct err e;
-    if (tgt_exec(&a, p, note_failure, &x, &e) < 0) {
+    if (tgt_exec(&y->tgtd[k], p, note_failure, &x, &e) < 0)
         lose_shard(y, k, e.msg);
-        return 0;
-    }
-    for (size_t i = 0; i < p->n; i++)
-        if (!has_failed(&x, p->ops[i].tid))
-            tell_op(&x, p, &p->ops[i]);
+    else
+        tell_plan(&x, p);
     return 0;
 }
 
@@ -278,7 +292,6 @@ static int rebuild_dead(struct sync *y, unsigned k, const struct file_id *ids, s
     int r = y->pids[k] ? find_dead(y, k, ids, err) : 0;
     if (r <= 0)
         return r;
-    struct tgtadm a = {y->site->run_fd, k};
     for (size_t i = 0; i < y->want.n; i++) {
         const struct want_target *w = &y->want.entries[i].target;
         bool is_dead = false;
@@ -286,7 +299,7 @@ static int rebuild_dead(struct sync *y, unsigned k, const struct file_id *ids, s
             is_dead = is_dead || w->luns[m].is_dead;
         const struct tgt_target *t = is_dead ? tgt_find(&y->state[k], w->tid) : NULL;
         struct err e;
-        if (t && tgt_exec_close(&a, t, PROBE_MS, &e) < 0)
+        if (t && tgt_exec_close(&y->tgtd[k], t, PROBE_MS, &e) < 0)
             report_problem(y->report, y->want.entries[i].client->name, "%s", e.msg);
     }
     show(y, k);
@@ -340,6 +353,7 @@ static int sync_views(struct sync *y, struct catalog *c, json_t **ret_status, st
         r = sync_fs(y, ret_status, err);
         if (r < 0)
             return r;
+        want_index_views(*ret_status);
         want_finish(&y->want);
         r = want_read(y->site, c, &y->want, err);
         if (r < 0 || want_knows_all(&y->want, *ret_status))
@@ -411,6 +425,8 @@ int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MA
     _cleanup_(sync_finish) struct sync y = {.site = s, .report = report, .is_strict = is_strict};
     _cleanup_json_ json_t *status = NULL;
     memcpy(y.pids, pids, sizeof(y.pids));
+    for (unsigned k = 0; k < SHARDS_MAX; k++)
+        y.tgtd[k] = (struct tgtadm){s->run_fd, k};
     int r = want_read(s, c, &y.want, err);
     if (r < 0)
         return r;

@@ -16,8 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/report.h"
+
+#define VIEWS_BY_ID "views_by_id" /* {overlay id: view}, beside diskgate-fs's own "views" */
 
 void want_finish(struct want *w)
 {
@@ -131,8 +134,24 @@ bool want_keep_session(const struct site *s, struct want *w, const struct tgt_ta
     return false;
 }
 
+void want_index_views(json_t *status)
+{
+    _cleanup_json_ json_t *index = json_object();
+    const json_t *views = json_object_get(status, "views");
+    for (size_t i = 0; i < json_array_size(views) && index; i++) {
+        json_t *v = json_array_get(views, i);
+        const char *id = json_string_value(json_object_get(v, "overlay_id"));
+        if (id && json_object_set(index, id, v) < 0)
+            return;
+    }
+    (void)json_object_set(status, VIEWS_BY_ID, index); /* an index too few is slow and no more */
+}
+
 const json_t *want_find_view(const json_t *status, const char *id)
 {
+    const json_t *index = json_object_get(status, VIEWS_BY_ID);
+    if (index)
+        return json_object_get(index, id);
     const json_t *views = json_object_get(status, "views");
     for (size_t i = 0; i < json_array_size(views); i++) {
         const json_t *v = json_array_get(views, i);

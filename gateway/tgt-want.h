@@ -48,6 +48,9 @@ unsigned want_lun(const struct client_row *client, uint32_t slot);
 /* Name by which tgtd opens the view of overlay @id, relative to ROOT/run, into @ret (64 bytes). */
 void want_path(const char *id, char *ret);
 
+/* Prepare @status, an answer of diskgate-fs, for want_find_view(), which is slow without for many views. */
+void want_index_views(json_t *status);
+
 /* The row of overlay @id in diskgate-fs's status; NULL when it does not know it. */
 const json_t *want_find_view(const json_t *status, const char *id);
 

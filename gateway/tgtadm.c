@@ -1,142 +1,201 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Command lines of tgtadm, and sentences for its refusals.
+/* Requests, the two ways to a tgtd, and sentences for what goes wrong.
  *
- * tgtadm ends with an errno as its status and one line on stderr, "tgtadm: can't find the target". The status is 22 for most of
- * them, so the words decide.
+ *   way unknown   greeted by the socket    as a tgtd of our form answers   -> socket
+ *                                          anything else, or a hangup      -> program
+ *                                          silence, nobody                 -> stays unknown, the call fails
  */
 #include "gateway/tgtadm.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "core/clock.h"
 #include "core/util.h"
-#include "gateway/spawn.h"
+#include "gateway/tgt-mgmt.h"
+#include "gateway/tgt-program.h"
 
-#define ARGS_MAX 24
 #define CONN_MAX 256
 
-static int refusal_code(const struct spawn_output *o)
+static unsigned port(const struct tgtadm *a)
 {
-    static const struct {
-        const char *words;
-        int code;
-    } table[] = {
-        {"still active", -EBUSY},
-        {"can't find", -ENOENT},
-        {"does not exist", -ENOENT},
-        {"already exists", -EEXIST},
-        {"failed to send request", -ENOTCONN},
-        {"failed to connect", -ENOTCONN},
-        {"can't open a socket", -ENOTCONN},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-        if (strstr(o->error, table[i].words))
-            return table[i].code;
-    return o->status == ENOTCONN || o->status == ECONNREFUSED ? -ENOTCONN : -EREMOTEIO;
+    return a->shard + 1;
 }
 
-/* Run tgtadm with the words @args (ends with NULL). @what is the deed in the sentence "... refuses to WHAT". */
-static int run(const struct tgtadm *a, int timeout_ms, const char *const *args, const char *what,
-               struct spawn_output *ret, struct err *err)
+/* --- one request ------------------------------------------------------------------------------------------------- */
+
+/* The sentence of the whole for @r, a refusal or what tgt-mgmt.h lists. @what is the deed in "... refuses to WHAT", @why what came from below. */
+static int explain(const struct tgtadm *a, int r, int timeout_ms, const char *what, const char *why, struct err *err)
 {
-    static const char *const env[] = {TGT_SOCKET_ENV, "LC_ALL=C", NULL};
-    char port[16];
-    (void)snprintf(port, sizeof(port), "%u", a->shard + 1); /* fits */
-    const char *argv[ARGS_MAX] = {"tgtadm", "-C", port, "--lld", "iscsi"};
-    for (size_t i = 5; i < ARGS_MAX - 1 && *args; i++)
-        argv[i] = *args++;
-    int r = spawn_run(&(struct spawn){argv, env, a->dirfd}, timeout_ms, ret, err);
     if (r == -ETIMEDOUT)
         return err_set(err, r, "tgtd shard %u does not answer within %d s (%s)", a->shard, timeout_ms / 1000, what);
-    if (r < 0 || ret->status == 0)
-        return r;
-    r = refusal_code(ret);
     if (r == -ENOTCONN)
         return err_set(err, r, "tgtd shard %u does not run", a->shard);
-    const char *text = strncmp(ret->error, "tgtadm: ", 8) == 0 ? ret->error + 8 : ret->error;
-    return err_set(err, r, "tgtd shard %u refuses to %s: %s", a->shard, what, *text ? text : "no reason given");
+    return err_set(err, r, "tgtd shard %u cannot be asked to %s: %s", a->shard, what, why);
 }
 
-static int __attribute__((sentinel)) call(const struct tgtadm *a, struct err *err, const char *what, ...)
+static int refuse(const struct tgtadm *a, int code, const char *what, const char *words, struct err *err)
 {
-    const char *args[ARGS_MAX] = {0};
-    va_list ap;
-    va_start(ap, what);
-    for (size_t i = 0; i < ARGS_MAX - 1; i++)
-        if (!(args[i] = va_arg(ap, const char *)))
-            break;
-    va_end(ap);
-    _cleanup_(spawn_output_finish) struct spawn_output o = {0};
-    return run(a, TGTADM_TIMEOUT_MS, args, what, &o, err);
+    return err_set(err, code, "tgtd shard %u refuses to %s: %s", a->shard, what, words);
 }
 
-#define NUMBER_LEN 24
-
-static const char *number(char buf[NUMBER_LEN], uint64_t n)
+/* What answers the greeting that was sent to @fd (or the error of sending it) decides the way. 0, or as tgt_mgmt_receive(). */
+static int learn_way(struct tgtadm *a, int fd, int64_t deadline_ms, struct err *err)
 {
-    (void)snprintf(buf, NUMBER_LEN, "%llu", (unsigned long long)n); /* fits */
-    return buf;
-}
-
-int tgtadm_ping(const struct tgtadm *a, int timeout_ms, struct err *err)
-{
-    static const char *const args[] = {"--op", "show", "--mode", "system", NULL};
-    _cleanup_(spawn_output_finish) struct spawn_output o = {0};
-    return run(a, timeout_ms, args, "show its state", &o, err);
-}
-
-int tgtadm_stop(const struct tgtadm *a, struct err *err)
-{
-    return call(a, err, "end", "--op", "delete", "--mode", "system", NULL);
-}
-
-int tgtadm_show(const struct tgtadm *a, struct tgt_state *ret, struct err *err)
-{
-    static const char *const targets[] = {"--op", "show", "--mode", "target", NULL};
-    static const char *const accounts[] = {"--op", "show", "--mode", "account", NULL};
-    _cleanup_(spawn_output_finish) struct spawn_output t = {0}, acc = {0};
-    int r = run(a, TGTADM_TIMEOUT_MS, targets, "show its targets", &t, err);
-    if (r < 0)
+    _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
+    int r = fd < 0 ? fd : tgt_mgmt_receive(fd, deadline_ms, &answer, err);
+    if (r < 0 && r != -EPROTO && r != -EFBIG)
         return r;
-    r = run(a, TGTADM_TIMEOUT_MS, accounts, "show its accounts", &acc, err);
-    if (r < 0)
-        return r;
-    r = tgt_show_parse(t.out, ret, err);
-    return r < 0 ? r : tgt_accounts_parse(acc.out, ret, err);
+    a->way = r == 0 && tgt_mgmt_knows(&answer) ? TGT_WAY_SOCKET : TGT_WAY_PROGRAM;
+    return 0;
 }
 
-int tgtadm_drop_connections(const struct tgtadm *a, int64_t tid, bool only_odd, struct err *err)
+static int greet(struct tgtadm *a, int64_t deadline_ms, struct err *err)
 {
-    char t[NUMBER_LEN], s[NUMBER_LEN], c[NUMBER_LEN];
-    const char *const args[] = {"--op", "show", "--mode", "conn", "--tid", number(t, (uint64_t)tid), NULL};
-    _cleanup_(spawn_output_finish) struct spawn_output o = {0};
-    int r = run(a, TGTADM_TIMEOUT_MS, args, "show its connections", &o, err);
+    _cleanup_close_ int fd = tgt_mgmt_send(a->dirfd, port(a), &tgt_mgmt_hello, deadline_ms, err);
+    return learn_way(a, fd, deadline_ms, err);
+}
+
+static int ask_socket(const struct tgtadm *a, const struct tgt_request *q, int64_t deadline_ms, struct tgt_answer *ret,
+                      struct err *err)
+{
+    _cleanup_close_ int fd = tgt_mgmt_send(a->dirfd, port(a), q, deadline_ms, err);
+    return fd < 0 ? fd : tgt_mgmt_receive(fd, deadline_ms, ret, err);
+}
+
+static int run_socket(struct tgtadm *a, const struct tgt_request *q, int timeout_ms, const char *what, char **ret_text,
+                      struct err *err)
+{
+    _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    struct err e;
+    int r = ask_socket(a, q, deadline_ms, &answer, &e);
+    if (r < 0)
+        return explain(a, r, timeout_ms, what, e.msg, err);
+    if (answer.refusal)
+        return refuse(a, tgt_refusal_code(answer.refusal), what, tgt_refusal_words(answer.refusal), err);
+    *ret_text = take_ptr(answer.text);
+    return 0;
+}
+
+static int run_program(struct tgtadm *a, const struct tgt_request *q, int timeout_ms, const char *what, char **ret_text,
+                       struct err *err)
+{
+    char words[512];
+    struct err e;
+    int r = tgt_program_run(a->dirfd, port(a), q, timeout_ms, ret_text, words, sizeof(words), &e);
+    if (r == 0)
+        return 0;
+    return *words && r != -ENOTCONN ? refuse(a, r, what, words, err) : explain(a, r, timeout_ms, what, e.msg, err);
+}
+
+/* @ret_text gets what tgtd shows; NULL when nobody wants it. */
+static int run(struct tgtadm *a, const struct tgt_request *q, const char *what, char **ret_text, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    int timeout_ms = a->timeout_ms ? a->timeout_ms : TGTADM_TIMEOUT_MS;
+    struct err e;
+    int r = a->way == TGT_WAY_UNKNOWN ? greet(a, clock_ms() + timeout_ms, &e) : 0;
+    if (r < 0)
+        return explain(a, r, timeout_ms, what, e.msg, err);
+    r = (a->way == TGT_WAY_SOCKET ? run_socket : run_program)(a, q, timeout_ms, what, &text, err);
+    if (r == 0 && ret_text)
+        *ret_text = take_ptr(text);
+    return r;
+}
+
+static int change(struct tgtadm *a, const struct tgt_request *q, const char *what, struct err *err)
+{
+    return run(a, q, what, NULL, err);
+}
+
+/* --- is it awake? ------------------------------------------------------------------------------------------------ */
+
+static int finish_ping(struct tgtadm *a, int fd, int64_t deadline_ms, int timeout_ms, struct err *err)
+{
+    static const struct tgt_request q = {.mode = TGT_MODE_SYSTEM, .verb = TGT_VERB_SHOW};
+    struct err e;
+    /* Whose queue was full may have room now. */
+    int r = fd == -ETIMEDOUT ? greet(a, deadline_ms, &e) : learn_way(a, fd, deadline_ms, &e);
+    if (r < 0)
+        return explain(a, r, timeout_ms, "show its state", e.msg, err);
+    return a->way == TGT_WAY_SOCKET ? 0 : run(a, &q, "show its state", NULL, err);
+}
+
+void tgtadm_ping_all(struct tgtadm *list, size_t n, int timeout_ms, int *ret_codes, struct err *ret_errs)
+{
+    int64_t deadline_ms = clock_ms() + timeout_ms;
+    for (size_t i = 0; i < n; i++) /* waits for nobody */
+        ret_codes[i] = tgt_mgmt_send(list[i].dirfd, port(&list[i]), &tgt_mgmt_hello, 0, &ret_errs[i]);
+    for (size_t i = 0; i < n; i++) {
+        _cleanup_close_ int fd = ret_codes[i];
+        list[i].timeout_ms = timeout_ms;
+        ret_codes[i] = finish_ping(&list[i], fd, deadline_ms, timeout_ms, &ret_errs[i]);
+    }
+}
+
+int tgtadm_ping(struct tgtadm *a, int timeout_ms, struct err *err)
+{
+    struct err e;
+    int code;
+    tgtadm_ping_all(a, 1, timeout_ms, &code, &e);
+    return code < 0 ? err_set(err, code, "%s", e.msg) : 0;
+}
+
+int tgtadm_stop(struct tgtadm *a, struct err *err)
+{
+    return change(a, &(struct tgt_request){.mode = TGT_MODE_SYSTEM, .verb = TGT_VERB_DELETE}, "end", err);
+}
+
+/* --- what is there ----------------------------------------------------------------------------------------------- */
+
+int tgtadm_show(struct tgtadm *a, struct tgt_state *ret, struct err *err)
+{
+    static const struct tgt_request targets = {.mode = TGT_MODE_TARGET, .verb = TGT_VERB_SHOW};
+    static const struct tgt_request accounts = {.mode = TGT_MODE_ACCOUNT, .verb = TGT_VERB_SHOW};
+    _cleanup_free_ char *t = NULL, *acc = NULL;
+    int r = run(a, &targets, "show its targets", &t, err);
+    r = r ? r : run(a, &accounts, "show its accounts", &acc, err);
+    r = r ? r : tgt_show_parse(t, ret, err);
+    return r ? r : tgt_accounts_parse(acc, ret, err);
+}
+
+static int drop_connection(struct tgtadm *a, int64_t tid, const struct tgt_conn *c, struct err *err)
+{
+    struct tgt_request q = {.mode = TGT_MODE_CONNECTION, .verb = TGT_VERB_DELETE};
+    q.tid = tid;
+    q.sid = c->sid;
+    q.cid = c->cid;
+    int r = change(a, &q, "end a connection", err);
+    return r == -ENOENT ? 0 : r;
+}
+
+int tgtadm_drop_connections(struct tgtadm *a, int64_t tid, bool only_odd, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    struct tgt_request q = {.mode = TGT_MODE_CONNECTION, .verb = TGT_VERB_SHOW, .tid = tid};
+    int r = run(a, &q, "show its connections", &text, err);
     if (r < 0)
         return r;
     struct tgt_conn conns[CONN_MAX];
     bool is_odd;
-    size_t n = tgt_conn_parse(o.out, conns, CONN_MAX, &is_odd);
-    for (size_t i = 0; i < n && (is_odd || !only_odd); i++) {
-        r = call(a, err, "end a connection", "--op", "delete", "--mode", "conn", "--tid", t, "--sid",
-                 number(s, conns[i].sid), "--cid", number(c, conns[i].cid), NULL);
-        if (r < 0 && r != -ENOENT)
-            return r;
-    }
-    return 0;
+    size_t n = tgt_conn_parse(text, conns, CONN_MAX, &is_odd);
+    for (size_t i = 0; i < n && r == 0 && (is_odd || !only_odd); i++)
+        r = drop_connection(a, tid, &conns[i], err);
+    return r;
 }
 
-int tgtadm_portals(const struct tgtadm *a, char **ret, struct err *err)
+int tgtadm_portals(struct tgtadm *a, char **ret, struct err *err)
 {
-    static const char *const args[] = {"--op", "show", "--mode", "portal", NULL};
-    _cleanup_(spawn_output_finish) struct spawn_output o = {0};
-    int r = run(a, TGTADM_TIMEOUT_MS, args, "show its portals", &o, err);
+    static const struct tgt_request q = {.mode = TGT_MODE_PORTAL, .verb = TGT_VERB_SHOW};
+    _cleanup_free_ char *text = NULL;
+    int r = run(a, &q, "show its portals", &text, err);
     if (r < 0)
         return r;
     /* "Portal: 127.0.0.1:3260,1" in each line. */
-    char *to = o.out;
-    for (char *line = o.out, *next; *line; line = next) {
+    char *to = text;
+    for (char *line = text, *next; *line; line = next) {
         size_t len = strcspn(line, "\n");
         next = line + len + (line[len] == '\n');
         if (strncmp(line, "Portal: ", 8) != 0)
@@ -147,68 +206,65 @@ int tgtadm_portals(const struct tgtadm *a, char **ret, struct err *err)
         *to++ = '\n';
     }
     *to = 0;
-    *ret = take_ptr(o.out);
+    *ret = take_ptr(text);
     return 0;
 }
 
-int tgtadm_target_new(const struct tgtadm *a, int64_t tid, const char *iqn, struct err *err)
+/* --- changes ----------------------------------------------------------------------------------------------------- */
+
+int tgtadm_target_new(struct tgtadm *a, int64_t tid, const char *iqn, struct err *err)
 {
-    char t[NUMBER_LEN];
-    return call(a, err, "make a target", "--op", "new", "--mode", "target", "--tid", number(t, (uint64_t)tid), "-T",
-                iqn, NULL);
+    struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_NEW, .tid = tid, .params = {{"targetname", iqn}}};
+    return change(a, &q, "make a target", err);
 }
 
-int tgtadm_target_set(const struct tgtadm *a, int64_t tid, const char *name, const char *value, struct err *err)
+int tgtadm_target_set(struct tgtadm *a, int64_t tid, const char *name, const char *value, struct err *err)
 {
-    char t[NUMBER_LEN];
-    return call(a, err, "set a parameter of a target", "--op", "update", "--mode", "target", "--tid",
-                number(t, (uint64_t)tid), "--name", name, "--value", value, NULL);
+    struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_UPDATE, .tid = tid, .params = {{name, value}}};
+    return change(a, &q, "set a parameter of a target", err);
 }
 
-int tgtadm_target_delete(const struct tgtadm *a, int64_t tid, struct err *err)
+int tgtadm_target_delete(struct tgtadm *a, int64_t tid, struct err *err)
 {
-    char t[NUMBER_LEN];
-    return call(a, err, "remove a target", "--op", "delete", "--mode", "target", "--force", "--tid",
-                number(t, (uint64_t)tid), NULL);
+    struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_DELETE, .tid = tid, .is_forced = true};
+    return change(a, &q, "remove a target", err);
 }
 
-int tgtadm_lun_new(const struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, struct err *err)
+int tgtadm_lun_new(struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, struct err *err)
 {
-    char t[NUMBER_LEN], l[NUMBER_LEN];
-    return call(a, err, "open a LUN", "--op", "new", "--mode", "logicalunit", "--tid", number(t, (uint64_t)tid),
-                "--lun", number(l, lun), "-b", path, "--bstype", "rdwr", NULL);
+    struct tgt_request q = {TGT_MODE_LUN, TGT_VERB_NEW, .tid = tid, .lun = lun,
+                            .params = {{"path", path}, {"bstype", "rdwr"}}};
+    return change(a, &q, "open a LUN", err);
 }
 
-int tgtadm_lun_set(const struct tgtadm *a, int64_t tid, uint64_t lun, const char *params, struct err *err)
+int tgtadm_lun_set(struct tgtadm *a, int64_t tid, uint64_t lun, const char *params, struct err *err)
 {
-    char t[NUMBER_LEN], l[NUMBER_LEN];
-    return call(a, err, "set the parameters of a LUN", "--op", "update", "--mode", "logicalunit", "--tid",
-                number(t, (uint64_t)tid), "--lun", number(l, lun), "--params", params, NULL);
+    struct tgt_request q = {TGT_MODE_LUN, TGT_VERB_UPDATE, .tid = tid, .lun = lun, .params = {{"params", params}}};
+    return change(a, &q, "set the parameters of a LUN", err);
 }
 
-int tgtadm_lun_delete(const struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err)
+int tgtadm_lun_delete(struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err)
 {
-    char t[NUMBER_LEN], l[NUMBER_LEN];
-    return call(a, err, "close a LUN", "--op", "delete", "--mode", "logicalunit", "--tid", number(t, (uint64_t)tid),
-                "--lun", number(l, lun), NULL);
+    struct tgt_request q = {TGT_MODE_LUN, TGT_VERB_DELETE, .tid = tid, .lun = lun};
+    return change(a, &q, "close a LUN", err);
 }
 
-int tgtadm_account_new(const struct tgtadm *a, const char *user, const char *password, struct err *err)
+int tgtadm_account_new(struct tgtadm *a, const char *user, const char *password, struct err *err)
 {
-    return call(a, err, "make an account", "--op", "new", "--mode", "account", "--user", user, "--password", password,
-                NULL);
+    struct tgt_request q = {TGT_MODE_ACCOUNT, TGT_VERB_NEW, .params = {{"user", user}, {"password", password}}};
+    return change(a, &q, "make an account", err);
 }
 
-int tgtadm_account_delete(const struct tgtadm *a, const char *user, struct err *err)
+int tgtadm_account_delete(struct tgtadm *a, const char *user, struct err *err)
 {
-    return call(a, err, "remove an account", "--op", "delete", "--mode", "account", "--user", user, NULL);
+    struct tgt_request q = {TGT_MODE_ACCOUNT, TGT_VERB_DELETE, .params = {{"user", user}}};
+    return change(a, &q, "remove an account", err);
 }
 
-int tgtadm_account_bind(const struct tgtadm *a, int64_t tid, const char *user, struct err *err)
+int tgtadm_account_bind(struct tgtadm *a, int64_t tid, const char *user, struct err *err)
 {
-    char t[NUMBER_LEN];
-    return call(a, err, "bind an account", "--op", "bind", "--mode", "account", "--tid", number(t, (uint64_t)tid),
-                "--user", user, NULL);
+    struct tgt_request q = {TGT_MODE_ACCOUNT, TGT_VERB_BIND, .tid = tid, .params = {{"user", user}}};
+    return change(a, &q, "bind an account", err);
 }
 
 bool tgt_acl_is_name(const char *acl)
@@ -216,19 +272,19 @@ bool tgt_acl_is_name(const char *acl)
     return strncmp(acl, "iqn.", 4) == 0 || strncmp(acl, "eui.", 4) == 0 || strncmp(acl, "naa.", 4) == 0;
 }
 
-static int acl(const struct tgtadm *a, const char *op, const char *what, int64_t tid, const char *text, struct err *err)
+static int acl(struct tgtadm *a, enum tgt_verb verb, const char *what, int64_t tid, const char *text, struct err *err)
 {
-    char t[NUMBER_LEN];
-    return call(a, err, what, "--op", op, "--mode", "target", "--tid", number(t, (uint64_t)tid),
-                tgt_acl_is_name(text) ? "-Q" : "-I", text, NULL);
+    const char *key = tgt_acl_is_name(text) ? "initiator-name" : "initiator-address";
+    struct tgt_request q = {TGT_MODE_TARGET, verb, .tid = tid, .params = {{key, text}}};
+    return change(a, &q, what, err);
 }
 
-int tgtadm_acl_bind(const struct tgtadm *a, int64_t tid, const char *text, struct err *err)
+int tgtadm_acl_bind(struct tgtadm *a, int64_t tid, const char *text, struct err *err)
 {
-    return acl(a, "bind", "admit an initiator", tid, text, err);
+    return acl(a, TGT_VERB_BIND, "admit an initiator", tid, text, err);
 }
 
-int tgtadm_acl_unbind(const struct tgtadm *a, int64_t tid, const char *text, struct err *err)
+int tgtadm_acl_unbind(struct tgtadm *a, int64_t tid, const char *text, struct err *err)
 {
-    return acl(a, "unbind", "shut an initiator out", tid, text, err);
+    return acl(a, TGT_VERB_UNBIND, "shut an initiator out", tid, text, err);
 }

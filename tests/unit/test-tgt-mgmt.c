@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Talking with tgtd: against a tgtd that reads requests of any form and answers whatever a test wants; and, where it is installed, against
+ * tgtadm, which has to send and understand the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "core/clock.h"
+#include "core/ctl-line.h"
+#include "core/util.h"
+#include "gateway/tgt-mgmt.h"
+#include "gateway/tgtadm.h"
+
+#define PLENTY_MS 20000
+#define MODE_AT   0
+#define VERB_AT   4
+#define LEN_AT    72
+#define HEAD      120
+
+/* --- a tgtd ------------------------------------------------------------------------------------------------------ */
+
+struct fake {
+    int listener;
+    pthread_t thread;
+    size_t head; /* bytes of its requests before the parameters */
+    const void *reply;
+    size_t reply_len, piece; /* sent in pieces of this length */
+    bool is_silent;          /* it reads, and keeps the connection */
+    int kept;
+    uint8_t last[4096]; /* the last request that was no greeting */
+    size_t last_len;
+};
+
+static uint32_t get32(const uint8_t *at)
+{
+    uint32_t v;
+    memcpy(&v, at, sizeof(v));
+    return v;
+}
+
+static bool read_all(int fd, void *buf, size_t len)
+{
+    return len == 0 || recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+/* As tgtd does; a request that it takes for longer than its head is never answered. */
+static void serve(struct fake *f, int fd)
+{
+    uint8_t q[4096] = {0};
+    uint32_t answer[2] = {4, 8};
+    if (!read_all(fd, q, f->head))
+        return;
+    size_t len = get32(q + LEN_AT);
+    if (len < f->head || len > sizeof(q) - 1 || !read_all(fd, q + f->head, len - f->head))
+        return;
+    if (get32(q + MODE_AT) == TGT_MODE_ACCOUNT && get32(q + VERB_AT) == TGT_VERB_UNBIND) {
+        if (!strstr((char *)q + f->head, "user="))
+            answer[0] = 17;
+        (void)send(fd, answer, sizeof(answer), MSG_NOSIGNAL);
+        return;
+    }
+    memcpy(f->last, q, sizeof(q));
+    f->last_len = len;
+    for (size_t at = 0; at < f->reply_len; at += f->piece)
+        (void)send(fd, (const char *)f->reply + at, MIN(f->piece, f->reply_len - at), MSG_NOSIGNAL);
+}
+
+static void *run(void *arg)
+{
+    struct fake *f = arg;
+    int fd;
+    while ((fd = accept(f->listener, NULL, NULL)) >= 0) {
+        if (f->is_silent) {
+            closep(&f->kept);
+            f->kept = fd;
+            continue;
+        }
+        serve(f, fd);
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+static const uint32_t done[2] = {0, 8};
+
+static int listen_at(int dirfd, unsigned port, int backlog)
+{
+    struct sockaddr_un address;
+    char name[16];
+    (void)snprintf(name, sizeof(name), "tgt.%u", port);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(ctl_address(dirfd, name, &address), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fd, backlog), 0);
+    return fd;
+}
+
+static void fake_start(struct fake *f, int dirfd, unsigned port)
+{
+    f->listener = listen_at(dirfd, port, 16);
+    f->kept = -1;
+    f->head = HEAD;
+    f->reply = done;
+    f->reply_len = f->piece = sizeof(done);
+    assert_int_equal(pthread_create(&f->thread, NULL, run, f), 0);
+}
+
+static void fake_stop(struct fake *f)
+{
+    (void)shutdown(f->listener, SHUT_RDWR);
+    assert_int_equal(pthread_join(f->thread, NULL), 0);
+    closep(&f->listener);
+    closep(&f->kept);
+}
+
+struct place {
+    char dir[64];
+    int dirfd;
+    struct fake one, two;
+    struct tgtadm a;
+    struct err err;
+};
+
+static int setup(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+    assert_non_null(p);
+    strcpy(p->dir, "/tmp/dg-test-tgt.XXXXXX");
+    assert_non_null(mkdtemp(p->dir));
+    p->dirfd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(p->dirfd >= 0);
+    fake_start(&p->one, p->dirfd, 1);
+    fake_start(&p->two, p->dirfd, 2);
+    p->a = (struct tgtadm){p->dirfd, 0};
+    *state = p;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct place *p = *state;
+    fake_stop(&p->one);
+    fake_stop(&p->two);
+    for (unsigned k = 1; k <= 3; k++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "tgt.%u", k);
+        (void)unlinkat(p->dirfd, name, 0);
+    }
+    closep(&p->dirfd);
+    int r = rmdir(p->dir);
+    free(p);
+    return r;
+}
+
+/* --- greeting ---------------------------------------------------------------------------------------------------- */
+
+static bool is_known(struct place *p, size_t head)
+{
+    _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
+    p->one.head = head;
+    _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &tgt_mgmt_hello, clock_ms() + PLENTY_MS, &p->err);
+    assert_true(fd >= 0);
+    assert_int_equal(tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err), 0);
+    return tgt_mgmt_knows(&answer);
+}
+
+static void test_greeting_knows_one_length_of_requests_and_no_other(void **state)
+{
+    struct place *p = *state;
+    assert_true(is_known(p, HEAD));
+    for (size_t head = HEAD - 24; head <= HEAD + 64; head += 4)
+        assert_true(is_known(p, head) == (head == HEAD));
+}
+
+/* --- answers ----------------------------------------------------------------------------------------------------- */
+
+/* One call against an answer of @len bytes that says that it is @says bytes long. */
+static int answer_of(struct place *p, uint32_t refusal, uint32_t says, const char *text, size_t len, char **ret)
+{
+    _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
+    _cleanup_free_ char *reply = malloc(8 + len);
+    static const struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_SHOW};
+    assert_non_null(reply);
+    memcpy(reply, &refusal, 4);
+    memcpy(reply + 4, &says, 4);
+    memcpy(reply + 8, text, len);
+    p->one.reply = reply;
+    p->one.reply_len = 8 + len;
+    p->one.piece = MAX(p->one.piece, 1U);
+    _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &q, clock_ms() + PLENTY_MS, &p->err);
+    assert_true(fd >= 0);
+    int r = tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err);
+    if (ret)
+        *ret = take_ptr(answer.text);
+    return r;
+}
+
+static void test_long_text_comes_whole_in_whatever_pieces(void **state)
+{
+    struct place *p = *state;
+    static const size_t sizes[] = {0, 1, 65535, 65536, 65537, 300001};
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        _cleanup_free_ char *text = malloc(sizes[i] + 1), *got = NULL;
+        assert_non_null(text);
+        memset(text, 'x', sizes[i]);
+        text[sizes[i]] = 0;
+        p->one.piece = 999;
+        assert_int_equal(answer_of(p, 0, (uint32_t)(8 + sizes[i]), text, sizes[i], &got), 0);
+        assert_string_equal(got, text);
+    }
+}
+
+static void test_answer_with_a_wrong_length_is_refused(void **state)
+{
+    struct place *p = *state;
+    assert_int_equal(answer_of(p, 0, 7, "", 0, NULL), -EPROTO);
+    assert_int_equal(answer_of(p, 0, 0, "", 0, NULL), -EPROTO);
+    assert_int_equal(answer_of(p, 0, UINT32_MAX, "text", 4, NULL), -EFBIG);
+    assert_int_equal(answer_of(p, 0, 8 + (64U << 20), "text", 4, NULL), -EPROTO); /* ends early */
+    assert_int_equal(answer_of(p, 0, 8 + 5, "text", 4, NULL), -EPROTO);
+    assert_non_null(strstr(p->err.msg, "ends early"));
+}
+
+static void test_text_with_a_zero_in_it_is_refused(void **state)
+{
+    struct place *p = *state;
+    _cleanup_free_ char *got = NULL;
+    assert_int_equal(answer_of(p, 0, 8 + 5, "te\0xt", 5, NULL), -EPROTO);
+    assert_int_equal(answer_of(p, 0, 8 + 5, "text", 5, &got), 0); /* one at its end is none in it */
+    assert_string_equal(got, "text");
+}
+
+static void test_hangup_before_the_answer_is_told(void **state)
+{
+    struct place *p = *state;
+    static const struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_SHOW};
+    for (size_t len = 0; len < 8; len += 3) {
+        _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
+        p->one.reply = "\0\0\0\0\0\0\0";
+        p->one.reply_len = len;
+        _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &q, clock_ms() + PLENTY_MS, &p->err);
+        assert_true(fd >= 0);
+        assert_int_equal(tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err), -EPROTO);
+    }
+}
+
+static void test_silence_ends_with_the_deadline_and_a_sentence(void **state)
+{
+    struct place *p = *state;
+    p->one.is_silent = true;
+    p->a.timeout_ms = 1000;
+    assert_int_equal(tgtadm_target_new(&p->a, 5, "iqn.x:y", &p->err), -ETIMEDOUT);
+    assert_string_equal(p->err.msg, "tgtd shard 0 does not answer within 1 s (make a target)");
+    assert_int_equal(p->a.way, TGT_WAY_UNKNOWN);
+}
+
+static void test_nobody_there_is_told(void **state)
+{
+    struct place *p = *state;
+    struct tgtadm a = {p->dirfd, 6};
+    assert_int_equal(tgtadm_target_new(&a, 5, "iqn.x:y", &p->err), -ENOTCONN);
+    assert_string_equal(p->err.msg, "tgtd shard 6 does not run");
+}
+
+static void test_refusal_is_a_sentence(void **state)
+{
+    struct place *p = *state;
+    static const uint32_t busy[2] = {20, 8}, unheard[2] = {12345, 8};
+    p->one.reply = busy;
+    assert_int_equal(tgtadm_lun_delete(&p->a, 5, 1, &p->err), -EBUSY);
+    assert_string_equal(p->err.msg, "tgtd shard 0 refuses to close a LUN: the LUN is in use: a command is in work");
+    p->one.reply = unheard;
+    assert_int_equal(tgtadm_lun_delete(&p->a, 5, 1, &p->err), -EREMOTEIO);
+}
+
+static void test_names_and_numbers_that_tgtd_cannot_take_are_not_sent(void **state)
+{
+    struct place *p = *state;
+    char name[3000];
+    memset(name, 'n', sizeof(name) - 1);
+    name[sizeof(name) - 1] = 0;
+    assert_int_equal(tgtadm_target_new(&p->a, 5, name, &p->err), -E2BIG);
+    assert_int_equal(tgtadm_target_new(&p->a, (int64_t)INT32_MAX + 1, "iqn.x:y", &p->err), -E2BIG);
+    assert_int_equal(tgtadm_target_new(&p->a, -5, "iqn.x:y", &p->err), -E2BIG);
+    assert_int_equal(p->one.last_len, 0);
+}
+
+/* --- several at once --------------------------------------------------------------------------------------------- */
+
+static void test_one_that_is_silent_does_not_keep_the_others_from_answering(void **state)
+{
+    struct place *p = *state;
+    struct tgtadm list[3] = {{p->dirfd, 0}, {p->dirfd, 1}, {p->dirfd, 4}};
+    struct err errs[3];
+    int codes[3];
+    p->one.is_silent = true;
+    tgtadm_ping_all(list, 3, 1000, codes, errs);
+    assert_int_equal(codes[0], -ETIMEDOUT);
+    assert_non_null(strstr(errs[0].msg, "shard 0 does not answer within 1 s"));
+    assert_int_equal(codes[1], 0);
+    assert_int_equal(codes[2], -ENOTCONN);
+}
+
+static void test_one_whose_queue_is_full_does_not_keep_the_others_from_answering(void **state)
+{
+    struct place *p = *state;
+    _cleanup_close_ int listener = listen_at(p->dirfd, 3, 0);
+    struct tgtadm list[2] = {{p->dirfd, 2}, {p->dirfd, 1}};
+    struct err errs[2];
+    int codes[2], fds[8];
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        fds[i] = tgt_mgmt_send(p->dirfd, 3, &tgt_mgmt_hello, 0, &p->err);
+    assert_true(listener >= 0);
+    assert_int_equal(fds[ARRAY_SIZE(fds) - 1], -ETIMEDOUT);
+    tgtadm_ping_all(list, 2, 300, codes, errs);
+    assert_int_equal(codes[0], -ETIMEDOUT);
+    assert_int_equal(codes[1], 0);
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        closep(&fds[i]);
+}
+
+/* --- beside tgtadm ----------------------------------------------------------------------------------------------- */
+
+static int deed(struct tgtadm *a, unsigned n, struct err *err)
+{
+    switch (n) {
+    case 0:
+        return tgtadm_target_new(a, 70000, "iqn.2024-01.org.example:pc1", err);
+    case 1:
+        return tgtadm_target_set(a, 7, "MaxBurstLength", "1048576", err);
+    case 2:
+        return tgtadm_target_delete(a, 7, err);
+    case 3:
+        return tgtadm_lun_new(a, 7, 31, "mnt/by-id/0123.img", err);
+    case 4:
+        return tgtadm_lun_set(a, 7, 1, "thin_provisioning=1,scsi_sn=abc-1-0", err);
+    case 5:
+        return tgtadm_lun_delete(a, 7, 1, err);
+    case 6:
+        return tgtadm_account_new(a, "user", "a secret", err);
+    case 7:
+        return tgtadm_account_delete(a, "user", err);
+    case 8:
+        return tgtadm_account_bind(a, 7, "user", err);
+    case 9:
+        return tgtadm_acl_bind(a, 7, "iqn.2024-01.org.example:pc1:initiator", err);
+    case 10:
+        return tgtadm_acl_bind(a, 7, "192.0.2.7", err);
+    case 11:
+        return tgtadm_acl_unbind(a, 7, "ALL", err);
+    case 12:
+        return tgtadm_acl_unbind(a, 7, "iqn.2024-01.org.example:pc1:initiator", err);
+    case 13:
+        return tgtadm_drop_connections(a, 7, false, err);
+    default:
+        return 1;
+    }
+}
+
+static bool has_tgtadm(void)
+{
+    return access("/usr/sbin/tgtadm", X_OK) == 0 || access("/usr/bin/tgtadm", X_OK) == 0;
+}
+
+static void test_tgtadm_sends_the_same_requests(void **state)
+{
+    struct place *p = *state;
+    if (!has_tgtadm())
+        skip();
+    struct tgtadm by_socket = {p->dirfd, 0, TGT_WAY_SOCKET}, by_program = {p->dirfd, 0, TGT_WAY_PROGRAM};
+    for (unsigned n = 0; n <= 13; n++) {
+        uint8_t ours[sizeof(p->one.last)];
+        assert_int_equal(deed(&by_socket, n, &p->err), 0);
+        memcpy(ours, p->one.last, sizeof(ours));
+        memset(p->one.last, 0xff, sizeof(p->one.last));
+        assert_int_equal(deed(&by_program, n, &p->err), 0);
+        memset(ours + LEN_AT, 0, 4); /* it leaves the closing zero to luck */
+        memset(p->one.last + LEN_AT, 0, 4);
+        assert_memory_equal(ours, p->one.last, HEAD);
+        assert_string_equal((char *)ours + HEAD, (char *)p->one.last + HEAD);
+    }
+}
+
+/* A session and a connection with numbers of several bytes, in the request that ends it. */
+static void test_tgtadm_ends_the_same_connection(void **state)
+{
+    struct place *p = *state;
+    static const char shown[] = "\0\0\0\0\x2f\0\0\0Session: 4294967299\n    Connection: 65535\n";
+    if (!has_tgtadm())
+        skip();
+    struct tgtadm by_socket = {p->dirfd, 0, TGT_WAY_SOCKET}, by_program = {p->dirfd, 0, TGT_WAY_PROGRAM};
+    uint8_t ours[sizeof(p->one.last)];
+    uint32_t len = sizeof(shown) - 1;
+    char reply[sizeof(shown)];
+    memcpy(reply, shown, sizeof(shown));
+    memcpy(reply + 4, &len, sizeof(len));
+    p->one.reply = reply;
+    p->one.reply_len = p->one.piece = len;
+    assert_int_equal(tgtadm_drop_connections(&by_socket, 7, false, &p->err), 0);
+    memcpy(ours, p->one.last, sizeof(ours));
+    assert_int_equal(get32(ours + VERB_AT), TGT_VERB_DELETE);
+    memset(p->one.last, 0xff, sizeof(p->one.last));
+    assert_int_equal(tgtadm_drop_connections(&by_program, 7, false, &p->err), 0);
+    assert_memory_equal(ours, p->one.last, HEAD);
+}
+
+static void test_tgtadm_means_the_same_by_a_refusal(void **state)
+{
+    struct place *p = *state;
+    if (!has_tgtadm())
+        skip();
+    for (uint32_t refusal = 1; refusal <= 26; refusal++) {
+        struct tgtadm by_socket = {p->dirfd, 0, TGT_WAY_SOCKET}, by_program = {p->dirfd, 0, TGT_WAY_PROGRAM};
+        struct err ours, its;
+        uint32_t reply[2] = {refusal, 8};
+        p->one.reply = reply;
+        int r = tgtadm_lun_delete(&by_socket, 7, 1, &ours);
+        int code = tgtadm_lun_delete(&by_program, 7, 1, &its);
+        if (r != code)
+            print_message("%u: %s (%d), %s (%d)\n", refusal, ours.msg, r, its.msg, code);
+        assert_int_equal(r, code);
+    }
+}
+
+static void test_tgtd_of_another_form_is_asked_by_tgtadm(void **state)
+{
+    struct place *p = *state;
+    if (!has_tgtadm())
+        skip();
+    p->one.head = HEAD - 4; /* it reads what tgtadm sends, too, but does not understand the greeting */
+    assert_int_equal(tgtadm_target_new(&p->a, 5, "iqn.x:y", &p->err), 0);
+    assert_int_equal(p->a.way, TGT_WAY_PROGRAM);
+    assert_non_null(strstr((char *)p->one.last + HEAD, "targetname=iqn.x:y"));
+    assert_int_equal(tgtadm_ping(&p->a, PLENTY_MS, &p->err), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_greeting_knows_one_length_of_requests_and_no_other, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_text_comes_whole_in_whatever_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answer_with_a_wrong_length_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_text_with_a_zero_in_it_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hangup_before_the_answer_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_silence_ends_with_the_deadline_and_a_sentence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nobody_there_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusal_is_a_sentence, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names_and_numbers_that_tgtd_cannot_take_are_not_sent, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_that_is_silent_does_not_keep_the_others_from_answering, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_one_whose_queue_is_full_does_not_keep_the_others_from_answering, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_tgtadm_sends_the_same_requests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tgtadm_ends_the_same_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tgtadm_means_the_same_by_a_refusal, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tgtd_of_another_form_is_asked_by_tgtadm, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
