@@ -143,8 +143,9 @@ static int make_identity(struct import *im, const char *name, struct identity *r
     return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", name) : 0;
 }
 
+/* What a row of the plan wants, as insert_client() takes it. */
 struct new_client {
-    char mac[MAC_LEN + 1];
+    const char *mac;
     struct import_values want;
 };
 
@@ -185,6 +186,45 @@ static int insert_links(struct import *im, int64_t client_id, const char *links,
     return r;
 }
 
+/* --- what the next import needs of new clients -------------------------------------------------------------------- */
+
+/* Rows are stored in the order of their MACs, which is that of the table: in pieces, so that memory does not grow with their number. */
+#define TRACKS 65536
+
+struct track {
+    uint64_t mac, place; /* of the row in the plan */
+    int64_t client_id;
+};
+
+static uint64_t mac_number(const char *mac)
+{
+    uint64_t n = 0;
+    for (; *mac; mac++)
+        if (*mac != ':')
+            n = n << 4 | (uint64_t)(*mac >= 'a' ? *mac - 'a' + 10 : *mac - '0');
+    return n;
+}
+
+static int compare_tracks(const void *a, const void *b)
+{
+    const struct track *x = a, *y = b;
+    return x->mac < y->mac ? -1 : x->mac > y->mac;
+}
+
+static int store_new_track(struct import *im, const struct track *t, struct err *err)
+{
+    struct import_planned row;
+    int r = import_planned_get(im->plan, t->place, &row, err);
+    if (r < 0)
+        return r;
+    return import_run_kept(im,
+                           "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone,"
+                           " source_id, src, given) VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?)",
+                           ARGS(T(row.mac), T(im->origin), N(t->client_id), N(im->run_id), T(row.source_id), T(row.src),
+                                T(*row.given ? row.given : row.want)),
+                           err);
+}
+
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 struct applying {
@@ -192,20 +232,46 @@ struct applying {
     struct err *err;
     struct identity id;
     char now[TIME_LEN + 1];
+    struct track *tracks;
+    size_t n_tracks;
 };
 
-static int park_row(void *arg, sqlite3_stmt *st)
+static int flush_tracks(struct applying *a)
+{
+    int r = 0;
+    qsort(a->tracks, a->n_tracks, sizeof(*a->tracks), compare_tracks);
+    for (size_t i = 0; r == 0 && i < a->n_tracks; i++)
+        r = store_new_track(a->im, &a->tracks[i], a->err);
+    a->n_tracks = 0;
+    return r;
+}
+
+static int add_track(struct applying *a, const char *mac, int64_t client_id, uint64_t place)
+{
+    a->tracks[a->n_tracks++] = (struct track){mac_number(mac), place, client_id};
+    return a->n_tracks == TRACKS ? flush_tracks(a) : 0;
+}
+
+static int park_gone(void *arg, sqlite3_stmt *st)
 {
     const struct applying *a = arg;
     return import_park_client(a->im->c, sqlite3_column_int64(st, 0), a->err);
 }
 
+static int park_row(void *arg, const struct import_planned *row, struct err *err)
+{
+    const struct applying *a = arg;
+    bool is_in_the_way = row->client_id && (row->needs & (IMPORT_NEEDS_NAME | IMPORT_NEEDS_IP));
+    return is_in_the_way ? import_park_client(a->im->c, row->client_id, err) : 0;
+}
+
 static int park(struct applying *a)
 {
-    return db_each(a->im->c,
-                   "SELECT client_id FROM import_plan WHERE needs & 3 AND client_id UNION"
-                   " SELECT client_id FROM import_gone WHERE new_name <> '' OR loses_ip",
-                   ARGS(), park_row, a, a->err);
+    int r = a->im->is_all_new ? 0 : import_each_planned(a->im, park_row, a, a->err);
+    if (r == 0)
+        r = db_each(a->im->c, "SELECT client_id FROM import_gone WHERE new_name <> '' OR loses_ip", ARGS(), park_gone,
+                    a, a->err);
+    return r;
 }
 
 /* The state before and after, for an undo. */
@@ -271,52 +337,50 @@ static int change_client(struct applying *a, const struct import_row *row, unsig
     return r < 0 ? r : store_track(a->im, row, needs, a->err);
 }
 
-static int add_client(struct applying *a, const struct new_client *client)
-{
-    int64_t id = 0;
-    int r = make_identity(a->im, client->want.f[IMPORT_NAME], &a->id, a->err);
-    if (r == 0)
-        r = insert_client(a->im, client, &a->id, a->now, &id, a->err);
-    return r < 0 ? r : insert_links(a->im, id, client->want.f[IMPORT_LINKS], a->now, a->err);
-}
-
-static int old_row(void *arg, sqlite3_stmt *st)
+static int old_row(void *arg, const struct import_planned *planned, struct err *err)
 {
     struct applying *a = arg;
-    struct import_row row = {.row = (uint64_t)sqlite3_column_int64(st, 0)};
+    struct import_row row = {.row = planned->row, .client_id = planned->client_id};
     struct import_values now;
-    unsigned needs = (unsigned)sqlite3_column_int(st, 3);
-    COL_TEXT(st, 1, row.mac);
-    row.client_id = sqlite3_column_int64(st, 2);
-    COL_TEXT(st, 4, row.source_id);
-    import_col_values(st, 5, &row.src);
-    import_col_values(st, 6, &now);
-    import_col_values(st, 7, &row.want);
-    import_col_given(st, 8, &row.want, &row.given);
-    return change_client(a, &row, needs, &now);
+    (void)err; /* change_client() has it */
+    if (!planned->needs || !planned->client_id)
+        return 0;
+    (void)snprintf(row.mac, sizeof(row.mac), "%s", planned->mac);
+    (void)snprintf(row.source_id, sizeof(row.source_id), "%s", planned->source_id);
+    import_unpack(planned->src, &row.src);
+    import_unpack(planned->now, &now);
+    import_unpack(planned->want, &row.want);
+    import_unpack_given(planned->given, &row.want, &row.given);
+    return change_client(a, &row, planned->needs, &now);
 }
 
 static int new_row(void *arg, sqlite3_stmt *st)
 {
     struct applying *a = arg;
+    struct import_planned row;
     struct new_client client;
-    COL_TEXT(st, 0, client.mac);
-    import_col_values(st, 1, &client.want);
-    return add_client(a, &client);
+    uint64_t place = (uint64_t)(-1 - sqlite3_column_int64(st, 0));
+    int64_t id = 0;
+    int r = import_planned_get(a->im->plan, place, &row, a->err);
+    if (r < 0)
+        return r;
+    client.mac = row.mac;
+    import_unpack(row.want, &client.want);
+    r = make_identity(a->im, client.want.f[IMPORT_NAME], &a->id, a->err);
+    if (r == 0)
+        r = insert_client(a->im, &client, &a->id, a->now, &id, a->err);
+    if (r == 0)
+        r = insert_links(a->im, id, client.want.f[IMPORT_LINKS], a->now, a->err);
+    return r < 0 ? r : add_track(a, row.mac, id, place);
 }
 
-/* What is here first, so that what is new finds names and addresses free. */
-static const char old_rows[] = "SELECT row, mac, client_id, needs, source_id, src, now, want, given FROM import_plan"
-                               " WHERE needs AND client_id <> 0 ORDER BY row";
-
-/* By name, which what is wanted begins with: then most of the indexes of a client grow at one place. */
-static const char new_rows[] = "SELECT mac, want FROM import_plan WHERE needs AND client_id = 0 ORDER BY want";
-
-/* What the next import needs to know of new clients, all at once and in the order of the table's key. */
-static const char track_new[] =
-    "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone, source_id, src, given)"
-    " SELECT p.mac, ?1, client.id, ?2, 1, 0, p.source_id, p.src, CASE p.given WHEN '' THEN p.want ELSE p.given END"
-    " FROM import_plan p CROSS JOIN client ON client.mac = p.mac WHERE p.needs & ?3 AND p.client_id = 0 ORDER BY p.mac";
+/* By name: then most of the indexes of a client grow at one place. */
+static int add_new(struct applying *a)
+{
+    int r = db_each(a->im->c, "SELECT client_id FROM import_name WHERE client_id < 0 ORDER BY name", ARGS(), new_row, a,
+                    a->err);
+    return r < 0 ? r : flush_tracks(a);
+}
 
 /* Values of clients that are gone as they are now, before anything is parked. */
 static int note_gone(struct import *im, struct err *err)
@@ -358,13 +422,9 @@ static int apply_all(struct applying *a)
                     "SELECT g.client_id, mac, new_name, loses_ip, n.now FROM import_gone g JOIN import_gone_now n"
                     " ON n.client_id = g.client_id ORDER BY g.client_id",
                     ARGS(), gone_row, a, a->err);
-    if (r == 0)
-        r = db_each(c, old_rows, ARGS(), old_row, a, a->err);
-    if (r == 0)
-        r = db_each(c, new_rows, ARGS(), new_row, a, a->err);
-    if (r == 0)
-        r = db_run(c, track_new, ARGS(T(a->im->origin), N(a->im->run_id), N(IMPORT_TRACK_NEW)), a->err);
-    return r;
+    if (r == 0 && !a->im->is_all_new) /* what is here first, so that what is new finds names and addresses free */
+        r = import_each_planned(a->im, old_row, a, a->err);
+    return r < 0 ? r : add_new(a);
 }
 
 void import_audit_off(struct catalog *c, bool is_off)
@@ -374,10 +434,13 @@ void import_audit_off(struct catalog *c, bool is_off)
 
 int import_apply(struct import *im, struct err *err)
 {
-    struct applying a = {.im = im, .err = err};
+    struct applying a = {.im = im, .err = err, .tracks = malloc(TRACKS * sizeof(*a.tracks))};
+    if (!a.tracks)
+        return err_sys(err, -ENOMEM, "cannot store the clients of the import");
     catalog_now(a.now);
     im->c->is_audit_off = true;
     int r = AS_WRITER(im->c, err, apply_all(&a));
     im->c->is_audit_off = false;
+    free(a.tracks);
     return r;
 }

@@ -232,41 +232,45 @@ static int give_ip(struct import *im, struct import_row *row, int64_t owner, str
                            ARGS(T(ip), N(owner)), err);
 }
 
-int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err)
+int import_name_row(struct import *im, struct import_row *row, unsigned needs, uint64_t place, struct err *err)
 {
-    int64_t owner = row->client_id ? row->client_id : -(int64_t)row->row - 1;
+    int64_t owner = row->client_id ? row->client_id : -(int64_t)place - 1;
     int r = needs & IMPORT_NEEDS_NAME ? give_name(im, row, owner, err) : 0;
     return r == 0 && (needs & IMPORT_NEEDS_IP) ? give_ip(im, row, owner, err) : r;
 }
 
-struct naming {
-    struct import *im;
-    struct err *err;
-};
-
-static int name_row(void *arg, sqlite3_stmt *st)
+/* @planned with the name and the address that it gets, into the other spool. */
+static int name_row(void *arg, const struct import_planned *planned, struct err *err)
 {
-    const struct naming *a = arg;
-    struct import_row row = {.row = (uint64_t)sqlite3_column_int64(st, 0)};
-    unsigned needs = (unsigned)sqlite3_column_int(st, 2);
-    COL_TEXT(st, 1, row.reason);
-    row.client_id = sqlite3_column_int64(st, 3);
-    import_col_values(st, 4, &row.want);
-    import_col_given(st, 5, &row.want, &row.given);
-    int r = import_name_row(a->im, &row, needs, a->err);
+    struct import *im = arg;
+    if (!(planned->needs & (IMPORT_NEEDS_NAME | IMPORT_NEEDS_IP)))
+        return import_planned_put(im->other_plan, planned, err);
+    struct import_row row = {.row = planned->row, .client_id = planned->client_id};
+    (void)snprintf(row.reason, sizeof(row.reason), "%s", planned->reason);
+    import_unpack(planned->want, &row.want);
+    import_unpack_given(planned->given, &row.want, &row.given);
+    int r = import_name_row(im, &row, planned->needs, spool_end(im->other_plan), err);
     if (r < 0)
         return r;
-    return import_run_kept(
-        a->im, "UPDATE import_plan SET reason = ?, want = ?, given = ? WHERE row = ?",
-        ARGS(T(row.reason), T(import_pack(&row.want).text), T(import_pack(&row.given).text), N(row.row)), a->err);
+    struct import_packed want = import_pack(&row.want), given = import_pack(&row.given);
+    struct import_planned named = *planned;
+    named.reason = row.reason;
+    named.want = want.text;
+    named.given = given.text;
+    return import_planned_put(im->other_plan, &named, err);
 }
 
 int import_names(struct import *im, struct err *err)
 {
-    struct naming a = {im, err};
     if (im->is_all_new) /* they were given when the rows were planned */
         return 0;
-    return db_each(im->c,
-                   "SELECT row, reason, needs, client_id, want, given FROM import_plan WHERE needs & 3 ORDER BY row",
-                   ARGS(), name_row, &a, err);
+    int r = im->other_plan ? spool_clear(im->other_plan, err) : spool_create(&im->other_plan, err);
+    if (r == 0)
+        r = import_each_planned(im, name_row, im, err);
+    if (r < 0)
+        return r;
+    struct spool *named = im->other_plan;
+    im->other_plan = im->plan;
+    im->plan = named;
+    return spool_clear(im->other_plan, err);
 }

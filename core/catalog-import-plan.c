@@ -106,28 +106,50 @@ int import_known(struct import *im, const char *mac, struct import_known *ret, s
 static const char find_gone[] = "INSERT INTO import_gone (client_id, mac, name, new_name, loses_ip, is_new)"
                                 " SELECT t.client_id, t.mac, client.name, '', 0, NOT t.is_gone FROM import_client t"
                                 " JOIN client ON client.id = t.client_id AND client.mac = t.mac"
-                                " WHERE t.origin = ? AND NOT EXISTS (SELECT 1 FROM import_stage s WHERE s.mac = t.mac)";
+                                " WHERE t.origin = ? AND NOT EXISTS (SELECT 1 FROM import_mac s WHERE s.mac = t.mac)";
+
+static const char any_here[] =
+    "SELECT EXISTS (SELECT 1 FROM client) OR EXISTS (SELECT 1 FROM import_client WHERE origin = ?)";
 
 static const char any_known[] =
-    "SELECT EXISTS (SELECT 1 FROM client WHERE EXISTS (SELECT 1 FROM import_stage s WHERE s.mac = client.mac)) OR"
+    "SELECT EXISTS (SELECT 1 FROM client WHERE EXISTS (SELECT 1 FROM import_mac s WHERE s.mac = client.mac)) OR"
     " EXISTS (SELECT 1 FROM import_client t WHERE t.origin = ? AND EXISTS"
-    " (SELECT 1 FROM import_stage s WHERE s.mac = t.mac))";
+    " (SELECT 1 FROM import_mac s WHERE s.mac = t.mac))";
+
+static int note_mac(void *arg, const struct import_staged *row, struct err *err)
+{
+    if (!*row->mac)
+        return 0;
+    return import_run_kept(arg, "INSERT OR IGNORE INTO import_mac (mac) VALUES (?)", ARGS(T(row->mac)), err);
+}
+
+/* Compare the MACs of the source with those of the catalog, if it has any. */
+static int compare_macs(struct import *im, struct err *err)
+{
+    int64_t known = 1;
+    int r = db_number(im->c, any_here, ARGS(T(im->origin)), &known, err);
+    if (r == 0 && known)
+        r = import_each_staged(im, note_mac, im, err);
+    if (r == 0 && known)
+        r = db_number(im->c, any_known, ARGS(T(im->origin)), &known, err);
+    im->is_all_new = known == 0;
+    return r < 0 ? r : db_run(im->c, find_gone, ARGS(T(im->origin)), err);
+}
 
 int import_plan_begin(struct import *im, struct err *err)
 {
     int r = db_exec(im->c,
-                    "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_plan;"
+                    "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_mac;"
                     "INSERT INTO import_name SELECT name, id, 0 FROM client;"
                     "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
                     err);
-    int64_t known = 1;
+    memset(im->planned, 0, sizeof(im->planned));
+    if (r == 0)
+        r = spool_clear(im->plan, err);
     if (r == 0)
         r = import_suffix_forget(im, err);
     if (r == 0)
-        r = db_number(im->c, any_known, ARGS(T(im->origin)), &known, err);
-    im->is_all_new = known == 0;
-    if (r == 0)
-        r = db_run(im->c, find_gone, ARGS(T(im->origin)), err);
+        r = compare_macs(im, err);
     if (r == 0)
         r = db_run(im->c,
                    "UPDATE import_name SET is_weak = 1 WHERE client_id IN (SELECT g.client_id FROM import_gone g"
@@ -181,24 +203,33 @@ static int store_plan(struct import *im, const struct import_row *row, const str
                       struct err *err)
 {
     struct import_packed want = import_pack(&row->want), src = import_pack(&row->src), now, given;
+    struct import_planned planned = {.row = row->row,
+                                     .client_id = row->client_id,
+                                     .fate = row->fate,
+                                     .needs = needs,
+                                     .mac = row->mac,
+                                     .source_id = row->source_id,
+                                     .src = src.text,
+                                     .reason = row->reason,
+                                     .detail = row->detail ? row->detail : "",
+                                     .now = now.text,
+                                     .want = want.text,
+                                     .given = given.text};
     now.text[0] = given.text[0] = 0; /* a new client was nothing; given is mostly the same as want */
     if (row->client_id)
         now = import_pack(&known->now);
     if (!import_values_equal(&row->want, &row->given))
         given = import_pack(&row->given);
-    return import_run_kept(im,
-                           "INSERT INTO import_plan (row, mac, source_id, src, fate, reason, detail, client_id, needs,"
-                           " now, want, given) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                           ARGS(N(row->row), T(row->mac), T(row->source_id), T(src.text), N(row->fate), T(row->reason),
-                                T(row->detail ? row->detail : ""), N(row->client_id), N(needs), T(now.text),
-                                T(want.text), T(given.text)),
-                           err);
+    int r = import_planned_put(im->plan, &planned, err);
+    if (r == 0)
+        im->planned[row->fate]++;
+    return r;
 }
 
 int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err)
 {
     unsigned needs = needs_of(row, known);
-    int r = im->is_all_new ? import_name_row(im, row, needs, err) : give_back(im, row, needs, err);
+    int r = im->is_all_new ? import_name_row(im, row, needs, spool_end(im->plan), err) : give_back(im, row, needs, err);
     return r < 0 ? r : store_plan(im, row, known, needs, err);
 }
 

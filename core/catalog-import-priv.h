@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the files of an import share: its statements, its temporary tables, packed values.
+/* What the files of an import share: its rows, its statements, its temporary tables, packed values.
  *
- *   temp.import_stage    a row of the source: what it says, and its fate where the stage knows it
- *   temp.import_plan     of each row that the stage left open: its fate, what is wanted
- *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source
+ *   stage (a spool)      a row of the source: what it says, and its fate where it has one by itself
+ *   plan (a spool)       of each row that the stage left open, in the same order: its fate, what is wanted
+ *   temp.import_stage    rows of the stage that share their MAC or their name with another, and the fate that follows
+ *   temp.import_mac      MACs of the stage, where the catalog has clients to compare with
+ *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source; a new client is -1 - the place
+ *                        of its row in the plan
  *   temp.import_ip       likewise addresses
  *   temp.import_label    labels of targets (see catalog-client-new.c)
  *   temp.import_suffix   the last number given behind a name, where memory has no room for it
@@ -18,6 +21,7 @@
 
 #include "core/catalog-import.h"
 #include "core/catalog-priv.h"
+#include "core/spool.h"
 
 #define IMPORT_PACKED_LEN  (IMPORT_FIELDS * (IMPORT_FIELD_LEN + 1))
 #define IMPORT_STATEMENTS  48
@@ -32,6 +36,10 @@ struct import {
     char origin[16];
     int64_t run_id;
     bool is_staging;
+    struct spool *stage, *plan, *other_plan;
+    uint64_t rows, staged[IMPORT_FATES], planned[IMPORT_FATES]; /* counts; staged: by the fate that the stage knows */
+    bool has_marks;                                             /* import_stage has fates of rows */
+    struct import_keys *keys;
     bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
     bool are_suffixes_kept; /* some of them went to their table */
     struct suffix *suffixes;
@@ -53,8 +61,48 @@ struct import_packed {
 struct import_packed import_pack(const struct import_values *v);
 void import_unpack(const char *text, struct import_values *ret);
 void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret);
-/* Of a staged row: nothing stands for the same as @want. */
-void import_col_given(sqlite3_stmt *st, int col, const struct import_values *want, struct import_values *ret);
+/* Of a planned row: nothing stands for the same as @want. */
+void import_unpack_given(const char *text, const struct import_values *want, struct import_values *ret);
+
+/* --- rows (catalog-import-rows.c) --------------------------------------------------------------------------------- */
+
+/* What a spool holds of a row, as texts in its buffer. */
+struct import_staged {
+    uint64_t row;
+    enum import_fate fate;
+    const char *mac, *raw_mac, *raw_name, *source_id, *src, *rest, *doubt, *reason;
+};
+struct import_planned {
+    uint64_t row;
+    int64_t client_id;
+    enum import_fate fate;
+    unsigned needs;
+    const char *mac, *source_id, *src, *reason, *detail;
+    const char *now;          /* empty: there was no client */
+    const char *want, *given; /* given: empty = the same as want */
+};
+int import_staged_put(struct spool *s, const struct import_staged *row, struct err *err);
+int import_planned_put(struct spool *s, const struct import_planned *row, struct err *err);
+/* The planned row at @place; its texts are there until the next call on @s. */
+int import_planned_get(struct spool *s, uint64_t place, struct import_planned *ret, struct err *err);
+
+typedef int import_staged_fn(void *arg, const struct import_staged *row, struct err *err);
+typedef int import_planned_fn(void *arg, const struct import_planned *row, struct err *err);
+/* All rows in order. */
+int import_each_staged(struct import *im, import_staged_fn *each, void *arg, struct err *err);
+int import_each_planned(struct import *im, import_planned_fn *each, void *arg, struct err *err);
+
+/* --- rows that share a MAC or a name (catalog-import-twice.c) ----------------------------------------------------- */
+
+struct import_keys;
+int import_keys_create(struct import_keys **ret, struct err *err);
+void import_keys_destroy(struct import_keys *k); /* NULL is allowed */
+/* Note MAC and name of a row that is open. */
+void import_keys_add(struct import_keys *k, const char *mac, const char *raw_name);
+/* Give the rows that share one their fate in import_stage. */
+int import_find_twice(struct import *im, enum import_duplicates policy, struct err *err);
+
+/* --- names (catalog-import-names.c) ------------------------------------------------------------------------------- */
 
 /* The number to go on with for names that begin with @base, at least @first; and a note that @n was given. Without it many rows with one
  * name would take a time that grows with the square of their number. */
@@ -66,8 +114,8 @@ int import_suffix_forget(struct import *im, struct err *err);
 /* import_known() that asks the catalog in any case. */
 int import_known_here(struct import *im, const char *mac, struct import_known *ret, struct err *err);
 
-/* Give @row the name and address that it @needs: what it wants, or what is free instead, with a reason. */
-int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err);
+/* Give @row, which will lie at @place of the plan, the name and address that it @needs: what it wants, or what is free instead, with a reason. */
+int import_name_row(struct import *im, struct import_row *row, unsigned needs, uint64_t place, struct err *err);
 /* 1 when @sql, an INSERT that does nothing on conflict, took @value for @owner; 0 when another has it. */
 int import_take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err);
 

@@ -79,12 +79,12 @@ void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret)
     import_unpack(text ? text : "", ret);
 }
 
-void import_col_given(sqlite3_stmt *st, int col, const struct import_values *want, struct import_values *ret)
+void import_unpack_given(const char *text, const struct import_values *want, struct import_values *ret)
 {
-    if (sqlite3_column_bytes(st, col) == 0)
+    if (!*text)
         *ret = *want;
     else
-        import_col_values(st, col, ret);
+        import_unpack(text, ret);
 }
 
 /* --- statements --------------------------------------------------------------------------------------------------- */
@@ -132,14 +132,12 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-/* The catalog keeps what is temporary in memory; a hundred thousand rows go to SQLite's own temporary file. What is decided has a table of its
- * own: rows at the end of a table cost a fraction of rows that are changed where they lie. */
+/* The catalog keeps what is temporary in memory; names and addresses of a hundred thousand rows go to SQLite's own temporary file. */
 static const char temp_tables[] =
     "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = -6000;"
-    "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_mac TEXT, raw_name TEXT, source_id TEXT,"
-    " src TEXT, images TEXT, rest TEXT, doubt TEXT, fate INTEGER, reason TEXT);"
-    "CREATE TEMP TABLE import_plan (row INTEGER PRIMARY KEY, mac TEXT, source_id TEXT, src TEXT, fate INTEGER,"
-    " reason TEXT, detail TEXT, client_id INTEGER, needs INTEGER, now TEXT, want TEXT, given TEXT);"
+    "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_name TEXT, src TEXT, fate INTEGER,"
+    " reason TEXT);"
+    "CREATE TEMP TABLE import_mac (mac TEXT PRIMARY KEY) WITHOUT ROWID;"
     "CREATE TEMP TABLE import_name (name TEXT PRIMARY KEY COLLATE NOCASE, client_id INTEGER, is_weak INTEGER)"
     " WITHOUT ROWID;"
     "CREATE TEMP TABLE import_ip (ip TEXT PRIMARY KEY, client_id INTEGER, is_weak INTEGER) WITHOUT ROWID;"
@@ -158,6 +156,12 @@ int import_open(struct catalog *c, const char *origin, struct import **ret, stru
     (void)snprintf(im->origin, sizeof(im->origin), "%s", origin);
     int r = db_exec(c, temp_tables, err);
     if (r == 0)
+        r = spool_create(&im->stage, err);
+    if (r == 0)
+        r = spool_create(&im->plan, err);
+    if (r == 0)
+        r = import_keys_create(&im->keys, err);
+    if (r == 0)
         *ret = take_ptr(im);
     return r;
 }
@@ -170,111 +174,45 @@ void import_close(struct import *im)
         (void)db_exec(im->c, "ROLLBACK", NULL); /* temporary tables only */
     for (size_t i = 0; i < IMPORT_STATEMENTS; i++)
         (void)sqlite3_finalize(im->kept[i].st); /* NULL is allowed; repeats what step said */
+    spool_destroy(im->stage);
+    spool_destroy(im->plan);
+    spool_destroy(im->other_plan);
+    import_keys_destroy(im->keys);
     free(im->suffixes);
     free(im);
 }
 
 /* --- stage -------------------------------------------------------------------------------------------------------- */
 
-int import_stage_begin(struct import *im, struct err *err)
-{
-    int r = db_exec(im->c, "BEGIN", err); /* takes no lock: only temporary tables are written */
-    im->is_staging = r == 0;
-    return r;
-}
-
 int import_row_add(struct import *im, const struct import_row *row, struct err *err)
 {
     struct import_packed src = import_pack(&row->src);
-    return import_run_kept(im,
-                           "INSERT INTO import_stage (row, mac, raw_mac, raw_name, source_id, src, images, rest, doubt,"
-                           " fate, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                           ARGS(N(row->row), T(row->mac), T(row->raw_mac), T(row->raw_name), T(row->source_id),
-                                T(src.text), T(row->images ? row->images : ""), T(row->rest ? row->rest : ""),
-                                T(row->doubt ? row->doubt : ""), N(row->fate), T(row->reason)),
-                           err);
-}
-
-struct group {
-    char key[256];
-    int64_t first, last, says; /* rows, and how many different things they say */
-    char rows[80];
-};
-
-static void fill_group(sqlite3_stmt *st, void *row)
-{
-    struct group *g = row;
-    COL_TEXT(st, 0, g->key);
-    g->first = sqlite3_column_int64(st, 1);
-    g->last = sqlite3_column_int64(st, 2);
-    g->says = sqlite3_column_int64(st, 3);
-    COL_TEXT(st, 4, g->rows);
-}
-
-static int mark(struct import *im, const char *where, const char *key, int64_t but, enum import_fate fate,
-                const char *reason, struct err *err)
-{
-    char sql[256];
-    (void)snprintf(sql, sizeof(sql),
-                   "UPDATE import_stage SET fate = ?1, reason = ?2 WHERE fate = 0 AND row <> ?3 AND %s", where);
-    return db_run(im->c, sql, ARGS(N(fate), T(reason), N(but), T(key)), err);
-}
-
-static int judge_mac(struct import *im, const struct group *g, enum import_duplicates policy, struct err *err)
-{
-    char reason[256];
-    int64_t kept_row = policy == IMPORT_DUP_LAST ? g->last : g->first;
-    if (g->says == 1 || policy != IMPORT_DUP_CONFLICT) {
-        kept_row = g->says == 1 ? g->first : kept_row;
-        (void)snprintf(reason, sizeof(reason),
-                       g->says == 1 ? "says the same as row %lld" : "row %lld has the same MAC and is taken",
-                       (long long)kept_row + 1);
-        return mark(im, "mac = ?4", g->key, kept_row, IMPORT_SKIPPED, reason, err);
-    }
-    (void)snprintf(reason, sizeof(reason), "duplicate MAC: rows %s have %.17s and say different things", g->rows,
-                   g->key);
-    return mark(im, "mac = ?4", g->key, -1, IMPORT_CONFLICT, reason, err);
-}
-
-/* The keys that occur more than once are found in an index that holds all that is asked for; only their rows are read. */
-static int find_groups(struct import *im, const char *column, const char *order, struct group **ret, size_t *ret_n,
-                       struct err *err)
-{
-    char sql[512];
-    (void)snprintf(sql, sizeof(sql),
-                   "SELECT %s, min(row), max(row), count(DISTINCT src), group_concat(row + 1, ', ') FROM import_stage"
-                   " WHERE fate = 0 AND %s IN (SELECT %s FROM import_stage WHERE fate = 0 AND %s <> '' GROUP BY %s"
-                   " HAVING count(*) > 1) GROUP BY %s ORDER BY min(row)",
-                   column, order, column, column, order, order);
-    return db_list(im->c, sql, ARGS(), fill_group, sizeof(**ret), (void **)ret, ret_n, err);
-}
-
-static int judge_duplicates(struct import *im, enum import_duplicates policy, struct err *err)
-{
-    _cleanup_free_ struct group *macs = NULL, *names = NULL;
-    size_t n_macs = 0, n_names = 0;
-    char reason[400];
-    int r = find_groups(im, "mac", "mac", &macs, &n_macs, err);
-    for (size_t i = 0; r == 0 && i < n_macs; i++)
-        r = judge_mac(im, &macs[i], policy, err);
-    if (r == 0)
-        r = find_groups(im, "raw_name", "raw_name COLLATE NOCASE", &names, &n_names, err);
-    for (size_t i = 0; r == 0 && i < n_names; i++) {
-        (void)snprintf(reason, sizeof(reason), "duplicate name: rows %s are different PCs and are all called '%.150s'",
-                       names[i].rows, names[i].key);
-        r = mark(im, "raw_name = ?4 COLLATE NOCASE", names[i].key, -1, IMPORT_CONFLICT, reason, err);
-    }
-    return r;
+    struct import_staged staged = {.row = row->row,
+                                   .fate = row->fate,
+                                   .mac = row->mac,
+                                   .raw_mac = row->raw_mac,
+                                   .raw_name = row->raw_name,
+                                   .source_id = row->source_id,
+                                   .src = src.text,
+                                   .rest = row->rest ? row->rest : "",
+                                   .doubt = row->doubt ? row->doubt : "",
+                                   .reason = row->reason};
+    int r = import_staged_put(im->stage, &staged, err);
+    if (r < 0)
+        return r;
+    if (row->fate == IMPORT_OPEN)
+        import_keys_add(im->keys, row->mac, row->raw_name);
+    im->rows++;
+    im->staged[row->fate]++;
+    return 0;
 }
 
 int import_stage_end(struct import *im, enum import_duplicates policy, struct err *err)
 {
-    int r = db_exec(im->c,
-                    "CREATE INDEX temp.import_stage_mac ON import_stage (mac, fate);"
-                    "CREATE INDEX temp.import_stage_name ON import_stage (raw_name COLLATE NOCASE, fate);",
-                    err);
+    int r = db_exec(im->c, "BEGIN", err); /* takes no lock: only temporary tables are written */
+    im->is_staging = r == 0;
     if (r == 0)
-        r = judge_duplicates(im, policy, err);
+        r = import_find_twice(im, policy, err);
     if (r == 0)
         r = db_exec(im->c, "COMMIT", err);
     if (r == 0)
@@ -313,109 +251,39 @@ int import_source_register(struct import *im, const char *key, const char *raw, 
     return r < 0 ? r : import_source_get(im->c, key, ret, err);
 }
 
+struct text {
+    char *to;
+    size_t size;
+};
+
+static void fill_text(sqlite3_stmt *st, void *row)
+{
+    const struct text *t = row;
+    col_text(st, 0, t->to, t->size);
+}
+
+static int text_of(struct catalog *c, const char *sql, int64_t id, char *ret, size_t size, struct err *err)
+{
+    struct text t = {ret, size};
+    *ret = 0;
+    int r = db_one(c, sql, ARGS(N(id)), fill_text, &t, err);
+    return r == -ENOENT ? 0 : r;
+}
+
+int import_source_raw(struct catalog *c, int64_t id, char *ret, size_t size, struct err *err)
+{
+    return text_of(c, "SELECT raw FROM import_source WHERE id = ?", id, ret, size, err);
+}
+
+int import_image_name(struct catalog *c, int64_t id, char *ret, size_t size, struct err *err)
+{
+    return text_of(c, "SELECT name FROM image WHERE id = ?", id, ret, size, err);
+}
+
 int import_source_link(struct import *im, int64_t source_id, int64_t image_id, bool is_added, struct err *err)
 {
     return db_run(im->c, "UPDATE import_source SET image_id = ?, image_run_id = ?, is_added = ? WHERE id = ?",
                   ARGS(N(image_id), N(im->run_id), N(is_added), N(source_id)), err);
-}
-
-/* --- rows --------------------------------------------------------------------------------------------------------- */
-
-static void take_row(sqlite3_stmt *st, struct import_row *r)
-{
-    r->row = (uint64_t)sqlite3_column_int64(st, 0);
-    COL_TEXT(st, 1, r->mac);
-    COL_TEXT(st, 2, r->raw_mac);
-    COL_TEXT(st, 3, r->raw_name);
-    COL_TEXT(st, 4, r->source_id);
-    import_col_values(st, 5, &r->src);
-    r->images = (const char *)sqlite3_column_text(st, 6);
-    r->rest = (const char *)sqlite3_column_text(st, 7);
-    r->doubt = (const char *)sqlite3_column_text(st, 8);
-    r->fate = (enum import_fate)sqlite3_column_int(st, 9);
-    COL_TEXT(st, 10, r->reason);
-    r->detail = (const char *)sqlite3_column_text(st, 11);
-    r->client_id = sqlite3_column_int64(st, 12);
-    import_col_values(st, 13, &r->want);
-    import_col_given(st, 14, &r->want, &r->given);
-}
-
-struct visit {
-    import_each_fn *each;
-    void *arg;
-    struct err *err;
-};
-
-static int visit_row(void *arg, sqlite3_stmt *st)
-{
-    const struct visit *v = arg;
-    struct import_row row;
-    take_row(st, &row);
-    return v->each(v->arg, &row, v->err);
-}
-
-#define STAGED_AND_PLANNED                                                                                             \
-    "SELECT s.row, s.mac, raw_mac, raw_name, s.source_id, ifnull(p.src, s.src), images, rest, doubt,"                  \
-    " ifnull(p.fate, s.fate), ifnull(p.reason, s.reason), ifnull(p.detail, ''), ifnull(p.client_id, 0),"               \
-    " ifnull(p.want, ''), ifnull(p.given, '') FROM import_stage s LEFT JOIN import_plan p ON p.row = s.row"
-
-int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err)
-{
-    static const char staged[] = "SELECT row, mac, raw_mac, raw_name, source_id, src, images, rest, doubt, fate,"
-                                 " reason, '', 0, '', '' FROM import_stage WHERE fate = 0 AND ? = 0 ORDER BY row";
-    struct visit v = {each, arg, err};
-    if (fate == IMPORT_OPEN)
-        return db_each(im->c, staged, ARGS(N(fate)), visit_row, &v, err);
-    if (fate == IMPORT_FATES)
-        return db_each(im->c, STAGED_AND_PLANNED " ORDER BY s.row", ARGS(), visit_row, &v, err);
-    return db_each(im->c, STAGED_AND_PLANNED " WHERE ifnull(p.fate, s.fate) = ? ORDER BY s.row", ARGS(N(fate)),
-                   visit_row, &v, err);
-}
-
-int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
-                       struct err *err)
-{
-    struct visit v = {each, arg, err};
-    return db_each(im->c,
-                   "SELECT s.row, s.mac, raw_mac, raw_name, s.source_id, p.src, images, rest, doubt, p.fate, p.reason,"
-                   " p.detail, p.client_id, p.want, p.given FROM import_plan p CROSS JOIN import_stage s"
-                   " ON s.row = p.row WHERE p.fate = ?1 AND (doubt <> '' OR"
-                   " (p.reason <> '' AND substr(p.reason, 1, length(?2)) <> ?2)) ORDER BY p.row",
-                   ARGS(N(fate), T(but)), visit_row, &v, err);
-}
-
-struct fate_count {
-    int64_t fate, n;
-};
-
-static void fill_fate(sqlite3_stmt *st, void *row)
-{
-    struct fate_count *f = row;
-    f->fate = sqlite3_column_int64(st, 0);
-    f->n = sqlite3_column_int64(st, 1);
-}
-
-int import_counts(struct import *im, uint64_t counts[static IMPORT_FATES], uint64_t *ret_rows, struct err *err)
-{
-    _cleanup_free_ struct fate_count *list = NULL;
-    size_t n = 0;
-    int64_t rows, decided = 0;
-    int r = db_number(im->c, "SELECT count(*) FROM import_stage", ARGS(), &rows, err);
-    if (r == 0)
-        r = db_list(im->c,
-                    "SELECT fate, count(*) FROM import_plan GROUP BY fate UNION ALL"
-                    " SELECT fate, count(*) FROM import_stage WHERE fate <> 0 GROUP BY fate",
-                    ARGS(), fill_fate, sizeof(*list), (void **)&list, &n, err);
-    if (r < 0)
-        return r;
-    memset(counts, 0, IMPORT_FATES * sizeof(*counts));
-    for (size_t i = 0; i < n; i++) {
-        counts[list[i].fate] += (uint64_t)list[i].n;
-        decided += list[i].n;
-    }
-    counts[IMPORT_OPEN] += (uint64_t)(rows - decided);
-    *ret_rows = (uint64_t)rows;
-    return 0;
 }
 
 /* --- runs --------------------------------------------------------------------------------------------------------- */

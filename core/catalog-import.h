@@ -5,7 +5,7 @@
  *
  * Order of calls, all on one catalog that was opened for writing:
  *   import_open(c, origin) -> im
- *     import_stage_begin(im), import_row_add(im, row) ..., import_stage_end(im, duplicates)      no lock is held meanwhile
+ *     import_row_add(im, row) ..., import_stage_end(im, duplicates)                              no lock is held meanwhile
  *   catalog_begin(c)
  *     import_source_register(im, ...), image_add(c, ...), import_source_link(im, ...)            image paths of the source
  *     import_plan_begin(im)            names and addresses that are taken; clients that are gone from the source
@@ -20,7 +20,7 @@
  * (2) For each client of an import two states are kept: what the source said, and what was stored here. So the next import can tell what
  *     changed there from what changed here (handbook: three-way comparison). They are kept for each origin ("ccboot", "csv", ...).
  * (3) A run that is undone leaves every client, link and image as it was before, or nothing changes and the obstacles are named.
- * (4) Rows wait in SQLite's temporary files, so memory does not grow with their number.
+ * (4) Rows wait in temporary files (spool.h, and tables of SQLite for what has to be found), so memory does not grow with their number.
  *
  * Threads: one at a time per catalog.
  */
@@ -71,10 +71,10 @@ const char *import_fate_name(enum import_fate f); /* "imported", "changed", "unc
 struct import_row {
     uint64_t row; /* of the source, from 0 */
     char source_id[64];
-    char mac[MAC_LEN + 1];             /* empty where there is none: then fate is set */
-    char raw_mac[256], raw_name[256];  /* as the source writes them, cut */
-    struct import_values src;          /* what the source says; IMPORT_LINKS is empty */
-    const char *images, *rest, *doubt; /* for the report, borrowed */
+    char mac[MAC_LEN + 1];            /* empty where there is none: then fate is set */
+    char raw_mac[256], raw_name[256]; /* as the source writes them, cut */
+    struct import_values src;         /* what the source says; IMPORT_LINKS is empty */
+    const char *rest, *doubt;         /* for the report, borrowed */
     enum import_fate fate;
     char reason[512];
     /* Of a planned row: */
@@ -109,7 +109,6 @@ static inline void import_closep(struct import **im)
 
 enum import_duplicates { IMPORT_DUP_CONFLICT, IMPORT_DUP_FIRST, IMPORT_DUP_LAST };
 
-int import_stage_begin(struct import *im, struct err *err);
 int import_row_add(struct import *im, const struct import_row *row, struct err *err);
 /* Find rows with the same MAC or the same name. Rows that say the same twice are one: the later ones are skipped. */
 int import_stage_end(struct import *im, enum import_duplicates policy, struct err *err);
@@ -126,6 +125,9 @@ struct import_source {
 int import_source_get(struct catalog *c, const char *key, struct import_source *ret, struct err *err);
 int import_source_register(struct import *im, const char *key, const char *raw, struct import_source *ret,
                            struct err *err);
+/* The path that import_source_register() got for @id, or the name of image @id, into @ret; empty when it is not here any more. */
+int import_source_raw(struct catalog *c, int64_t id, char *ret, size_t size, struct err *err);
+int import_image_name(struct catalog *c, int64_t id, char *ret, size_t size, struct err *err);
 /* @is_added: the image was made by this import, and an undo takes it away again. */
 int import_source_link(struct import *im, int64_t source_id, int64_t image_id, bool is_added, struct err *err);
 

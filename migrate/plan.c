@@ -104,16 +104,16 @@ static void judge_row(const struct plan *p, struct import_row *row, const struct
     }
 }
 
-/* Names of columns without a place, from the rows at the beginning. */
+/* Names of columns without a place, of which one more was seen. */
 static void note_rest(struct plan *p, const struct record *r)
 {
-    const char *key;
-    json_t *value;
-    if (r->row >= 100 || json_object_size(p->rest) >= PLAN_REST_MAX)
+    if (r->rest_count == p->rest_count)
         return;
-    _cleanup_json_ json_t *o = json_loads(r->rest, 0, NULL);
-    json_object_foreach(o, key, value) if (strcmp(key, "...") != 0)(void)
-        json_object_set_new(p->rest, key, json_true()); /* without memory the list is shorter */
+    p->rest_count = r->rest_count;
+    for (size_t i = 0; i < r->table->column_count; i++)
+        if (r->is_rest[i])
+            (void)json_object_set_new(p->rest, r->table->columns[i].name,
+                                      json_true()); /* without memory the list is shorter */
 }
 
 static int stage_record(void *arg, const struct record *r)
@@ -159,11 +159,9 @@ int plan_stage(struct plan *p, struct err *err)
     p->rest = json_object();
     if (!row || !p->rest)
         return err_set(err, -ENOMEM, "memory is out");
-    int r = import_stage_begin(p->import, err);
+    int r = records_read(p->source, p->mapping, stage_record, &s, &p->rows, err);
     if (r == 0)
-        r = records_read(p->source, p->mapping, stage_record, &s, &p->rows, err);
-    if (r == 0)
-        r = site_record_read(p->source, p->mapping, &p->site, err);
+        r = site_read(p->source, p->mapping, &p->site, err);
     return r < 0 ? r : import_stage_end(p->import, duplicates[p->policy.duplicate_mac], err);
 }
 

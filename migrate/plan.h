@@ -28,8 +28,6 @@
 #include "migrate/record.h"
 #include "migrate/source.h"
 
-#define PLAN_REST_MAX 64
-
 struct plan {
     struct source *source;
     const struct mapping *mapping;
@@ -43,6 +41,7 @@ struct plan {
     uint64_t row_doubts;         /* rows with a value that was left out */
     uint64_t unlinked;           /* clients without one of their images, of the last plan_decide() */
     json_t *rest;                /* names of columns that have no place here */
+    unsigned rest_count;         /* number of them */
     json_t *online;              /* names of clients that run now: their links are left alone */
 };
 

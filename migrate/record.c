@@ -236,6 +236,8 @@ static void read_rest(struct record_reading *r, const struct cell *cells)
             continue;
         const char *text = cell_text(c, buf, &len);
         text_json_member(&out, r->table->columns[i].name, text, len, REST_VALUE);
+        r->record.rest_count += !r->record.is_rest[i];
+        r->record.is_rest[i] = true;
         if (c->kind == CELL_BAD)
             record_doubt(r, "Its column '%s' cannot be read: the value is %s.", text_quote(r->table->columns[i].name),
                          text_quote(c->text));
@@ -315,7 +317,7 @@ int records_read(struct source *s, const struct mapping *m, record_each *each, v
         return err_set(err, -ENOMEM, "there is not enough memory to read the clients");
     r->source = s;
     r->m = m;
-    r->table = source_table(s, (size_t)m->table);
+    r->table = r->record.table = source_table(s, (size_t)m->table);
     r->each = each;
     r->arg = arg;
     int e = prepare(r, err);

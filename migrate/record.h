@@ -3,7 +3,7 @@
  *
  *   source tables -- mapping --> records (and global settings) -- plan --> catalog
  *
- * Order of calls: records_read(source, mapping, each, arg) streams them; site_record_read() gives what holds for the whole site.
+ * Order of calls: records_read(source, mapping, each, arg) streams them; site_read() gives what holds for the whole site.
  *
  * (1) A value is normalised or it is not there: what cannot be read keeps its raw text, and a doubt says why. Nothing is repaired.
  * (2) Raw texts are valid UTF-8 and may hold any character: escape them before they go to a terminal.
@@ -17,6 +17,7 @@
 
 #include "core/err.h"
 #include "core/names.h"
+#include "migrate/source.h"
 
 struct mapping;
 struct source;
@@ -73,7 +74,10 @@ struct record {
     struct record_image images[RECORD_IMAGES_MAX];
     unsigned image_count;
     char rest[4096]; /* JSON object: every other column that is not empty, for the report */
-    char doubt[512]; /* what could not be read, as sentences; empty when all could */
+    const struct source_table *table;
+    bool is_rest[SOURCE_COLUMNS_MAX]; /* columns of it that went into rest in this row or one before */
+    unsigned rest_count;              /* number of them */
+    char doubt[512];                  /* what could not be read, as sentences; empty when all could */
 };
 
 /* A name that name_check() accepts, made from @raw: transliteration is not tried; other characters become "-". False when nothing
@@ -90,6 +94,6 @@ struct site_record {
     char netmask[46], gateway[46], dns[96], domain[128], range_first[46], range_last[46];
     char rest[8192]; /* JSON object of what else it has */
 };
-int site_record_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err);
+int site_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err);
 
 #endif
