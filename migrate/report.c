@@ -216,6 +216,61 @@ static void put_images(FILE *f, const struct report *r, const struct import_row 
     putc_unlocked(']', f);
 }
 
+/* "0:12,1:7@3" -> {"0": "win11", "1": "games@3"}, as the log of changes has it. */
+static json_t *links_json(struct catalog *c, const char *list)
+{
+    json_t *o = json_object();
+    char name[NAME_LEN + 1], slot[16], text[NAME_LEN + 32];
+    for (const char *at = list; *at; at += *at == ',') {
+        char *end;
+        (void)snprintf(slot, sizeof(slot), "%lu", strtoul(at, &end, 10));
+        int64_t id = *end == ':' ? strtoll(end + 1, &end, 10) : 0;
+        unsigned long pinned = *end == '@' ? strtoul(end + 1, &end, 10) : 0;
+        if (import_image_name(c, id, name, sizeof(name), NULL) < 0 || !*name)
+            strcpy(name, "(removed)");
+        (void)snprintf(text, sizeof(text), pinned ? "%s@%lu" : "%s", name, pinned);
+        (void)json_object_set_new(o, slot, json_string(text)); /* without memory a slot is missing */
+        at = end + strcspn(end, ",");
+    }
+    return o;
+}
+
+/* "b3,d5" -> the paths as the source writes them. */
+static json_t *paths_json(struct catalog *c, const char *list)
+{
+    json_t *a = json_array();
+    char raw[RECORD_RAW_MAX + 1];
+    for (const char *at = list; *at; at += *at == ',') {
+        char *end;
+        if (import_source_raw(c, strtoll(at + 1, &end, 10), raw, sizeof(raw), NULL) == 0 && *raw)
+            (void)json_array_append_new(a, out_string(raw)); /* without memory a path is missing */
+        at = end + strcspn(end, ",");
+    }
+    return a;
+}
+
+/* What differs, with names where the plan has numbers of the catalog. */
+static void put_fields(FILE *f, struct catalog *c, const char *detail)
+{
+    static const char *const sides[] = {"old", "new", "here", "source"};
+    _cleanup_json_ json_t *list =
+        strstr(detail, "\"links\"") || strstr(detail, "\"images\"") ? json_loads(detail, 0, NULL) : NULL;
+    json_t *o;
+    size_t i;
+    json_array_foreach(list, i, o)
+    {
+        const char *field = json_string_value(json_object_get(o, "field"));
+        bool is_links = field && strcmp(field, "links") == 0;
+        for (size_t k = 0; k < ARRAY_SIZE(sides) && (is_links || (field && strcmp(field, "images") == 0)); k++) {
+            const char *text = json_string_value(json_object_get(o, sides[k]));
+            if (text)
+                (void)json_object_set_new(o, sides[k], is_links ? links_json(c, text) : paths_json(c, text));
+        }
+    }
+    _cleanup_free_ char *text = list ? json_dumps(list, JSON_COMPACT) : NULL;
+    (void)fprintf(f, ",\"fields\":%s", text ? text : detail);
+}
+
 static int write_row(void *arg, struct import_row *row, struct err *err)
 {
     struct row_writer *w = arg;
@@ -231,7 +286,7 @@ static int write_row(void *arg, struct import_row *row, struct err *err)
     put_values(f, *row->want.f[IMPORT_NAME] ? &row->want : &row->src);
     put_images(f, w->r, row);
     if (row->detail && *row->detail)
-        (void)fprintf(f, ",\"fields\":%s", row->detail);
+        put_fields(f, w->r->plan->catalog, row->detail);
     put_member(f, "doubt", row->doubt ? row->doubt : "");
     if (row->rest && *row->rest == '{' && row->rest[1] != '}')
         (void)fprintf(f, ",\"rest\":%s", row->rest);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* site_record_read(): the tables of settings and DHCP options, brought into our words.
+/* site_read(): the tables of settings and DHCP options, brought into our words.
  *
  * The first value that can be read counts. Another one for the same thing (a second subnet) and all that has no place goes into rest, so
  * that nothing is lost from the report.
  */
 #include "migrate/site.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,16 @@ enum site_key site_key_of_name(const char *name)
     return SITE_NONE;
 }
 
+/* Titles of an INI file's sections that are clients, sorted. */
+struct clients {
+    char **titles;
+    size_t n;
+    int mac; /* column of the table of sections */
+};
+
 struct reading {
     const struct site_item *item;
+    const struct clients *clients;
     const struct source_table *table;
     struct site_record *site;
     struct text_out rest;
@@ -149,10 +158,59 @@ static void put_columns(struct reading *r, const struct cell *cells)
     }
 }
 
+static int compare_titles(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int note_client(void *arg, uint64_t number, const struct cell *cells)
+{
+    struct clients *c = arg;
+    (void)number;
+    if (cell_is_empty(&cells[c->mac]))
+        return 0;
+    char **more = reallocarray(c->titles, c->n + 1, sizeof(*more));
+    char *title = more ? strdup(cells[0].text) : NULL;
+    c->titles = more ? more : c->titles;
+    if (!title)
+        return -ENOMEM;
+    c->titles[c->n++] = title;
+    return 0;
+}
+
+static void finish_clients(struct clients *c)
+{
+    for (size_t i = 0; i < c->n; i++)
+        free(c->titles[i]);
+    free(c->titles);
+}
+
+/* In an INI file the table of settings has the keys of all sections, also of those that are clients: they say nothing about the site. */
+static int find_clients(struct source *s, const struct mapping *m, struct clients *ret, struct err *err)
+{
+    const struct item *mac = m->table > 0 ? mapping_item(m, ROLE_MAC) : NULL;
+    const struct source_table *t = mac ? source_table(s, (size_t)m->table) : NULL;
+    if (!t || t->column_count == 0 || strcmp(t->columns[0].name, INI_SECTION_COLUMN) != 0)
+        return 0;
+    ret->mac = mac->columns[0];
+    int e = source_rows(s, (size_t)m->table, note_client, ret, NULL, err);
+    if (ret->n > 1)
+        qsort(ret->titles, ret->n, sizeof(*ret->titles), compare_titles);
+    return e == -ENOMEM ? err_set(err, e, "there is not enough memory to read the settings of the site") : e;
+}
+
+static bool is_client(const struct reading *r, const struct cell *section)
+{
+    return r->clients->n > 0 &&
+           bsearch(&section->text, r->clients->titles, r->clients->n, sizeof(*r->clients->titles), compare_titles);
+}
+
 static int read_row(void *arg, uint64_t number, const struct cell *cells)
 {
     struct reading *r = arg;
     r->rows = number;
+    if (is_client(r, &cells[0]))
+        return 0;
     if (r->item->kind == SITE_COLUMNS)
         put_columns(r, cells);
     else
@@ -160,15 +218,19 @@ static int read_row(void *arg, uint64_t number, const struct cell *cells)
     return 0;
 }
 
-int site_record_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err)
+int site_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err)
 {
-    struct reading r = {.site = ret};
+    _cleanup_(finish_clients) struct clients clients = {0};
+    struct reading r = {.site = ret, .clients = &clients};
     memset(ret, 0, sizeof(*ret));
+    int e = m->site_count > 0 ? find_clients(s, m, &clients, err) : 0;
+    if (e < 0)
+        return e;
     text_json_begin(&r.rest, ret->rest, sizeof(ret->rest));
     for (unsigned i = 0; i < m->site_count; i++) {
         r.item = &m->sites[i];
         r.table = source_table(s, (size_t)r.item->table);
-        int e = source_rows(s, (size_t)r.item->table, read_row, &r, NULL, err);
+        e = source_rows(s, (size_t)r.item->table, read_row, &r, NULL, err);
         if (e < 0)
             return e;
     }
