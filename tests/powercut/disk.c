@@ -308,12 +308,18 @@ static void put_sectors(struct image *i, const struct rec *r, struct rng *rng, e
     }
 }
 
-static void cut_image(const struct object *o, struct rng *rng, struct image *ret)
+static enum fate draw_fate(struct rng *rng, bool least)
+{
+    enum fate fate = (enum fate)rng_below(rng, FATES);
+    return least ? NONE : fate;
+}
+
+static void cut_image(const struct object *o, struct rng *rng, bool least, struct image *ret)
 {
     image_size(ret, o->image.len);
     if (o->image.len)
         memcpy(ret->bytes, o->image.bytes, o->image.len);
-    enum fate fate = (enum fate)rng_below(rng, FATES);
+    enum fate fate = draw_fate(rng, least);
     if (fate == GARBLED && !o->may_garble)
         fate = TORN;
     uint64_t share = 1 + rng_below(rng, 9); /* of ten */
@@ -330,9 +336,9 @@ static void cut_image(const struct object *o, struct rng *rng, struct image *ret
     }
 }
 
-static void cut_names(const struct object *o, struct rng *rng, struct names *ret)
+static void cut_names(const struct object *o, struct rng *rng, bool least, struct names *ret)
 {
-    enum fate fate = (enum fate)rng_below(rng, FATES);
+    enum fate fate = draw_fate(rng, least);
     names_copy(ret, &o->names);
     size_t end = fate == NONE ? 0 : fate == ALL ? o->count : rng_below(rng, o->count + 1);
     for (size_t i = 0; i < end; i++)
@@ -361,41 +367,42 @@ static void write_image(int dirfd, const char *name, const struct image *i)
     }
 }
 
-static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd);
+static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, bool least, int dirfd);
 
 /* A folder that was made on the way. */
-static void cut_sub_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd, const char *name)
+static void cut_sub_dir(const struct disk *d, const struct object *dir, struct rng *rng, bool least, int dirfd,
+                        const char *name)
 {
     CHECK(mkdirat(dirfd, name, 0700) == 0, "cannot make '%s'", name);
     _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(fd >= 0, "cannot open '%s'", name);
-    cut_dir(d, dir, rng, fd);
+    cut_dir(d, dir, rng, least, fd);
 }
 
-static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, int dirfd)
+static void cut_dir(const struct disk *d, const struct object *dir, struct rng *rng, bool least, int dirfd)
 {
     struct names names;
-    cut_names(dir, rng, &names);
+    cut_names(dir, rng, least, &names);
     for (size_t i = 0; i < names.count; i++) {
         const struct object *o = names.name[i].file ? object_of(d, names.name[i].file) : NULL;
         if (!o)
             continue;
         if (o->is_dir) {
-            cut_sub_dir(d, o, rng, dirfd, names.name[i].name);
+            cut_sub_dir(d, o, rng, least, dirfd, names.name[i].name);
             continue;
         }
         struct image image = {0};
-        cut_image(o, rng, &image);
+        cut_image(o, rng, least, &image);
         write_image(dirfd, names.name[i].name, &image);
         free(image.bytes);
     }
     free(names.name);
 }
 
-void disk_cut(const struct disk *d, struct rng *rng, const char *root, const char *const *dirs)
+void disk_cut(const struct disk *d, struct rng *rng, bool least, const char *root, const char *const *dirs)
 {
     for (size_t i = 0; dirs[i]; i++) {
         _cleanup_close_ int fd = open_folder(root, dirs[i]);
-        cut_dir(d, &d->object[i], rng, fd);
+        cut_dir(d, &d->object[i], rng, least, fd);
     }
 }

@@ -31,7 +31,8 @@ void disk_step(struct disk *d, const struct rec *r);
 /* Things that were done and are not durable. */
 size_t disk_pending(const struct disk *d);
 
-/* Make in @root, an empty folder but for @dirs, what a cut could leave. */
-void disk_cut(const struct disk *d, struct rng *rng, const char *root, const char *const *dirs);
+/* Make in @root, an empty folder but for @dirs, what a cut could leave. @least: the one state in which nothing is there but what is
+ * durable. It shows for certain what a flush has missed; a random one keeps most of that by chance. */
+void disk_cut(const struct disk *d, struct rng *rng, bool least, const char *root, const char *const *dirs);
 
 #endif

@@ -4,7 +4,7 @@
  *   powercut [--states N] [--seed N] [--ops N] [--jobs N] [--ignore-syncs PART] [--only overlays|catalog|backup]
  *
  * Points are drawn from the whole log, half of them near changes of names and sizes and near headers of the journal, which are rare.
- * At each point several states are made (disk.h), each opened and compared (subject.h). Of some states the opening is recorded too, and
+ * At each point several states are made (disk.h), the first of them what is durable and no more, each opened and compared (subject.h). Of some states the opening is recorded too, and
  * cut once more.
  *
  * --ignore-syncs answers syncs of some files without making them; the checker must find that: then the exit status is 0 when it did.
@@ -162,7 +162,7 @@ static void cut_again(struct job *j, const void *expected, size_t at, uint64_t s
     size_t end = rng_below(&rng, all + 1), n = 0;
     for (size_t pos = 0; n < end && (r = rec_at(log, pos, &pos)); n++)
         disk_step(d, r);
-    disk_cut(d, &rng, j->again, j->s->dirs);
+    disk_cut(d, &rng, false, j->again, j->s->dirs);
     atomic_fetch_add(&j->result->nested, 1);
     if (!j->s->check(expected, j->again, &rng, why, sizeof(why)))
         tell(j, at, seed, ", cut again while it was opened", why);
@@ -171,11 +171,11 @@ static void cut_again(struct job *j, const void *expected, size_t at, uint64_t s
     rec_log_destroy(log);
 }
 
-static void one_state(struct job *j, const struct disk *d, const void *expected, size_t at, uint64_t seed)
+static void one_state(struct job *j, const struct disk *d, const void *expected, size_t at, uint64_t seed, bool least)
 {
     char why[512];
     struct rng rng = {seed};
-    disk_cut(d, &rng, j->root, j->s->dirs);
+    disk_cut(d, &rng, least, j->root, j->s->dirs);
     atomic_fetch_add(&j->result->states, 1);
     if (j->s->open_once && rng_below(&rng, 8) == 0)
         cut_again(j, expected, at, seed);
@@ -195,7 +195,7 @@ static void go_through(struct job *j, struct disk *d, const struct rec_log *log,
             j->s->step(expected, r);
         }
         for (unsigned k = 0; k < VARIANTS && i % j->o->jobs == part; k++)
-            one_state(j, d, expected, at, (j->o->seed << 24) + i * VARIANTS + k);
+            one_state(j, d, expected, at, (j->o->seed << 24) + i * VARIANTS + k, k == 0);
     }
     j->s->forget(expected);
 }

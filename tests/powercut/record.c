@@ -111,11 +111,23 @@ static struct rec *add_locked(struct rec_log *l, enum rec_kind kind, const void 
     return r;
 }
 
+/* One call in sixteen waits, for up to 400 us. */
+static void dawdle(void)
+{
+    static _Thread_local uint64_t dice;
+    if (dice == 0)
+        dice = (uint64_t)gettid() * 0x9e3779b97f4a7c15;
+    dice = dice * 6364136223846793005 + 1442695040888963407;
+    if (dice >> 60 == 0)
+        usleep((unsigned)(dice >> 32) % 400);
+}
+
 void rec_note(uint64_t kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
     struct rec_log *l = active;
     if (!l)
         return;
+    dawdle();
     pthread_mutex_lock(&l->lock);
     struct rec *r = add_locked(l, REC_NOTE, NULL, 0);
     r->note[0] = kind;
@@ -232,6 +244,7 @@ static ssize_t do_write(int fd, const void *buf, size_t len, off_t off, bool is_
     struct rec_log *l = active;
     if (!l)
         return is_at ? syscall(SYS_pwrite64, fd, buf, len, off) : syscall(SYS_write, fd, buf, len);
+    dawdle();
     pthread_mutex_lock(&l->lock);
     const struct tracked *t = of_fd(l, fd);
     if (t && !is_at)
@@ -252,8 +265,10 @@ static int do_size(int fd, int mode, off_t off, off_t len)
 {
     struct rec_log *l = active;
     bool is_truncate = mode < 0;
-    if (l)
+    if (l) {
+        dawdle();
         pthread_mutex_lock(&l->lock);
+    }
     int r = (int)(is_truncate ? syscall(SYS_ftruncate, fd, len) : syscall(SYS_fallocate, fd, mode, off, len)),
         e = errno;
     const struct tracked *t = r == 0 ? of_fd(l, fd) : NULL;
@@ -274,6 +289,7 @@ static int do_sync(int fd)
     struct rec_log *l = active;
     if (!l)
         return 0; /* on tmpfs it does nothing */
+    dawdle();
     pthread_mutex_lock(&l->lock);
     const struct tracked *t = of_fd(l, fd);
     uint64_t id = t && !t->is_mute ? t->id : 0, begin = l->used;
@@ -289,6 +305,7 @@ static int do_sync(int fd)
         r->off = begin;
     }
     pthread_mutex_unlock(&l->lock);
+    dawdle();
     return 0;
 }
 

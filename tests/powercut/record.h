@@ -4,6 +4,7 @@
  * It defines open, pwrite, fsync and their kin itself, so the calls of core and of SQLite come here first. A call is carried out
  * and logged under one lock: the log's order is the order in which things happened. A sync is logged twice, when it begins and when it
  * ended, with a pause in between in which others go on; what was logged before its beginning is durable after its end, no more.
+ * Some calls and notes wait a little first, so that threads meet at all places, also where nothing else would stop them.
  *
  * The log lies in shared memory, so processes may be forked and killed while it grows.
  *
