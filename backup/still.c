@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "core/base.h"
+#include "core/catalog.h"
 #include "core/ctl.h"
 #include "core/recover.h"
 #include "core/root.h"
@@ -148,15 +149,20 @@ static int take_served(struct still *s, struct err *err)
 /* What the last diskgate-fs left in the journal; as its next start would do it. */
 static int bring_up_to_date(const struct still *s, struct err *err)
 {
-    char path[PATH_MAX];
+    _cleanup_(catalog_closep) struct catalog *c = NULL;
+    char path[PATH_MAX], tag[9];
     struct recovery found;
     int r = root_path(s->root, "journal", path, err);
+    if (r == 0)
+        r = catalog_open(s->root, CATALOG_READ, &c, err);
+    if (r == 0)
+        r = catalog_root_tag(c, tag, err);
     if (r < 0)
         return r;
     _cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot open '%s'", path);
-    return recover(s->overlays_fd, fd, &found, err);
+    return recover(s->overlays_fd, fd, tag, &found, err);
 }
 
 /* The epoch map of a clean end, or of a diskgate-fs that died. */

@@ -10,7 +10,7 @@
 #include "core/livemap.h"
 #include "core/util.h"
 
-#define JOURNAL_VERSION 1U
+#define JOURNAL_VERSION 2U /* 1 had no root */
 
 static const char area_magic[8] = {'D', 'G', 'J', 'R', 'N', '\r', '\n', 0x1a};
 static const char commit_magic[8] = {'D', 'G', 'C', 'M', 'T', '\r', '\n', 0x1a};
@@ -26,6 +26,7 @@ void area_head_encode(const struct area_head *h, unsigned char block[JOURNAL_BLO
     put_u64(block + 16, h->generation);
     put_u64(block + 24, h->area_bytes);
     put_u32(block + 32, h->index);
+    memcpy(block + 36, h->root, strnlen(h->root, JOURNAL_ROOT_LEN));
     hash128(block, JOURNAL_BLOCK - 16, block + JOURNAL_BLOCK - 16);
 }
 
@@ -34,13 +35,18 @@ int area_head_decode(const unsigned char block[JOURNAL_BLOCK], struct area_head 
     unsigned char sum[16];
     if (memcmp(block, area_magic, sizeof(area_magic)) != 0)
         return -EBADMSG;
-    if (get_u32(block + 8) != JOURNAL_VERSION || get_u32(block + 12) != 0)
+    uint32_t version = get_u32(block + 8);
+    if (version < 1 || version > JOURNAL_VERSION || get_u32(block + 12) != 0)
         return -EOPNOTSUPP;
     hash128(block, JOURNAL_BLOCK - 16, sum);
     if (memcmp(sum, block + JOURNAL_BLOCK - 16, sizeof(sum)) != 0)
         return -EBADMSG;
-    *ret = (struct area_head){
-        .generation = get_u64(block + 16), .area_bytes = get_u64(block + 24), .index = get_u32(block + 32)};
+    *ret = (struct area_head){.version = version,
+                              .generation = get_u64(block + 16),
+                              .area_bytes = get_u64(block + 24),
+                              .index = get_u32(block + 32)};
+    if (version > 1)
+        memcpy(ret->root, block + 36, JOURNAL_ROOT_LEN);
     bool is_good = ret->area_bytes >= JOURNAL_AREA_MIN && ret->area_bytes <= JOURNAL_AREA_MAX &&
                    ret->area_bytes % JOURNAL_BLOCK == 0 && ret->index < 2;
     return is_good ? 0 : -EBADMSG;

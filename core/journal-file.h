@@ -16,11 +16,14 @@
 #define JOURNAL_AREA_MAX  (1ULL << 30)
 
 struct area_head {
-    uint64_t generation; /* of the area, counts up with every use; the commits in it carry the same */
+    uint32_t version;
+    char root[JOURNAL_ROOT_LEN + 1]; /* whose journal it is; empty in version 1 */
+    uint64_t generation;             /* of the area, counts up with every use; the commits in it carry the same */
     uint64_t area_bytes;
     uint32_t index; /* 0 or 1 */
 };
 
+/* In the newest version, whatever @h says. */
 void area_head_encode(const struct area_head *h, unsigned char block[JOURNAL_BLOCK]);
 /* 0; -EBADMSG: no area, or damaged; -EOPNOTSUPP: of another version. */
 int area_head_decode(const unsigned char block[JOURNAL_BLOCK], struct area_head *ret);

@@ -68,6 +68,7 @@ static int replay_area(const struct area *a, journal_apply *apply, void *arg, st
         if (r < 0)
             return r;
         ret->commits++;
+        ret->area[a->head.index].commits++;
         ret->last_number = h.number;
         pos += h.bytes;
     }
@@ -157,6 +158,24 @@ static int read_areas(int fd, struct area a[2], struct err *err)
         "to give up what kept overlays flushed last");
 }
 
+static void tell_area(const struct area *a, struct journal_area *ret)
+{
+    if (!a->is_good)
+        return;
+    *ret = (struct journal_area){.version = a->head.version, .generation = a->head.generation};
+    memcpy(ret->root, a->head.root, sizeof(ret->root));
+}
+
+static int check_root(const struct area *a, const char *root, struct err *err)
+{
+    if (!a->is_good || !*root || !*a->head.root || strcmp(a->head.root, root) == 0)
+        return 0;
+    return err_set(err, -EEXIST,
+                   "the journal belongs to another root (its tag is '%s', ours is '%s'), so what kept overlays flushed "
+                   "last is not in it; put this root's own file back, or move it away to give that up",
+                   a->head.root, root);
+}
+
 static int replay_both(struct area a[2], journal_apply *apply, void *arg, struct journal_found *ret, struct err *err)
 {
     unsigned first = a[0].is_good && (!a[1].is_good || a[0].head.generation < a[1].head.generation) ? 0 : 1;
@@ -169,11 +188,16 @@ static int replay_both(struct area a[2], journal_apply *apply, void *arg, struct
     return r;
 }
 
-int journal_replay(int fd, journal_apply *apply, void *arg, struct journal_found *ret, struct err *err)
+int journal_replay(int fd, const char *root, journal_apply *apply, void *arg, struct journal_found *ret,
+                   struct err *err)
 {
     *ret = (struct journal_found){0};
     struct area a[2] = {0};
     int r = read_areas(fd, a, err);
+    for (unsigned i = 0; i < 2; i++)
+        tell_area(&a[i], &ret->area[i]);
+    for (unsigned i = 0; i < 2 && r == 0; i++)
+        r = check_root(&a[i], root, err);
     if (r == 0)
         r = replay_both(a, apply, arg, ret, err);
     free(a[0].buf);

@@ -32,6 +32,7 @@ struct batch {
 
 struct journal {
     int fd;
+    char root[JOURNAL_ROOT_LEN + 1];
     uint64_t area_bytes;
     struct lock lock;       /* protects all below */
     pthread_cond_t changed; /* broadcast: a batch is done, an area is free, it stops */
@@ -104,7 +105,9 @@ static uint64_t area_off(const struct journal *j, unsigned area)
 static int write_head(const struct journal *j, unsigned area, uint64_t generation)
 {
     unsigned char block[JOURNAL_BLOCK];
-    area_head_encode(&(struct area_head){.generation = generation, .area_bytes = j->area_bytes, .index = area}, block);
+    struct area_head h = {.generation = generation, .area_bytes = j->area_bytes, .index = area};
+    memcpy(h.root, j->root, sizeof(h.root));
+    area_head_encode(&h, block);
     return pwrite_full(j->fd, block, sizeof(block), area_off(j, area));
 }
 
@@ -368,16 +371,18 @@ static void release(struct journal *j)
     free(j);
 }
 
-int journal_start(int fd, uint64_t first_number, uint64_t area_bytes, struct journal **ret, struct err *err)
+int journal_start(int fd, const char *root, uint64_t first_number, uint64_t area_bytes, struct journal **ret,
+                  struct err *err)
 {
     assert(first_number > 0 && area_bytes % JOURNAL_BLOCK == 0 && area_bytes >= JOURNAL_AREA_MIN &&
-           area_bytes <= JOURNAL_AREA_MAX);
+           area_bytes <= JOURNAL_AREA_MAX && strlen(root) <= JOURNAL_ROOT_LEN);
     struct journal *j = calloc(1, sizeof(*j));
     if (!j)
         return err_sys(err, -ENOMEM, "cannot open the journal");
     lock_init(&j->lock, LOCK_JOURNAL);
     pthread_cond_init(&j->changed, NULL);
     j->fd = fd;
+    memcpy(j->root, root, strlen(root));
     j->area_bytes = area_bytes;
     j->gathering = first_number;
     j->pos = JOURNAL_BLOCK;

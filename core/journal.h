@@ -16,7 +16,8 @@
  *     a recovery applies what is above it and nothing else.
  * (3) An area is used again only when every overlay with runs in it has a map file with a number above them.
  * (4) After a write or sync of the journal failed, every later commit fails: nobody is told that his data is safe.
- * (5) While the disk is too full for map files, so that neither area can be written, a commit is refused with -ENOSPC or -EDQUOT and may
+ * (5) A journal tells whose it is, and a recovery takes no other one's: the flushes that it should have would be missing in silence.
+ * (6) While the disk is too full for map files, so that neither area can be written, a commit is refused with -ENOSPC or -EDQUOT and may
  *     be tried again: no thread waits inside of the journal for an administrator to make room.
  *
  * Threads: journal_commit() any number at once; join and leave: any thread, one at a time for a member.
@@ -33,6 +34,7 @@
 
 #define JOURNAL_AREA_BYTES (8ULL << 20)
 #define JOURNAL_RUNS_MAX   32768U       /* in one commit of one overlay; more is a case for a map file */
+#define JOURNAL_ROOT_LEN   16           /* bytes of a root's tag at most */
 #define JOURNAL_NUMBER_MAX (1ULL << 62) /* a greater number of a commit is damage */
 
 /* @n blocks from @blk on are in state @state, an enum block_state. */
@@ -70,18 +72,30 @@ static inline bool journal_may_retry(int r)
     return r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -EMFILE || r == -ENFILE || r == -EINTR;
 }
 
+/* One half of the file. */
+struct journal_area {
+    uint32_t version; /* 0: there is no good header */
+    char root[JOURNAL_ROOT_LEN + 1];
+    uint64_t generation, commits;
+};
+
 struct journal_found {
+    struct journal_area area[2];
     uint64_t commits;     /* that were read */
     uint64_t last_number; /* the greatest one, 0 = none */
 };
 
-/* Read the journal in @fd. An empty file, or one that was never ready, counts as one without commits.
- * -EBADMSG with a sentence when a commit is damaged that others follow, or both areas are no areas; -EOPNOTSUPP: another version. */
-int journal_replay(int fd, journal_apply *apply, void *arg, struct journal_found *ret, struct err *err);
+/* Read the journal in @fd. An empty file, or one that was never ready, counts as one without commits. @root: the tag of the root whose it must
+ * be; one that tells none (an empty tag, version 1) is taken for ours; "": any.
+ * -EBADMSG with a sentence when a commit is damaged that others follow, or both areas are no areas; -EOPNOTSUPP: another version; -EEXIST:
+ * another root's, and nothing was applied. @ret->area tells what was found in any case. */
+int journal_replay(int fd, const char *root, journal_apply *apply, void *arg, struct journal_found *ret,
+                   struct err *err);
 
-/* Start to write. Takes @fd. All commits that the file holds are given up: they must be in map files by now. @first_number is the number
+/* Start to write, as the journal of @root. Takes @fd. All commits that the file holds are given up: they must be in map files by now. @first_number is the number
  * of the first commit, above all that any map file holds. @area_bytes: JOURNAL_AREA_BYTES but in tests; a multiple of 4096. */
-int journal_start(int fd, uint64_t first_number, uint64_t area_bytes, struct journal **ret, struct err *err);
+int journal_start(int fd, const char *root, uint64_t first_number, uint64_t area_bytes, struct journal **ret,
+                  struct err *err);
 
 /* All members have left. Where every map file is complete, the journal is left empty: what is put back from a backup later must not
  * meet commits from before. NULL is allowed. */

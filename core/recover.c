@@ -62,7 +62,7 @@ static int add_item(struct items *l, int dir_fd, const char *dir, const char *na
     }
     memcpy(it.id, it.info.stamp.overlay_id, sizeof(it.id));
     (void)snprintf(it.dir, sizeof(it.dir), "%s", dir); /* both are names of a folder's entries */
-    (void)snprintf(it.name, sizeof(it.name), "%s", name);
+    (void)snprintf(it.name, sizeof(it.name), "%.31s", name);
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 64;
         struct item *more = reallocarray(l->item, room, sizeof(*more));
@@ -205,14 +205,14 @@ static int save_item(const struct items *l, const struct item *it, struct err *e
     return 0;
 }
 
-int recover(int overlays_fd, int journal_fd, struct recovery *ret, struct err *err)
+int recover(int overlays_fd, int journal_fd, const char *root, struct recovery *ret, struct err *err)
 {
     *ret = (struct recovery){0};
     _cleanup_(items_finish) struct items l = {.overlays_fd = overlays_fd, .ret = ret};
     struct journal_found found = {0};
     int r = scan(&l, err);
     if (r == 0)
-        r = journal_replay(journal_fd, apply, &l, &found, err);
+        r = journal_replay(journal_fd, root, apply, &l, &found, err);
     uint64_t greatest = found.last_number;
     for (size_t i = 0; i < l.count && r == 0; i++) {
         greatest = MAX(greatest, l.item[i].info.sequence);

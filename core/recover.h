@@ -22,8 +22,8 @@ struct recovery {
     uint64_t next_number; /* for journal_start(): above every commit and every map file */
 };
 
-/* @overlays_fd: ROOT/overlays; @journal_fd: ROOT/journal. 0, or a negative errno with a sentence: then nothing was lost, and the
+/* @overlays_fd: ROOT/overlays; @journal_fd: ROOT/journal; @root: the root's tag, as journal_replay(). 0, or a negative errno with a sentence: then nothing was lost, and the
  * journal must not be started. */
-int recover(int overlays_fd, int journal_fd, struct recovery *ret, struct err *err);
+int recover(int overlays_fd, int journal_fd, const char *root, struct recovery *ret, struct err *err);
 
 #endif

@@ -111,10 +111,12 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     return r < 0 ? r : own_folder(f->frozen_fd, o, 0, err);
 }
 
-static int check_catalog(const char *root, struct err *err)
+static int check_catalog(const char *root, char *ret_tag, struct err *err)
 {
     struct catalog *c = NULL;
     int r = catalog_open(root, CATALOG_READ, &c, err);
+    if (r == 0)
+        r = catalog_root_tag(c, ret_tag, err);
     catalog_close(c);
     return r;
 }
@@ -249,7 +251,7 @@ static int run(const struct options *o, struct err *err)
     int ready[2];
     int r = root_check_trusted(o->root, err);
     if (r == 0)
-        r = check_catalog(o->root, err);
+        r = check_catalog(o->root, f.root_tag, err);
     if (r == 0)
         r = open_folders(o, &f, err);
     if (r < 0)

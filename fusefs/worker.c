@@ -205,13 +205,14 @@ static int start_journal(struct worker *w, struct err *err)
     struct recovery found;
     if (w->o->is_read_only)
         return 0;
-    int r = recover(w->files.overlays_fd, w->files.journal_fd, &found, err);
+    int r = recover(w->files.overlays_fd, w->files.journal_fd, w->files.root_tag, &found, err);
     if (r < 0)
         return r;
     if (found.overlays > 0)
         log_info("%llu kept overlays brought up to date from %llu commits of the journal",
                  (unsigned long long)found.overlays, (unsigned long long)found.commits);
-    return journal_start(w->files.journal_fd, found.next_number, JOURNAL_AREA_BYTES, &w->journal, err);
+    return journal_start(w->files.journal_fd, w->files.root_tag, found.next_number, JOURNAL_AREA_BYTES, &w->journal,
+                         err);
 }
 
 /* Before any overlay is opened: what a backup took for frozen in an earlier process, or while there was none, is so no more. */

@@ -10,15 +10,16 @@
 #include "fusefs/session.h"
 
 struct worker_files {
-    int opener;      /* socket to the privileged half */
-    int overlays_fd; /* ROOT/overlays */
-    int live_fd;     /* ROOT/run/live, -1 in a read-only mount */
-    int frozen_fd;   /* ROOT/run/frozen, likewise */
-    int bootsets_fd; /* ROOT/bootsets, -1 in a read-only mount */
-    int ram_fd;      /* ROOT/run/ram, -1 = there is no RAM write cache */
-    int run_fd;      /* ROOT/run, likewise */
-    int journal_fd;  /* ROOT/journal, likewise */
-    int ready_fd;    /* gets one byte 0 when the mount serves, or a sentence */
+    int opener;       /* socket to the privileged half */
+    int overlays_fd;  /* ROOT/overlays */
+    int live_fd;      /* ROOT/run/live, -1 in a read-only mount */
+    int frozen_fd;    /* ROOT/run/frozen, likewise */
+    int bootsets_fd;  /* ROOT/bootsets, -1 in a read-only mount */
+    int ram_fd;       /* ROOT/run/ram, -1 = there is no RAM write cache */
+    int run_fd;       /* ROOT/run, likewise */
+    int journal_fd;   /* ROOT/journal, likewise */
+    char root_tag[9]; /* of the catalog */
+    int ready_fd;     /* gets one byte 0 when the mount serves, or a sentence */
 };
 
 struct worker;

@@ -5,7 +5,7 @@
  *   map file    whole, of this overlay, over this image's content     damaged, foreign, stale, missing
  *   data file   right size, tail with this overlay's id               damaged, missing
  *   live map    whole, knows all that the map file knows              damaged; that of a former boot does not count
- *   journal     read to its end                                       damaged
+ *   journal     read to its end, of this root                         damaged, foreign
  *
  * A part that is not there and need not be is "none". A volatile overlay whose map went with the machine's power is "lost".
  */
@@ -47,7 +47,7 @@ static void add(struct check *c, const char *part, const char *dir, const char *
 
 static const char *bad_state(int code)
 {
-    return code == -EOPNOTSUPP ? "unknown" : code == -EBADMSG ? "damaged" : "unreadable";
+    return code == -EOPNOTSUPP ? "unknown" : code == -EBADMSG ? "damaged" : code == -EEXIST ? "foreign" : "unreadable";
 }
 
 /* Does any block of @map that is not absent have no counterpart in @live? */

@@ -41,7 +41,9 @@ static const struct column head_columns[] = {{"client", "client", COL_TEXT},
                                              {"live_map_problem", "  problem", COL_TEXT},
                                              {"live_map_changes", "  changes", COL_NUMBER},
                                              {"journal_problem", "journal", COL_TEXT},
-                                             {"journal_commits", "journal: commits", COL_NUMBER},
+                                             {"journal_version", "journal: version", COL_NUMBER},
+                                             {"journal_root", "  root", COL_TEXT},
+                                             {"journal_commits", "  commits", COL_NUMBER},
                                              {"journal_last_number", "  last number", COL_NUMBER},
                                              {0}};
 
@@ -115,6 +117,20 @@ static void set_map_file(json_t *row, const struct overlay_look *l)
     (void)json_object_set_new(row, "map_file_records", json_integer((json_int_t)l->info.leaves));
 }
 
+/* Of the area that is in use. */
+static void set_journal(json_t *row, const struct overlay_look *l)
+{
+    const struct journal_area *a = l->found.area;
+    a += a[1].generation > a[0].generation;
+    set_problem(row, "journal_problem", &l->journal);
+    if (a->version) {
+        (void)json_object_set_new(row, "journal_version", json_integer((json_int_t)a->version));
+        (void)json_object_set_new(row, "journal_root", out_string(*a->root ? a->root : NULL));
+    }
+    (void)json_object_set_new(row, "journal_commits", json_integer((json_int_t)l->found.commits));
+    (void)json_object_set_new(row, "journal_last_number", json_integer((json_int_t)l->found.last_number));
+}
+
 static json_t *head_row(const struct overlay_look *l, const struct view_row *view)
 {
     json_t *row =
@@ -127,9 +143,7 @@ static json_t *head_row(const struct overlay_look *l, const struct view_row *vie
     set_problem(row, "live_map_problem", &l->live_map);
     if (l->live)
         (void)json_object_set_new(row, "live_map_changes", json_integer((json_int_t)livemap_changes(l->live)));
-    set_problem(row, "journal_problem", &l->journal);
-    (void)json_object_set_new(row, "journal_commits", json_integer((json_int_t)l->found.commits));
-    (void)json_object_set_new(row, "journal_last_number", json_integer((json_int_t)l->found.last_number));
+    set_journal(row, l);
     return row;
 }
 

@@ -100,13 +100,13 @@ static int take_commit(void *arg, const unsigned char id[16], uint64_t number, c
     return 0;
 }
 
-static int read_journal(struct overlay_look *l, int fd)
+static int read_journal(struct overlay_look *l, int fd, const char *tag)
 {
     forget_commits(l);
-    return journal_replay(fd, take_commit, l, &l->found, &l->journal.err);
+    return journal_replay(fd, tag, take_commit, l, &l->found, &l->journal.err);
 }
 
-static void look_at_journal(struct overlay_look *l, const char *root)
+static void look_at_journal(struct overlay_look *l, const char *root, const char *tag)
 {
     struct look_code *c = &l->journal;
     char path[PATH_MAX];
@@ -118,10 +118,10 @@ static void look_at_journal(struct overlay_look *l, const char *root)
         c->code = err_sys(&c->err, -errno, "cannot open '%s'", path);
         return;
     }
-    c->code = read_journal(l, fd);
+    c->code = read_journal(l, fd, tag);
     for (int i = 1; i < JOURNAL_TRIES && c->code == -EBADMSG && l->is_served; i++) {
         (void)usleep(100000); /* the next look is a new one in any case */
-        c->code = read_journal(l, fd);
+        c->code = read_journal(l, fd, tag);
     }
 }
 
@@ -149,7 +149,10 @@ int overlay_look(const char *root, struct catalog *c, const struct view_row *vie
                  struct err *err)
 {
     *ret = (struct overlay_look){0};
+    char tag[9];
     int r = fill_names(c, view, ret, err);
+    if (r == 0)
+        r = catalog_root_tag(c, tag, err);
     if (r < 0)
         return r;
     int pid;
@@ -161,7 +164,7 @@ int overlay_look(const char *root, struct catalog *c, const struct view_row *vie
         look_at_map(ret, dir_fd);
         look_at_data(ret, dir_fd);
     }
-    look_at_journal(ret, root);
+    look_at_journal(ret, root, tag);
     look_at_live(ret, root);
     return 0;
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Make journal-v1.bin from the tables in docs/journal-format.md alone, without our own encoder.
+"""Make journal-v1.bin, of the first version, from the tables in docs/journal-format.md alone, without our own encoder.
 
 The first 16384 bytes of each of the two areas of a journal whose areas have 1 MiB; a reader puts zeros behind each. Area 1 is the older
 one (generation 6) and holds commits 41 and 42, behind them a commit of an older use; area 0 (generation 7) holds commit 43 and behind

@@ -2,7 +2,7 @@
 /* Fuzzing of journals: any file is refused with a sentence or gives runs that can be, in the order of their numbers.
  *
  * The input is a list of steps that make a journal of two areas of 1 MiB; the first byte of each tells which:
- *   0 AREA GENERATION            the header of an area
+ *   0 AREA GENERATION            the header of an area; the generation's upper two bits: of our root, of another one, of none, of version 1
  *   1 BLOCK GENERATION NUMBER ENTRIES LENGTH(2) BYTES...   a commit with a right check sum whose entries are those bytes
  *   2 BLOCK(2) OFFSET(2) LENGTH BYTES...                   any bytes anywhere
  *   3 SIZE(2)                                              the file is cut to so many blocks
@@ -12,10 +12,13 @@
 
 #include <errno.h>
 
+#include "core/bytes.h"
+#include "core/hash.h"
 #include "core/journal-file.h"
 #include "core/livemap.h"
 
 #define AREA  JOURNAL_AREA_MIN
+#define ROOT  "0badcafe"
 #define BYTES (2 * AREA)
 
 struct file {
@@ -25,8 +28,15 @@ struct file {
 
 static void put_head(struct file *f, unsigned area, uint64_t generation, uint64_t area_bytes)
 {
-    struct area_head h = {.generation = generation, .area_bytes = area_bytes, .index = area};
-    area_head_encode(&h, f->p + area * AREA);
+    static const char *const roots[] = {ROOT, "another", "", ""};
+    struct area_head h = {.generation = generation & 63, .area_bytes = area_bytes, .index = area};
+    unsigned char *block = f->p + area * AREA;
+    strcpy(h.root, roots[generation >> 6]);
+    area_head_encode(&h, block);
+    if (generation >> 6 < 3)
+        return;
+    put_u32(block + 8, 1);
+    hash128(block, JOURNAL_BLOCK - 16, block + JOURNAL_BLOCK - 16);
 }
 
 static void put_commit(struct input *in, struct file *f)
@@ -106,8 +116,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct journal_found found;
     struct err err = {""};
     uint64_t last = 0;
-    int r = journal_replay(fd, apply, &last, &found, &err);
-    must(r == 0 || ((r == -EBADMSG || r == -EOPNOTSUPP) && err.msg[0]));
+    int r = journal_replay(fd, ROOT, apply, &last, &found, &err);
+    must(r == 0 || ((r == -EBADMSG || r == -EOPNOTSUPP || r == -EEXIST) && err.msg[0]));
+    must(r != -EEXIST || (last == 0 && found.commits == 0));
     must(found.last_number >= last || r < 0);
     return 0;
 }

@@ -32,6 +32,7 @@
 #include "core/recover.h"
 #include "core/util.h"
 
+#define TAG      "0badcafe"
 #define OVERLAYS 4
 #define STRIPES  2 /* threads of an overlay; each writes its own part of the disk */
 #define BLOCKS   48ULL
@@ -129,15 +130,15 @@ static int site_open(struct site *s, const char *root, bool swinger_is_kept)
     struct recovery found;
     *s = (struct site){0};
     site_folders(s, root);
-    int r = recover(s->overlays_fd, s->journal_fd, &found, &s->err);
+    int r = recover(s->overlays_fd, s->journal_fd, TAG, &found, &s->err);
     if (r == 0 && found.damaged)
         r = err_set(&s->err, -EBADMSG, "recovery found %llu damaged map files", (unsigned long long)found.damaged);
     if (r == 0)
-        r = recover(s->overlays_fd, s->journal_fd, &found, &s->err);
+        r = recover(s->overlays_fd, s->journal_fd, TAG, &found, &s->err);
     if (r == 0 && found.overlays)
         r = err_set(&s->err, -EBADMSG, "a second recovery changed map files");
     if (r == 0)
-        r = journal_start(s->journal_fd, found.next_number, JOURNAL_AREA_MIN, &s->journal, &s->err);
+        r = journal_start(s->journal_fd, TAG, found.next_number, JOURNAL_AREA_MIN, &s->journal, &s->err);
     for (unsigned i = 0; i < OVERLAYS && r == 0; i++) {
         struct overlay_place place = {.dir_fd = s->dir_fd[i], .live_fd = s->live_fd, .journal = s->journal};
         struct map_stamp stamp = stamp_of(i);

@@ -129,3 +129,21 @@ def test_overlay_dump_map_prints_the_golden_files_as_their_pages_say(kept):
         (3 * 32768, 1, "present"),
     ]
     assert (shown["journal_commits"], shown["journal_last_number"]) == (3, 43)
+    assert (shown["journal_version"], shown["journal_root"]) == (1, None)
+
+
+def test_overlay_dump_map_and_check_name_a_journal_of_another_root(kept):
+    new, old = (DATA / "journal-v2.bin").read_bytes()[:16384], (DATA / "journal-v2.bin").read_bytes()[16384:]
+    (kept.path / "journal").write_bytes(new.ljust(MIB, b"\0") + old.ljust(MIB, b"\0"))
+    shown = kept.json("overlay", "dump-map", "pc01")
+    assert (shown["journal_version"], shown["journal_root"]) == (2, "0badcafe")
+    assert "another root" in shown["journal_problem"] and shown["journal_commits"] == 0
+    state, problem = states(kept, status=3)["journal"]
+    assert state == "foreign" and "0badcafe" in problem and "move it away" in problem
+    before = (kept.path / "journal").read_bytes()
+    assert problem in kept.fails("up")
+    assert (kept.path / "journal").read_bytes() == before
+    (kept.path / "journal").unlink()
+    kept.ok("up")
+    own = kept.json("overlay", "dump-map", "pc01")
+    assert own["journal_version"] == 2 and own["journal_root"] in kept.json("client", "show", "pc01")["iqn"]

@@ -70,7 +70,7 @@ static int setup(void **state)
     r->stamp = (struct map_stamp){.overlay_id = {1, 2, 3}, .base_identity = "base", .size_bytes = DISK};
     r->live = new_map(r);
     log_set_level(LOG_LEVEL_ERROR);
-    if (journal_start(dup(r->journal_fd), 1, JOURNAL_AREA_MIN, &r->journal, &r->err) < 0)
+    if (journal_start(dup(r->journal_fd), "", 1, JOURNAL_AREA_MIN, &r->journal, &r->err) < 0)
         fail_msg("%s", r->err.msg);
     if (durable_create(r->dir_fd, "0.map", &r->stamp, r->journal, &r->durable, &r->err) < 0)
         fail_msg("%s", r->err.msg);
@@ -116,7 +116,7 @@ static struct livemap *after_cut(const struct rig *r)
     struct mapfile_info info;
     struct err err;
     struct livemap *m = new_map(r);
-    if (recover(r->overlays_fd, r->journal_fd, &found, &err) < 0)
+    if (recover(r->overlays_fd, r->journal_fd, "", &found, &err) < 0)
         fail_msg("%s", err.msg);
     if (mapfile_load(r->dir_fd, "0.map", m, &info, &err) < 0)
         fail_msg("%s", err.msg);

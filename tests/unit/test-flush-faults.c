@@ -104,8 +104,8 @@ static void begin(struct rig *r)
     struct recovery found;
     int fd = openat(r->root_fd, "journal", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
-    if (recover(r->overlays_fd, fd, &found, &r->err) < 0 ||
-        journal_start(fd, found.next_number, AREA, &r->journal, &r->err) < 0)
+    if (recover(r->overlays_fd, fd, "", &found, &r->err) < 0 ||
+        journal_start(fd, "", found.next_number, AREA, &r->journal, &r->err) < 0)
         fail_msg("%s", r->err.msg);
     r->journal_fd = fd;
     open_one(r, 0);
@@ -415,7 +415,7 @@ static void test_flush_faults_full_journal_refuses_all_and_uses_no_number_up(voi
     uint64_t last = 0, number;
     pthread_t t[MEMBERS];
     int fd = memfd_create("journal", MFD_CLOEXEC), copy = dup(fd), r = 0;
-    assert_int_equal(journal_start(fd, 100, AREA, &j, &err), 0);
+    assert_int_equal(journal_start(fd, "", 100, AREA, &j, &err), 0);
     for (unsigned i = 0; i < MEMBERS; i++) {
         c[i].journal = j;
         c[i].m = (struct journal_member){.checkpoint = checkpoint, .arg = &c[i], .id = {(unsigned char)i}};
@@ -439,7 +439,7 @@ static void test_flush_faults_full_journal_refuses_all_and_uses_no_number_up(voi
     assert_int_equal(r, 0);
     assert_int_equal(number, last + 1);
     last = 0;
-    assert_int_equal(journal_replay(copy, count_commits, &last, &found, &err), 0);
+    assert_int_equal(journal_replay(copy, "", count_commits, &last, &found, &err), 0);
     assert_int_equal(last, number);
     for (unsigned i = 0; i < MEMBERS; i++)
         journal_leave(j, &c[i].m);

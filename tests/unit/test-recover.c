@@ -128,7 +128,7 @@ static int never(void *arg, uint64_t *ret_number)
 
 static void start_journal(struct rig *r, uint64_t number)
 {
-    assert_int_equal(journal_start(dup(r->journal_fd), number, JOURNAL_AREA_MIN, &r->journal, &r->err), 0);
+    assert_int_equal(journal_start(dup(r->journal_fd), "", number, JOURNAL_AREA_MIN, &r->journal, &r->err), 0);
 }
 
 /* One commit of overlay @id. Nobody stops the journal before the end of the test: that is the power cut. */
@@ -145,7 +145,7 @@ static void commit(struct rig *r, unsigned char id, uint64_t blk, uint32_t n, en
 static int try_recover(struct rig *r)
 {
     r->err.msg[0] = 0;
-    int code = recover(r->overlays_fd, r->journal_fd, &r->found, &r->err);
+    int code = recover(r->overlays_fd, r->journal_fd, "", &r->found, &r->err);
     assert_true(code == 0 || r->err.msg[0]);
     return code;
 }
