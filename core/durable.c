@@ -188,8 +188,11 @@ static int flush_runs(struct durable *d, struct livemap *live, int data_fd, stru
         livemap_mark_dirty(live);
         return r; /* nothing was promised, nothing is lost */
     }
-    if (fdatasync(data_fd) < 0)
-        return fail(d, -errno);
+    if (fdatasync(data_fd) < 0) {
+        r = -errno;
+        livemap_note_loss(live, r);
+        return fail(d, r);
+    }
     if (runs->count == 0 && d->has_mapfile)
         return 0;
     if (d->journal && d->has_mapfile && runs->count <= JOURNAL_RUNS_MAX) {
@@ -212,6 +215,8 @@ int durable_flush(struct durable *d, struct livemap *live, int data_fd)
 {
     if (d->failed)
         return d->failed;
+    if (livemap_loss(live) < 0) /* noted by an earlier process, or while it was volatile */
+        return fail(d, livemap_loss(live));
     struct runs runs = {0};
     int r = flush_runs(d, live, data_fd, &runs);
     free(runs.run);

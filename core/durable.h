@@ -13,7 +13,8 @@
  *
  * (1) A run was PRESENT or ZERO in the live map, and so its data written, before the data is synced.
  * (2) The copy never holds a run that is not durable.
- * (3) After one failure every later flush fails: the kernel reports a lost write once only.
+ * (3) After one failure every later flush fails: the kernel reports a lost write once only. One of the data file is noted in the live map,
+ *     which tells the next process.
  *
  * Threads: durable_flush() one at a time; the journal's thread may save at any moment.
  */

@@ -41,12 +41,14 @@ struct live_header {
     _Atomic uint32_t is_complete;
     _Atomic uint32_t leaf_count;
     _Atomic uint64_t changes;
+    _Atomic uint32_t lost_errno; /* 0 = all that was written to the data file is there */
 };
 _Static_assert(sizeof(struct live_header) <= PAGE, "the header is one page");
 _Static_assert(offsetof(struct live_header, boot_id) == 16, "the same in every version");
 _Static_assert(offsetof(struct live_header, stamp) == 32 && offsetof(struct map_stamp, size_bytes) == 96 &&
                    offsetof(struct live_header, leaf_off) == 136 && offsetof(struct live_header, is_complete) == 144 &&
-                   offsetof(struct live_header, leaf_count) == 148 && offsetof(struct live_header, changes) == 152,
+                   offsetof(struct live_header, leaf_count) == 148 && offsetof(struct live_header, changes) == 152 &&
+                   offsetof(struct live_header, lost_errno) == 160,
                "as docs/live-map-format.md says");
 
 struct live_dir {
@@ -117,7 +119,8 @@ static int map_file(int fd, uint64_t size_bytes, bool read_only, struct livemap 
         free(m);
         return err_sys(err, r, "cannot map the live map");
     }
-    (void)madvise(p, m->map_bytes, MADV_RANDOM); /* a hint: one page is wanted, not those around it, for a thousand clients */
+    (void)madvise(p, m->map_bytes,
+                  MADV_RANDOM); /* a hint: one page is wanted, not those around it, for a thousand clients */
     m->fd = fd;
     m->dir_count = dir_count_of(size_bytes);
     m->leaf_max = 2 * m->dir_count;
@@ -287,6 +290,18 @@ const struct map_stamp *livemap_stamp(const struct livemap *m)
 uint64_t livemap_changes(const struct livemap *m)
 {
     return atomic_load(&m->head->changes);
+}
+
+void livemap_note_loss(struct livemap *m, int code)
+{
+    uint32_t none = 0;
+    (void)atomic_compare_exchange_strong(&m->head->lost_errno, &none, (uint32_t)-code); /* the first reason stays */
+}
+
+int livemap_loss(const struct livemap *m)
+{
+    uint32_t e = atomic_load(&m->head->lost_errno);
+    return e == 0 ? 0 : e < 4096 ? -(int)e : -EIO;
 }
 
 uint64_t livemap_dir_count(const struct livemap *m)

@@ -69,6 +69,11 @@ void livemap_set_zero(struct livemap *m, uint64_t blk, uint64_t n);
 /* Grows with every change: two equal readings mean that nothing changed in between. Counts on over processes. */
 uint64_t livemap_changes(const struct livemap *m);
 
+/* A sync of the data file failed with @code, a negative errno: blocks that the map counts may be missing there, and no later sync tells,
+ * in this process or in the next. 0: none did. Any thread. */
+void livemap_note_loss(struct livemap *m, int code);
+int livemap_loss(const struct livemap *m);
+
 uint64_t livemap_block_count(const struct livemap *m);
 
 /* Directory entries that changed since they were last taken, for a flush. Finds the first one from *dir on, stores it there and takes it;

@@ -223,6 +223,21 @@ static int go_on_kept(struct overlay *o, const struct map_stamp *stamp, int foun
     return r < 0 ? err_sys(err, r, "cannot bring the overlay's map '%s' up to date", o->names.map) : 0;
 }
 
+/* An earlier process was told that a write of the data was lost, and this one would not be told again. */
+static int check_loss(const struct overlay *o, struct err *err)
+{
+    int lost = livemap_loss(o->map);
+    if (lost == 0 || !o->is_kept || o->is_read_only)
+        return 0;
+    return err_set(
+        err, -EBADMSG,
+        "a write to the overlay's data '%s' was lost (%s), so blocks that the client wrote may be missing; mend "
+        "the disk, then drop the overlay with 'diskgate client reset', or, with diskgate-fs down, move "
+        "'run/live/%s' away: after that the overlay is as its files say, those of its last confirmed flush "
+        "or those of a backup",
+        o->names.data, strerror(-lost), o->names.live);
+}
+
 /* The live map of this boot is open: nothing that a map file says is newer, but the place must still be ours. */
 static int go_on_live(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
                       struct err *err)
@@ -232,6 +247,9 @@ static int go_on_live(struct overlay *o, const struct map_stamp *stamp, struct r
     int found = look_at_mapfile(o, stamp, &info, ret_found, err);
     if (found == -EEXIST)
         return found;
+    int lost = check_loss(o, err);
+    if (lost < 0)
+        return lost;
     o->data_fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
     if (o->data_fd < 0)
         return o->data_fd;
@@ -272,7 +290,7 @@ static int check_lost(const struct overlay *o, const struct map_stamp *stamp, bo
 }
 
 int overlay_open_files(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
-                      struct err *err)
+                       struct err *err)
 {
     int r = open_live(o, stamp, ret_found, err);
     if (r == 0)

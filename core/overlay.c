@@ -150,6 +150,11 @@ bool overlay_is_untouched(const struct overlay *o)
     return livemap_changes(o->map) == 0;
 }
 
+int overlay_loss(const struct overlay *o)
+{
+    return livemap_loss(o->map);
+}
+
 uint64_t overlay_bytes(const struct overlay *o)
 {
     struct stat st;

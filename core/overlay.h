@@ -18,7 +18,8 @@
  * (1) A kept overlay has a map file from before its first write on; one that was volatile, from overlay_open() or overlay_set_kept() on.
  * (2) The bits in a map file were set before the data was synced: they never say more than the data file holds.
  * (3) A live map appears under its name only when it is complete (rename); a kept overlay's goes away after a clean end.
- * (4) After a sync of the data failed once, every later flush fails too: the kernel reports a lost write once only.
+ * (4) After a sync of the data failed once, every later flush fails too: the kernel reports a lost write once only. The live map keeps
+ *     that, so as long as it counts the overlay is not opened as a kept one again.
  * (5) A volatile overlay's data file is durably marked as changed before its first change is answered: a power cut of the server never
  *     leads to a fresh disk under a client that still runs.
  * (6) What a volatile overlay has in memory goes to the data file before it becomes kept, and at a clean end.
@@ -57,7 +58,8 @@ struct overlay;
  *
  * @read_only: nothing is made or changed; -ENOENT where there is no overlay yet.
  * -EEXIST: the files there belong to another overlay, its id in @ret_found (UUID_LEN + 1 bytes).
- * -EOWNERDEAD: it was changed, and its map is lost. -ESTALE: the overlay was made over something else. -EBADMSG: damaged. -ENOSPC, -EIO, ... All with a sentence. */
+ * -EOWNERDEAD: it was changed, and its map is lost. -ESTALE: the overlay was made over something else. -EBADMSG: damaged, also by a sync
+ * of its data that failed in an earlier process. -ENOSPC, -EIO, ... All with a sentence. */
 int overlay_open(const struct overlay_place *place, const struct map_stamp *stamp, bool is_kept, bool read_only,
                  struct blk *lower, struct overlay **ret, char *ret_found, struct err *err);
 
@@ -73,6 +75,9 @@ void overlay_abandon(struct overlay *o);
 
 /* True if nothing was ever written or zeroed in it. */
 bool overlay_is_untouched(const struct overlay *o);
+
+/* 0, or what a sync of its data failed with: from then on nothing of it is made durable. */
+int overlay_loss(const struct overlay *o);
 
 /* Bytes that its blocks occupy, in the data file and in memory; in memory alone. */
 uint64_t overlay_bytes(const struct overlay *o);

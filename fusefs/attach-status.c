@@ -8,6 +8,7 @@
 #include "core/util.h"
 #include "fusefs/preload.h"
 
+#include <string.h>
 #include <time.h>
 
 #define ALARM_S 600 /* how long a failed request is worth an alarm */
@@ -24,6 +25,14 @@ static json_t *alarm_text(const struct view *v)
             "the disk that overlays/%s lies on is full: %u request%s of the client wait%s; make room there, and "
             "they go on by themselves",
             v->row.overlay_dir, held, held == 1 ? "" : "s", held == 1 ? "s" : "");
+    int lost = v->overlay ? overlay_loss(v->overlay) : 0;
+    if (lost < 0)
+        return json_sprintf(
+            "a write to the data in overlays/%s was lost (%s): %s; mend the disk, then put the overlay back "
+            "from a backup, or drop it with 'diskgate client reset'",
+            v->row.overlay_dir, strerror(-lost),
+            v->row.mode == OVERLAY_VOLATILE ? "it cannot become kept"
+                                            : "its flushes fail from now on, also after a restart");
     if (last == 0 || now.tv_sec - last > ALARM_S)
         return NULL;
     return json_sprintf(

@@ -117,8 +117,18 @@ static void check_map(struct check *c)
 static void check_data(struct check *c)
 {
     const struct overlay_look *l = c->look;
+    int lost = l->live && c->view->mode != OVERLAY_VOLATILE ? livemap_loss(l->live) : 0;
     bool is_needed = l->live || (l->map && l->info.leaves > 0 && c->view->mode != OVERLAY_VOLATILE);
-    if (l->data_file.code == 0)
+    char text[sizeof(struct err)];
+    if (l->data_file.code == 0 && lost < 0) {
+        (void)snprintf(
+            text, sizeof(text),
+            "a write to it was lost (%s), so blocks that the client wrote may be missing; mend the disk, then drop "
+            "the overlay with 'diskgate client reset', or, with diskgate-fs down, move 'run/live/%s' away and "
+            "take it as its files say, those of its last confirmed flush or those of a backup",
+            strerror(-lost), l->live_name);
+        add(c, "data file", l->dir, l->data_name, "damaged", text);
+    } else if (l->data_file.code == 0)
         add(c, "data file", l->dir, l->data_name, "ok", NULL);
     else if (l->data_file.code != -ENOENT)
         add(c, "data file", l->dir, l->data_name, bad_state(l->data_file.code), l->data_file.err.msg);

@@ -241,6 +241,108 @@ static void test_flush_faults_failed_data_sync_is_told_to_that_flush_and_all_lat
     assert_int_equal(end_one(r, 1), 0);
 }
 
+/* The process ends and another one begins, in the same boot of the machine. */
+static int open_again(struct rig *r, unsigned i, bool is_kept, bool read_only)
+{
+    struct overlay_place place = {.dir_fd = r->dir_fd[i], .live_fd = r->live_fd, .journal = r->journal};
+    struct map_stamp s = stamp_of(i);
+    char found[UUID_LEN + 1];
+    int code = overlay_open(&place, &s, is_kept, read_only, r->base, &r->o[i], found, &r->err);
+    if (code < 0)
+        r->o[i] = NULL;
+    return code;
+}
+
+static void fail_sync_of(struct rig *r, unsigned i)
+{
+    atomic_store(&sync_error, EIO);
+    atomic_store(&sync_fd, data_fd_of(r, i));
+}
+
+static void assert_is_base(struct rig *r, unsigned i, uint64_t blk)
+{
+    char was[BLOCK_BYTES], is[BLOCK_BYTES];
+    assert_int_equal(blk_read(r->base, was, sizeof(was), blk * BLOCK_BYTES), 0);
+    assert_int_equal(blk_read(overlay_blk(r->o[i]), is, sizeof(is), blk * BLOCK_BYTES), 0);
+    assert_memory_equal(is, was, sizeof(is));
+}
+
+/* Overlay 0 has 'a' in block 1, flushed, and something in block 2, whose flush failed. */
+static void lose_a_write(struct rig *r)
+{
+    assert_int_equal(put(r, 0, 1, 'a'), 0);
+    assert_int_equal(flush(r, 0), 0);
+    assert_int_equal(put(r, 0, 2, 'x'), 0);
+    assert_int_equal(overlay_loss(r->o[0]), 0);
+    fail_sync_of(r, 0);
+    assert_int_equal(flush(r, 0), -EIO);
+    assert_int_equal(overlay_loss(r->o[0]), -EIO);
+}
+
+static void assert_is_refused_for_its_loss(struct rig *r)
+{
+    assert_int_equal(open_again(r, 0, true, false), -EBADMSG);
+    assert_non_null(strstr(r->err.msg, "Input/output error"));
+    assert_non_null(strstr(r->err.msg, "client reset"));
+    assert_non_null(strstr(r->err.msg, "run/live/"));
+    assert_int_equal(open_again(r, 0, true, true), 0); /* what is there may be copied away */
+    assert_holds(r, 0, 1, 'a');
+    assert_int_equal(end_one(r, 0), 0);
+    assert_int_equal(put(r, 1, 3, 'b'), 0); /* no affair of another client */
+    assert_int_equal(flush(r, 1), 0);
+}
+
+static void test_flush_faults_failed_data_sync_is_known_to_the_next_process(void **state)
+{
+    struct rig *r = *state;
+    lose_a_write(r);
+    assert_int_equal(end_one(r, 0), -EIO);
+    assert_is_refused_for_its_loss(r);
+}
+
+static void test_flush_faults_failed_data_sync_is_known_after_a_crash(void **state)
+{
+    struct rig *r = *state;
+    lose_a_write(r);
+    overlay_abandon(r->o[0]);
+    assert_int_equal(end_one(r, 0), 0);
+    assert_is_refused_for_its_loss(r);
+}
+
+static void test_flush_faults_lost_write_has_a_way_out_to_the_last_flush(void **state)
+{
+    struct rig *r = *state;
+    lose_a_write(r);
+    end(r);
+    assert_int_equal(unlinkat(r->live_fd, "01000000-0000-0000-0000-000000000000.live", 0), 0);
+    begin(r);
+    assert_holds(r, 0, 1, 'a');
+    assert_is_base(r, 0, 2);
+    assert_int_equal(put(r, 0, 2, 'y'), 0);
+    assert_int_equal(flush(r, 0), 0);
+    power_cut(r);
+    assert_holds(r, 0, 1, 'a');
+    assert_holds(r, 0, 2, 'y');
+}
+
+static void test_flush_faults_overlay_that_lost_a_write_does_not_become_kept(void **state)
+{
+    struct rig *r = *state;
+    assert_int_equal(overlay_set_kept(r->o[0], false, &r->err), 0);
+    assert_int_equal(put(r, 0, 1, 'a'), 0);
+    fail_sync_of(r, 0);
+    assert_int_equal(overlay_set_kept(r->o[0], true, &r->err), -EIO);
+    assert_int_equal(overlay_set_kept(r->o[0], true, &r->err), -EIO); /* the sync would succeed now */
+    assert_int_equal(put(r, 0, 2, 'a'), 0);                           /* it serves on as what it is */
+    assert_int_equal(flush(r, 0), 0);
+    overlay_abandon(r->o[0]);
+    assert_int_equal(end_one(r, 0), 0);
+    assert_int_equal(open_again(r, 0, true, false), -EBADMSG);
+    assert_int_equal(open_again(r, 0, false, false), 0);
+    assert_holds(r, 0, 2, 'a');
+    assert_int_equal(overlay_set_kept(r->o[0], true, &r->err), -EIO);
+}
+
 static void test_flush_faults_full_disk_at_a_sync_is_no_error_that_passes(void **state)
 {
     struct rig *r = *state;
@@ -452,6 +554,10 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_flush_faults_failed_data_sync_is_told_to_that_flush_and_all_later_ones),
+        TEST(test_flush_faults_failed_data_sync_is_known_to_the_next_process),
+        TEST(test_flush_faults_failed_data_sync_is_known_after_a_crash),
+        TEST(test_flush_faults_lost_write_has_a_way_out_to_the_last_flush),
+        TEST(test_flush_faults_overlay_that_lost_a_write_does_not_become_kept),
         TEST(test_flush_faults_full_disk_at_a_sync_is_no_error_that_passes),
         TEST(test_flush_faults_failed_journal_sync_is_told_to_all_later_flushes),
         TEST(test_flush_faults_nothing_after_a_failed_sync_appears_after_a_power_cut),
