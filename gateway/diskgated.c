@@ -45,10 +45,9 @@ struct rounds {
 static void *run_rounds(void *arg)
 {
     struct rounds *r = arg;
-    const struct timespec pause = {.tv_sec = ROUND_MS / 1000, .tv_nsec = ROUND_MS % 1000 * 1000000L};
     while (!atomic_load(&r->must_stop)) {
         keeper_turn(r->keeper);
-        (void)nanosleep(&pause, NULL); /* signals go to main */
+        keeper_wait(r->keeper, ROUND_MS); /* signals go to main */
     }
     return NULL;
 }

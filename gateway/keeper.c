@@ -5,7 +5,8 @@
  *   watch      boot-watch.c
  *   network    net-watch.c
  *   repair     every gateway.watch_s: a part that has died while others run is what service_sync() is for; one that somebody has started
- *              anew in between, too
+ *              anew in between, too. The end of a process that ran at the last look is known at once, and then there is a look every
+ *              EAGER_MS for a while: its other half may not be through with dying
  *
  * The catalog stays open from round to round: opening it checks all of it. It is opened anew after an error and when its file was exchanged.
  * A failure is logged when it begins and when it has ended, not in every round.
@@ -27,6 +28,7 @@
 #include "gateway/boot-http.h"
 #include "gateway/boot.h"
 #include "gateway/daemon.h"
+#include "gateway/deaths.h"
 #include "gateway/fsproc.h"
 #include "gateway/net-watch.h"
 #include "gateway/proc.h"
@@ -35,7 +37,9 @@
 #include "gateway/shard.h"
 #include "gateway/site.h"
 
-#define ANSWER_MS 5000
+#define ANSWER_MS    5000
+#define EAGER_MS     100
+#define EAGER_FOR_MS 2000
 
 /* One kind of failure. */
 struct trouble {
@@ -51,10 +55,11 @@ struct keeper {
     struct boot_http *http;
     char address[SETTING_LEN + 1]; /* where http listens */
     unsigned port;
-    int64_t next_repair_ms;
+    int64_t next_repair_ms, eager_until_ms;
     bool has_looked; /* what ran at the last look: */
     int fs_pid;
     pid_t shard_pids[SHARDS_MAX];
+    struct deaths parts; /* of the same processes */
     struct trouble with_catalog, with_http, with_watch, with_net, with_repair;
 };
 
@@ -142,8 +147,12 @@ static int follow_settings(struct keeper *k, struct err *err)
 
 static void note_parts(struct keeper *k, const struct site *s)
 {
+    pid_t pids[SHARDS_MAX + 1];
     (void)shard_find(s, k->shard_pids);
     (void)fsproc_runs(s, &k->fs_pid);
+    memcpy(pids, k->shard_pids, sizeof(k->shard_pids));
+    pids[SHARDS_MAX] = k->fs_pid;
+    deaths_watch(&k->parts, pids, ARRAY_SIZE(pids));
     k->has_looked = true;
 }
 
@@ -237,10 +246,20 @@ void keeper_turn(struct keeper *k)
         close_catalog(k);
 }
 
+void keeper_wait(struct keeper *k, int ms)
+{
+    bool is_eager = clock_ms() < k->eager_until_ms;
+    if (deaths_wait(&k->parts, is_eager ? MIN(ms, EAGER_MS) : ms))
+        k->eager_until_ms = clock_ms() + EAGER_FOR_MS;
+    if (clock_ms() < k->eager_until_ms)
+        k->next_repair_ms = 0;
+}
+
 void keeper_close(struct keeper *k)
 {
     if (!k)
         return;
+    deaths_finish(&k->parts);
     boot_http_stop(k->http);
     boot_watch_destroy(k->watch);
     net_watch_close(k->net);

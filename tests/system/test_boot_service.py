@@ -52,7 +52,7 @@ def test_killed_within_boot_events_loses_nothing(site):
 
 
 def test_daemon_revives_what_died(site):
-    site.ok("set", "gateway.watch_s", 1)
+    site.ok("set", "gateway.watch_s", 3600)  # the end of a process is noticed without waiting for that
     site.disk("pc1").write(b"\x5a" * 4096, 0)
     before = site.disk("pc1").hash()
     for processes in (site.tgt_processes, site.file_system_processes):
