@@ -161,7 +161,7 @@ int plan_stage(struct plan *p, struct err *err)
         return err_set(err, -ENOMEM, "memory is out");
     int r = records_read(p->source, p->mapping, stage_record, &s, &p->rows, err);
     if (r == 0)
-        r = site_read(p->source, p->mapping, &p->site, err);
+        r = site_record_read(p->source, p->mapping, &p->site, err);
     return r < 0 ? r : import_stage_end(p->import, duplicates[p->policy.duplicate_mac], err);
 }
 

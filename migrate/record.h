@@ -3,7 +3,7 @@
  *
  *   source tables -- mapping --> records (and global settings) -- plan --> catalog
  *
- * Order of calls: records_read(source, mapping, each, arg) streams them; site_read() gives what holds for the whole site.
+ * Order of calls: records_read(source, mapping, each, arg) streams them; site_record_read() gives what holds for the whole site.
  *
  * (1) A value is normalised or it is not there: what cannot be read keeps its raw text, and a doubt says why. Nothing is repaired.
  * (2) Raw texts are valid UTF-8 and may hold any character: escape them before they go to a terminal.
@@ -94,6 +94,6 @@ struct site_record {
     char netmask[46], gateway[46], dns[96], domain[128], range_first[46], range_last[46];
     char rest[8192]; /* JSON object of what else it has */
 };
-int site_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err);
+int site_record_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* site_read(): the tables of settings and DHCP options, brought into our words.
+/* site_record_read(): the tables of settings and DHCP options, brought into our words.
  *
  * The first value that can be read counts. Another one for the same thing (a second subnet) and all that has no place goes into rest, so
  * that nothing is lost from the report.
@@ -218,7 +218,7 @@ static int read_row(void *arg, uint64_t number, const struct cell *cells)
     return 0;
 }
 
-int site_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err)
+int site_record_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err)
 {
     _cleanup_(finish_clients) struct clients clients = {0};
     struct reading r = {.site = ret, .clients = &clients};
