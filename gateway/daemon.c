@@ -185,27 +185,6 @@ int daemon_check(const struct site *s, struct catalog *c, int timeout_ms, struct
 
 /* --- start and stop ---------------------------------------------------------------------------------------------- */
 
-/* The program beside our own, in a build tree or installed. */
-static void find_program(char ret[PATH_MAX])
-{
-    const char *env = getenv("DISKGATED");
-    if (env && *env) {
-        (void)snprintf(ret, PATH_MAX, "%s", env);
-        return;
-    }
-    char exe[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[MAX(n, 0)] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = 0;
-    if (snprintf(ret, PATH_MAX, "%s/" PROGRAM, exe) < PATH_MAX && access(ret, X_OK) == 0)
-        return;
-    (void)snprintf(ret, PATH_MAX, "%s", DISKGATE_SBINDIR "/" PROGRAM);
-    if (access(ret, X_OK) != 0)
-        strcpy(ret, PROGRAM); /* PATH decides */
-}
-
 static int start_fail(const struct site *s, size_t log_from, struct err *err)
 {
     char tail[500];
@@ -241,6 +220,7 @@ static int check_patiently(const struct site *s, struct catalog *c, struct err *
 
 static int start(const struct site *s, struct catalog *c, struct err *err)
 {
+    static const char *const beside[] = {PROGRAM, NULL};
     char program[PATH_MAX];
     struct stat st;
     pid_t pid;
@@ -248,7 +228,7 @@ static int start(const struct site *s, struct catalog *c, struct err *err)
         int r = units_start(s, "d", err);
         return r ? r : check_patiently(s, c, err);
     }
-    find_program(program);
+    spawn_find("DISKGATED", beside, PROGRAM, program);
     const char *const argv[] = {program, "--root", s->root, NULL};
     size_t log_from = fstatat(s->run_fd, LOG_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 ? (size_t)st.st_size : 0;
     int r = spawn_daemon(&(struct spawn){argv, NULL, s->run_fd}, LOG_NAME, &pid, err);

@@ -100,32 +100,10 @@ int fsproc_check(const struct site *s, int timeout_ms, struct err *err)
     return 0;
 }
 
-static bool is_file(const char *path)
-{
-    return access(path, X_OK) == 0;
-}
-
-/* The program beside our own, in a build tree or installed. */
 static void find_program(char ret[PATH_MAX])
 {
-    const char *env = getenv("DISKGATE_FS");
-    if (env && *env) {
-        (void)snprintf(ret, PATH_MAX, "%s", env);
-        return;
-    }
-    char exe[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[MAX(n, 0)] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = 0;
-    if (snprintf(ret, PATH_MAX, "%s/../fusefs/" PROGRAM, exe) < PATH_MAX && is_file(ret))
-        return;
-    if (snprintf(ret, PATH_MAX, "%s/" PROGRAM, exe) < PATH_MAX && is_file(ret))
-        return;
-    (void)snprintf(ret, PATH_MAX, "%s", DISKGATE_SBINDIR "/" PROGRAM);
-    if (!is_file(ret))
-        strcpy(ret, PROGRAM); /* PATH decides */
+    static const char *const beside[] = {"../fusefs/" PROGRAM, PROGRAM, NULL}; /* in a build tree, and installed */
+    spawn_find("DISKGATE_FS", beside, PROGRAM, ret);
 }
 
 /* Mount options. There is no way to write a comma within one: such a root goes without a log file. The user that is the default anyway

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "cli/program.h"
+#include "core/exe.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"
@@ -16,21 +17,6 @@
 #define VERBS_MAX 96
 
 static const char *const externals[] = {"migrate", "backup", NULL};
-
-/* "FOLDER/diskgate-WORD" beside the running program into @ret; false when there is none that can be run. */
-static bool find_beside(const char *word, char *ret, size_t len)
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    if (n <= 0)
-        return false;
-    self[n] = 0;
-    char *slash = strrchr(self, '/');
-    if (!slash)
-        return false;
-    *slash = 0;
-    return (size_t)snprintf(ret, len, "%s/diskgate-%s", self, word) < len && access(ret, X_OK) == 0;
-}
 
 /* So that they find us again, wherever we were started from. */
 static void name_ourselves(void)
@@ -60,7 +46,7 @@ static int run_external(const struct cmd *cmd, int argc, char **argv, struct err
     if (cmd->root_option && setenv("DISKGATE_ROOT", cmd->root, 1) < 0)
         return err_sys(err, -errno, "cannot pass on the root");
     name_ourselves();
-    if (find_beside(cmd->external, path, sizeof(path)))
+    if (exe_beside(name, path))
         (void)execv(path, args); /* returns only on failure */
     else
         (void)execvp(name, args); /* likewise */

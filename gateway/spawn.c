@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "core/clock.h"
+#include "core/exe.h"
 #include "core/util.h"
 
 extern char **environ;
@@ -221,6 +222,21 @@ int spawn_daemon(const struct spawn *s, const char *log, pid_t *ret_pid, struct 
     if (fd < 0)
         return err_sys(err, -errno, "cannot open the log file '%s' of '%s'", log, s->argv[0]);
     return start(s, fd, fd, true, ret_pid, err);
+}
+
+void spawn_find(const char *env, const char *const *beside, const char *name, char *ret)
+{
+    const char *named = getenv(env);
+    if (named && *named) {
+        (void)snprintf(ret, PATH_MAX, "%s", named);
+        return;
+    }
+    for (; *beside; beside++)
+        if (exe_beside(*beside, ret))
+            return;
+    (void)snprintf(ret, PATH_MAX, "%s/%s", DISKGATE_SBINDIR, name);
+    if (access(ret, X_OK) != 0)
+        (void)snprintf(ret, PATH_MAX, "%s", name); /* PATH decides */
 }
 
 void spawn_log_tail(int dirfd, const char *log, size_t from, char *ret, size_t max)

@@ -39,6 +39,10 @@ int spawn_run(const struct spawn *s, int timeout_ms, struct spawn_output *ret, s
 /* Start in a session of its own, stdout and stderr appended to @log in the working folder (made with mode 0640). */
 int spawn_daemon(const struct spawn *s, const char *log, pid_t *ret_pid, struct err *err);
 
+/* A program of ours into @ret (PATH_MAX bytes): what the variable @env names; else the first of @beside (ends with NULL), relative to the folder
+ * of the program that runs, that can be run; else @name as installed, or as PATH finds it. */
+void spawn_find(const char *env, const char *const *beside, const char *name, char *ret);
+
 /* The last @max bytes at most of @log in folder @dirfd as one line, lines joined by " | "; "" when there is none. */
 void spawn_log_tail(int dirfd, const char *log, size_t from, char *ret, size_t max);
 

@@ -14,6 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "core/exe.h"
 #include "core/util.h"
 
 #define ARGS_MAX   160
@@ -107,17 +108,12 @@ static const char *last_line(struct reading *r)
     return strncmp(line, "diskgate: ", 10) == 0 ? line + 10 : line;
 }
 
-static void find_program(char *ret, size_t size)
+static void find_program(char ret[PATH_MAX])
 {
-    ssize_t n = readlink("/proc/self/exe", ret, size - 16);
-    char *slash = n > 0 ? (ret[n] = 0, strrchr(ret, '/')) : NULL;
-    if (slash) {
-        strcpy(slash + 1, "diskgate");
-        if (access(ret, X_OK) == 0)
-            return;
-    }
+    if (exe_beside("diskgate", ret))
+        return;
     const char *named = getenv("DISKGATE_PROGRAM");
-    (void)snprintf(ret, size, "%s", named && *named == '/' ? named : "diskgate");
+    (void)snprintf(ret, PATH_MAX, "%s", named && *named == '/' ? named : "diskgate");
 }
 
 /* In the child, between fork() and exec(): only system calls. */
@@ -159,7 +155,7 @@ int child_diskgate_progress(const char *root, const char *const *args, child_pro
     pid_t parent = getpid();
     for (; *args && n + 2 < ARGS_MAX; args++)
         argv[n++] = *args;
-    find_program(program, sizeof(program));
+    find_program(program);
     if (pipe2(o, O_CLOEXEC) < 0)
         return err_sys(err, -errno, "cannot run diskgate");
     _cleanup_close_ int out_r = o[0], out_w = o[1];

@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "core/exe.h"
 #include "core/util.h"
 #include "migrate/mdb-child.h"
 #include "migrate/frame.h"
@@ -52,16 +53,10 @@ struct access {
 /* Installed, or in the build tree of the program that runs. */
 static int find_program(char ret[PATH_MAX], struct err *err)
 {
-    static const char *const places[] = {"", "../migrate/", "../../migrate/", "../../../migrate/",
-                                         "../libexec/diskgate/"};
-    char exe[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[MAX(n, 0)] = 0;
-    char *slash = strrchr(exe, '/');
-    if (slash)
-        *slash = 0;
-    for (size_t i = 0; i < ARRAY_SIZE(places) && slash; i++)
-        if (snprintf(ret, PATH_MAX, "%s/%s" PROGRAM, exe, places[i]) < PATH_MAX && access(ret, X_OK) == 0)
+    static const char *const places[] = {PROGRAM, "../migrate/" PROGRAM, "../../migrate/" PROGRAM,
+                                         "../../../migrate/" PROGRAM, "../libexec/diskgate/" PROGRAM};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+        if (exe_beside(places[i], ret))
             return 0;
     (void)snprintf(ret, PATH_MAX, "%s", DISKGATE_LIBEXECDIR "/" PROGRAM);
     if (access(ret, X_OK) == 0)
