@@ -203,6 +203,34 @@ int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err 
     return err_set(err, -EINVAL, "the rule '%.80s' gives no further name that is short enough; set another one", tmpl);
 }
 
+/* --- counts ------------------------------------------------------------------------------------------------------ */
+
+static int count_rows(struct catalog *c, const char *sql, const struct arg *args, uint64_t *ret, struct err *err)
+{
+    int64_t n = 0;
+    int r = db_number(c, sql, args, &n, err);
+    if (r == 0)
+        *ret = (uint64_t)n;
+    return r;
+}
+
+int client_count(struct catalog *c, uint64_t *ret, struct err *err)
+{
+    return count_rows(c, "SELECT count(*) FROM client", ARGS(), ret, err);
+}
+
+/* The audit has no index by time: its end is walked up to the first row that is old enough. Rows of a clock that was ahead do not count. */
+int client_count_added(struct catalog *c, const char *who, int64_t since_s, uint64_t *ret, struct err *err)
+{
+    char since[TIME_LEN + 1], now[TIME_LEN + 1];
+    time_text(since, sizeof(since), since_s);
+    catalog_now(now);
+    return count_rows(c,
+                      "SELECT count(*) FROM audit WHERE id > coalesce((SELECT id FROM audit WHERE at < ?1"
+                      " ORDER BY id DESC LIMIT 1), 0) AND at BETWEEN ?1 AND ?2 AND who = ?3 AND verb = 'client add'",
+                      ARGS(T(since), T(now), T(who)), ret, err);
+}
+
 /* --- boots ------------------------------------------------------------------------------------------------------- */
 
 #define BOOT_COLUMNS                                                                                                   \

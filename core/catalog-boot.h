@@ -39,6 +39,11 @@ int client_template_check(const char *tmpl, struct err *err);
  * bad template. */
 int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err *err);
 
+/* The clients that there are. */
+int client_count(struct catalog *c, uint64_t *ret, struct err *err);
+/* How many @who (an audit row's) has added since @since_s, those that were removed again included. */
+int client_count_added(struct catalog *c, const char *who, int64_t since_s, uint64_t *ret, struct err *err);
+
 /* Give @client (by its row's id) a fresh CHAP password, and put it into @client: what a boot does where auth.rotate is on. -ENOENT when there is
  * no such client any more. */
 int client_renew_secret(struct catalog *c, struct client_row *client, struct err *err);

@@ -66,25 +66,20 @@ static int begin_boot(struct event *e)
     return r;
 }
 
-/* With auth.rotate, a password that no boot before knew. */
+/* With auth.rotate, a password that no boot before knew. It leaves no audit row: whoever can send a request makes it happen. */
 static int rotate_secret(struct event *e)
 {
-    char rotate[SETTING_LEN + 1], chap[SETTING_LEN + 1], secret[17] = "";
+    char rotate[SETTING_LEN + 1], chap[SETTING_LEN + 1];
     int r = setting_get(e->c, "auth.rotate", rotate, &e->why);
     r = r ? r : setting_get(e->c, "auth.chap", chap, &e->why);
     if (r < 0 || strcmp(rotate, "on") != 0 || strcmp(chap, "on") != 0)
         return r;
-    r = secret_new(secret);
-    if (r < 0)
-        return err_sys(&e->why, r, "cannot make a password for %s", e->client.name);
-    catalog_set_actor(e->c, "boot");
     r = catalog_begin(e->c, &e->why);
-    r = r ? r : client_set_chap(e->c, e->client.name, e->client.chap_user, secret, &e->why);
+    r = r ? r : client_renew_secret(e->c, &e->client, &e->why);
     if (r < 0)
         catalog_rollback(e->c);
     else
         r = catalog_commit(e->c, &e->why);
-    explicit_bzero(secret, sizeof(secret));
     e->has_new_secret = r == 0;
     return r;
 }

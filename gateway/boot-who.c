@@ -3,7 +3,8 @@
  *
  *   reject   a sentence with the command that adds it
  *   ask      noted in the table of those who wait, told its number
- *   auto     added under a name by the rule clients.template, with what the template client has, or the template image
+ *   auto     added under a name by the rule clients.template, with what the template client has, or the template image; as with ask when there
+ *            are clients.auto_max, so that a PC that is no invention can be let in (auto-limit.h)
  *
  * A name is chosen and given in one transaction: PCs that ask at the same moment get different ones.
  */
@@ -13,8 +14,10 @@
 #include <string.h>
 
 #include "core/util.h"
+#include "gateway/auto-limit.h"
 
 #define REJECT_RETRY_S 15
+#define FAST_RETRY_S   10
 #define ASK_RETRY_S    5
 
 /* 0 and e->client; -ENOENT without a sentence. */
@@ -43,7 +46,8 @@ static int reject(struct event *e)
                   e->mac, e->mac);
 }
 
-static int ask(struct event *e)
+/* @why: lines before the number, "" or ended by a newline. */
+static int ask(struct event *e, const char *why)
 {
     struct pending_row row = {0};
     int r = catalog_begin(e->c, &e->why);
@@ -55,9 +59,18 @@ static int ask(struct event *e)
         return r;
     return REFUSE(
         e, ASK_RETRY_S,
-        "this PC waits for approval. Its number is\n%u\nMAC %s. On the server, run\ndiskgate client approve %s "
+        "%sthis PC waits for approval. Its number is\n%u\nMAC %s. On the server, run\ndiskgate client approve %s "
         "NAME --image IMAGE",
-        row.number, e->mac, e->mac);
+        why, row.number, e->mac, e->mac);
+}
+
+static int ask_when_full(struct event *e, const struct auto_limit *l)
+{
+    char why[160];
+    (void)snprintf(why, sizeof(why),
+                   "no PC is added by itself any more: there are %llu clients, clients.auto_max is %llu.\n",
+                   (unsigned long long)l->clients, (unsigned long long)l->max); /* fits */
+    return ask(e, why);
 }
 
 static int copy_links(struct event *e, const char *from, const char *to)
@@ -132,21 +145,42 @@ static int add_client(struct event *e, const struct template *t)
     return r;
 }
 
+/* A new PC, in a transaction. -ENOSPC without a sentence when there are clients enough. */
+static int add_new(struct event *e, const struct template *t, struct auto_limit *ret_limit)
+{
+    int r = auto_limit_read(e->c, ret_limit, &e->why);
+    if (r < 0)
+        return r;
+    if (ret_limit->is_full)
+        return -ENOSPC;
+    if (ret_limit->is_fast)
+        return REFUSE(e, FAST_RETRY_S,
+                      "this PC, MAC %s, is new, and %llu were added within the last minute, as many as "
+                      "clients.auto_per_minute allows.\nIts turn comes soon.",
+                      e->mac, (unsigned long long)ret_limit->lately);
+    return add_client(e, t);
+}
+
 static int add_by_itself(struct event *e)
 {
     struct template t;
+    struct auto_limit limit = {0};
     int r = read_template(e, &t);
     if (r == 0)
         r = catalog_begin(e->c, &e->why);
     if (r < 0)
         return r;
-    catalog_set_actor(e->c, "boot");
+    catalog_set_actor(e->c, AUTO_ACTOR);
     r = find_client(e); /* the administrator may have been faster */
     if (r == -ENOENT)
-        r = add_client(e, &t);
+        r = add_new(e, &t, &limit);
     if (r == 0)
         return catalog_commit(e->c, &e->why);
     catalog_rollback(e->c);
+    if (limit.is_full)
+        return ask_when_full(e, &limit);
+    if (limit.is_fast)
+        return r;
     return err_prefix(&e->why, r, "this PC, MAC %s, is new and cannot be added", e->mac);
 }
 
@@ -161,5 +195,5 @@ int event_identify(struct event *e)
         return r;
     if (strcmp(what, "auto") == 0)
         return add_by_itself(e);
-    return strcmp(what, "ask") == 0 ? ask(e) : reject(e);
+    return strcmp(what, "ask") == 0 ? ask(e, "") : reject(e);
 }

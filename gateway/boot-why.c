@@ -51,7 +51,7 @@ static void tell_settings(FILE *f, struct catalog *c)
         (void)fputs(" boot.http is off: nobody gets a script.", f);
     if (setting_get(c, "gateway.address", value, NULL) == 0 && strncmp(value, "127.", 4) == 0)
         (void)fprintf(f, " gateway.address is %s: no PC can reach this server.", value);
-    bool is_asked = setting_get(c, "clients.unknown", value, NULL) == 0 && strcmp(value, "ask") == 0;
+    bool is_asked = setting_get(c, "clients.unknown", value, NULL) == 0 && strcmp(value, "reject") != 0;
     if (is_asked && pending_list(c, &rows, &n, NULL) == 0 && n > 0)
         (void)fprintf(f, " %zu unknown PC%s wait%s, see 'diskgate client pending'.", n, n == 1 ? "" : "s",
                       n == 1 ? "s" : "");

@@ -32,7 +32,7 @@ static json_t *pending_json(const struct pending_row *p)
 static const char *pending_hint(struct catalog *c)
 {
     char what[SETTING_LEN + 1];
-    if (setting_get(c, "clients.unknown", what, NULL) == 0 && strcmp(what, "ask") != 0)
+    if (setting_get(c, "clients.unknown", what, NULL) == 0 && strcmp(what, "reject") == 0)
         return "no PC waits: unknown ones are asked for only with 'diskgate set clients.unknown ask'";
     return "no unknown PC waits";
 }

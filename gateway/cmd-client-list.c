@@ -157,11 +157,31 @@ static json_t *sessions_or_none(struct cmd *cmd, struct catalog *c, const char *
     return ret;
 }
 
+/* Did a boot script lead it to its disk, as far as the boots that are kept tell? */
+static bool has_logged_in(const struct boots *all, int64_t client_id)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->rows[i].client_id == client_id && all->rows[i].login_s > 0)
+            return true;
+    return false;
+}
+
+/* Is @row one of those that the verb was asked for? */
+static bool is_listed(struct cmd *cmd, const struct client_row *row, const json_t *sessions, const struct boots *all)
+{
+    if (!cmd_has(cmd, "unused"))
+        return true;
+    for (size_t i = 0; i < json_array_size(sessions); i++)
+        if (strcmp(json_string_value(json_object_get(json_array_get(sessions, i), "client")) ?: "", row->name) == 0)
+            return false;
+    return !has_logged_in(all, row->id);
+}
+
 int client_run_list(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     _cleanup_free_ struct client_row *rows = NULL;
-    _cleanup_(boots_finish) struct boots boots = {0};
+    _cleanup_(boots_finish) struct boots boots = {0}, all = {0};
     _cleanup_json_ json_t *links = NULL, *sessions = NULL, *list = json_array();
     size_t n = 0;
     int r = read_open(cmd, &c, err);
@@ -171,13 +191,17 @@ int client_run_list(struct cmd *cmd, struct err *err)
         r = boot_last(c, &boots.rows, &boots.n, err);
     if (r == 0)
         r = link_rows(c, NULL, &links, err);
+    if (r == 0 && cmd_has(cmd, "unused"))
+        r = boot_list(c, NULL, 0, &all.rows, &all.n, err);
     if (r < 0)
         return r;
     sessions = sessions_or_none(cmd, c, NULL);
     for (size_t i = 0; i < n; i++)
-        (void)json_array_append_new(list, client_json(&rows[i], links, sessions, &boots));
+        if (is_listed(cmd, &rows[i], sessions, &all))
+            (void)json_array_append_new(list, client_json(&rows[i], links, sessions, &boots));
     out_table(&cmd->out, "clients", client_columns, list,
-              "no clients yet; add one with 'diskgate client add NAME --mac MAC'");
+              n > 0 ? "every client has logged in at least once"
+                    : "no clients yet; add one with 'diskgate client add NAME --mac MAC'");
     return EXIT_DONE;
 }
 

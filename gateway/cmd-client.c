@@ -260,6 +260,8 @@ static const struct option_def set_options[] = {
     {"boot-default", 0, "IMG|S", "what its boot menu takes when nobody chooses: an image or a slot"},
     {"force", 0, NULL, "also while the client is running, also when kept changes are lost"},
     {0}};
+static const struct option_def list_options[] = {
+    {"unused", 0, NULL, "only those that never logged in with a boot script, as far as it is still known"}, {0}};
 static const struct option_def remove_options[] = {
     {"force", 0, NULL, "also while the client is running, also when kept changes are lost"}, {0}};
 
@@ -267,7 +269,7 @@ const struct verb cmd_client_verbs[] = {
     {"client", "add", "NAME", "Add a client, known by its MAC address",
      "Without --mode a client is volatile: its changes are dropped at its next boot.", add_options, run_add,
      VERB_DRY_RUN},
-    {"client", "list", "", "List the clients", NULL, NULL, client_run_list},
+    {"client", "list", "", "List the clients", NULL, list_options, client_run_list},
     {"client", "show", "NAME", "Show all about one client", NULL, NULL, client_run_show},
     {"client", "set", "NAME", "Change a client", NULL, set_options, run_set, VERB_DRY_RUN},
     {"client", "rename", "OLD NEW", "Give a client another name", "Its target keeps its IQN, so the client goes on.",

@@ -9,6 +9,7 @@
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/auto-limit.h"
 #include "gateway/backup-report.h"
 #include "gateway/net-report.h"
 #include "gateway/service-memory.h"
@@ -79,6 +80,8 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     _cleanup_json_ json_t *net = json_object();
     if (n.is_up)
         net_report(root, c, problems, notices, net);
+    if (n.is_up)
+        auto_limit_report(c, problems, notices);
     backup_report(root, c, problems, net);
     if (n.is_up && !n.fs_error)
         memory_report(n.fs, problems, notices, net);
