@@ -104,6 +104,12 @@ static void refuse(void *arg, const char *path, const char *sentence, struct htt
 static bool quick(void *arg, const char *path, struct http_answer *ret)
 {
     const struct boot_http *b = arg;
+    if (strcmp(path, BOOT_PATH) == 0) {
+        ret->type = "text/plain; charset=utf-8";
+        if (boot_script_first_card(&ret->body) < 0)
+            ret->body = NULL;
+        return true;
+    }
     if (is_boot_path(path))
         return false;
     if (strcmp(path, "/status") == 0) {

@@ -95,7 +95,7 @@ int boot_net_read(struct boot_net *n, struct catalog *c, struct err *err)
     if (r < 0)
         return r;
     n->http_port = (unsigned)port;
-    (void)snprintf(n->url, sizeof(n->url), "http://%s:%u/boot/${net0/mac}", n->address, n->http_port); /* fits */
+    (void)snprintf(n->url, sizeof(n->url), "http://%s:%u/boot/${netX/mac}", n->address, n->http_port); /* fits */
     return 0;
 }
 

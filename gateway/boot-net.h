@@ -24,7 +24,8 @@ struct boot_net {
     char address[BOOT_ADDRESS_LEN];                                                 /* gateway.address */
     char first[BOOT_ADDRESS_LEN], last[BOOT_ADDRESS_LEN], router[BOOT_ADDRESS_LEN]; /* empty = none */
     char dns[SETTING_LEN + 1], lease[SETTING_LEN + 1], efi_file[SETTING_LEN + 1], ipxe_folder[SETTING_LEN + 1];
-    char url[80]; /* that iPXE is sent to; "${net0/mac}" is for iPXE to fill in */
+    /* That iPXE is sent to; "${netX/mac}" is for iPXE to fill in, with the card that it uses: net0 is its first one, be it in use or not. */
+    char url[80];
 
     /* By boot_net_find(): */
     char interface[IF_NAMESIZE];

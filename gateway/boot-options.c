@@ -131,7 +131,7 @@ static const char mikrotik[] =
     "/ip dhcp-server network set [find] next-server=@A boot-file-name=@B\n"
     "/ip dhcp-server option add name=diskgate-server code=66 value=\"s'@A'\"\n"
     "/ip dhcp-server option add name=diskgate-efi code=67 value=\"s'@E'\"\n"
-    "/ip dhcp-server option add name=diskgate-script code=67 value=\"s'http://@A:@H/boot/\\${net0/mac}'\"\n"
+    "/ip dhcp-server option add name=diskgate-script code=67 value=\"s'http://@A:@H/boot/\\${netX/mac}'\"\n"
     "/ip dhcp-server option sets add name=diskgate-efi options=diskgate-server,diskgate-efi\n"
     "/ip dhcp-server option sets add name=diskgate-script options=diskgate-server,diskgate-script\n"
     "/ip dhcp-server matcher add name=diskgate-script server=DHCP1 code=77 value=iPXE option-set=diskgate-script\n"

@@ -2,7 +2,7 @@
 /* Files for dnsmasq: its configuration and the folder that it serves by TFTP.
  *
  *   first request of a PC      -> undionly.kpxe (architecture 0) or efi_file (7, 9), by TFTP
- *   iPXE's request             -> http://GATEWAY:PORT/boot/${net0/mac}: iPXE says "iPXE" as its user class
+ *   iPXE's request             -> http://GATEWAY:PORT/boot/${netX/mac}: iPXE says "iPXE" as its user class
  *
  *   boot.dhcp   DHCP                                       TFTP
  *   full        addresses, router, names, boot files       yes

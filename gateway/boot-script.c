@@ -195,3 +195,11 @@ int boot_script_refuse(const char *sentence, const char *mac, unsigned retry_s, 
         (void)fputs("exit 1\n", f);
     return finish(f, &text, ret);
 }
+
+int boot_script_first_card(char **ret)
+{
+    *ret = strdup(
+        "#!ipxe\necho Diskgate: this iPXE is too old to tell which card it started from, so its first one counts.\n"
+        ":again\nsleep 1 ||\nchain --replace --autofree /boot/${net0/mac:hexhyp} || goto again\n");
+    return *ret ? 0 : -ENOMEM;
+}

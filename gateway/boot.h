@@ -3,6 +3,7 @@
  *
  *   GET /boot/52:54:00:12:34:56   the boot event: an iPXE script, always with status 200, so that the PC's screen shows the sentence
  *   GET /boot/52:54:00:12:34:56/16   the same, of a client whose boot menu was answered: slot 16 was chosen
+ *   GET /boot/                    a script that asks with the MAC of the first card: iPXE before 2014 leaves the MAC out
  *   GET /status                   {"program","version","tag","pid"} for a look whether it runs and whose it is
  *
  * The boot event of a client without a live session begins a new boot: its volatile overlays are dropped and the link's current version is
@@ -49,6 +50,9 @@ int boot_script_menu(const char *client, const char *mac, const struct boot_choi
 /* Shows the sentence, a line for each of its lines; @retry_s > 0: asks again after that time, for @mac (NULL: for the card that iPXE used
  * last). */
 int boot_script_refuse(const char *sentence, const char *mac, unsigned retry_s, char **ret);
+
+/* For an iPXE of before 2014, which knows no netX and so asks without a MAC: it asks again with its first card's. */
+int boot_script_first_card(char **ret);
 
 /* --- choices (boot-choice.c) ------------------------------------------------------------------------------------- */
 

@@ -3,7 +3,7 @@
 /ip dhcp-server network set [find] next-server=10.77.0.1 boot-file-name=undionly.kpxe
 /ip dhcp-server option add name=diskgate-server code=66 value="s'10.77.0.1'"
 /ip dhcp-server option add name=diskgate-efi code=67 value="s'snponly.efi'"
-/ip dhcp-server option add name=diskgate-script code=67 value="s'http://10.77.0.1:8080/boot/\${net0/mac}'"
+/ip dhcp-server option add name=diskgate-script code=67 value="s'http://10.77.0.1:8080/boot/\${netX/mac}'"
 /ip dhcp-server option sets add name=diskgate-efi options=diskgate-server,diskgate-efi
 /ip dhcp-server option sets add name=diskgate-script options=diskgate-server,diskgate-script
 /ip dhcp-server matcher add name=diskgate-script server=DHCP1 code=77 value=iPXE option-set=diskgate-script

@@ -13,7 +13,7 @@ from support import netboot
 from support.files import MIB, make_image
 from support.netboot import GATEWAY
 
-SCRIPT = f"http://{GATEWAY}:8080/boot/${{net0/mac}}"
+SCRIPT = f"http://{GATEWAY}:8080/boot/${{netX/mac}}"
 RANGE = "10.77.0.100-10.77.0.199"
 
 

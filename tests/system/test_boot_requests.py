@@ -51,7 +51,7 @@ def test_hostile_path_is_answered_and_changes_nothing(site, path):
     assert status in (200, 400, 404, 414)
     assert not boot.url_of(text)
     for line in text.splitlines() if text.startswith("#!ipxe") else []:
-        assert re.match(r"#!ipxe$|echo|:again$|sleep \d+ \|\|$|chain --replace --autofree /boot/\$\{netX/mac:hexhyp\} \|\| goto again$|exit 1$", line)
+        assert re.match(r"#!ipxe$|echo|:again$|sleep \d+ \|\|$|chain --replace --autofree /boot/\$\{net[X0]/mac:hexhyp\} \|\| goto again$|exit 1$", line)
     assert site.catalog_text() == before
 
 

@@ -149,6 +149,20 @@ def test_pc_with_bios_loads_undionly_and_boots(room):
     assert sent_to_pcs(room, "undionly.kpxe")
 
 
+def test_pc_with_two_cards_is_known_by_the_one_that_booted(room):
+    """iPXE's own driver finds both cards, and calls the one that is plugged in net1."""
+    pc = room.add_pc("volatile")
+    idle = "52:54:00:e2:e1:01"
+    room.root.ok("client", "add", "wrong", "--mac", idle, "--image", "micro")
+    room.root.ok("set", "boot.efi_file", "ipxe.efi")
+    room.root.ok("up")
+    marker = boot_to_end(pc, uefi=True, idle_card=idle)
+    assert marker["target"] == room.root.target(pc.name)["iqn"]
+    assert marker["mac"] == pc.mac
+    assert re.search(r"net1", pc.console())
+    assert [row["client"] for row in room.root.json("log", "--boots")["boots"]] == [pc.name]
+
+
 @pytest.fixture
 def site_dhcp(room):
     """The DHCP server of the site, on a machine of its own, that knows nothing of a gateway."""

@@ -175,6 +175,15 @@ static void test_refusal_without_a_mac_takes_the_card_that_is_open(void **state)
     free(s);
 }
 
+static void test_script_without_a_mac_asks_with_the_first_card(void **state)
+{
+    char *s = NULL;
+    assert_int_equal(boot_script_first_card(&s), 0);
+    check_lines(s, 5);
+    has(s, ":again\nsleep 1 ||\nchain --replace --autofree /boot/${net0/mac:hexhyp} || goto again\n");
+    free(s);
+}
+
 static void test_refusal_for_good_ends(void **state)
 {
     _cleanup_free_ char *s = refuse("no", 0);
@@ -232,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_every_byte_is_harmless),
         cmocka_unit_test(test_refusal_shows_its_lines_and_asks_again),
         cmocka_unit_test(test_refusal_without_a_mac_takes_the_card_that_is_open),
+        cmocka_unit_test(test_script_without_a_mac_asks_with_the_first_card),
         cmocka_unit_test(test_refusal_for_good_ends),
         cmocka_unit_test(test_menu_lists_asks_and_fetches_the_choice),
         cmocka_unit_test(test_menu_texts_stay_texts),

@@ -112,8 +112,9 @@ class PC:
         # Without a ROM of iPXE on the card the firmware's own PXE is what asks for a boot file.
         return ["-machine", "q35,graphics=off", *sum((["-drive", f"if=pflash,format=raw,{text}"] for text in flash), [])], ",romfile="
 
-    def power_on(self, role="off", uefi=False, script=None):
-        """Boot from the network. With a script it is iPXE on a medium that runs the script, and the card has no ROM."""
+    def power_on(self, role="off", uefi=False, script=None, idle_card=None):
+        """Boot from the network. With a script it is iPXE on a medium that runs the script, and the card has no ROM. An idle card, given by
+        its MAC, comes before the PC's own one and is plugged into nothing."""
         assert self.qemu is None
         self.boots += 1
         self.log = self.folder / f"{self.name}.{self.boots}.log"
@@ -124,6 +125,8 @@ class PC:
             rom = ",romfile="
         command = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64", "-m", "256", "-smp", "1", *machine, "-nodefaults"]
         command += ["-vga", "none", "-display", "none", "-no-reboot", "-device", "virtio-rng-pci", "-smbios", f"type=1,serial={role}"]
+        if idle_card:
+            command += ["-netdev", "hubport,id=idle,hubid=0", "-device", f"virtio-net-pci,netdev=idle,mac={idle_card},romfile="]
         command += ["-netdev", f"tap,id=n,ifname={self.tap},script=no,downscript=no"]
         command += ["-device", f"virtio-net-pci,netdev=n,mac={self.mac},bootindex=1{rom}"]
         command += ["-serial", f"file:{self.log}", "-name", self.name]
