@@ -27,6 +27,7 @@
 #include "gateway/convert.h"
 #include "gateway/copy.h"
 #include "gateway/flatten.h"
+#include "gateway/image-sweep.h"
 #include "gateway/image-whole.h"
 #include "gateway/qemu-img.h"
 #include "gateway/version-file.h"
@@ -394,9 +395,22 @@ static int finish(struct cmd *cmd, struct adding *a, struct err *err)
     return cmd_has(cmd, "file-only") ? print_file(cmd, a) : store(cmd, a, err);
 }
 
+static void tell_swept(void *arg, const char *path, uint64_t bytes)
+{
+    const struct cmd *cmd = arg;
+    char size[32];
+    size_text(bytes, size);
+    if (!cmd->is_quiet)
+        warn_line(
+            "note: deleted '%s/%s' (%s): what was left of an image that was being made when its 'image add' was killed",
+            cmd->root, path, size);
+}
+
 static int add_file(struct cmd *cmd, struct adding *a, struct err *err)
 {
     int r = check_folder(cmd, err);
+    if (r == 0 && !cmd->is_dry_run && !cmd_has(cmd, "file-only")) /* an importer's files are the importer's */
+        image_sweep(cmd->root, tell_swept, cmd);
     r = r ? r : prepare(cmd, a, err);
     if (r == -ENOSPC && cmd->is_dry_run && cmd_has(cmd, "file-only"))
         return print_no_room(cmd, err);

@@ -6,7 +6,8 @@
  *
  * (1) The copy carries its final name only after it was synced: temp in the same folder, fsync, rename, fsync of the folder.
  * (2) The folder is made by mkdir(), so of two commands that copy at the same time each has its own.
- * (3) Interrupts are blocked while there is something to clean away, and looked at between pieces.
+ * (3) A process that was killed leaves the temporary file; image-sweep.h deletes it, but never one that somebody makes.
+ * (4) Interrupts are blocked while there is something to clean away, and looked at between pieces.
  */
 #include "gateway/copy.h"
 
@@ -21,10 +22,11 @@
 
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/image-sweep.h"
 
 #define PIECE_BYTES (16 * MiB)
 #define COPY_NAME   "v1.raw"
-#define TEMP_NAME   ".v1.raw.tmp"
+#define TEMP_NAME   IMAGE_TEMP
 #define DIRS_MAX    1000
 
 static void interrupts(sigset_t *ret)
@@ -196,14 +198,16 @@ static int make_in(const char *root, const char *folder, image_fill *fill, void 
 int image_make(const char *root, const char *name, image_fill *fill, void *arg, char *ret_path, struct err *err)
 {
     char images[PATH_MAX], folder[NAME_MAX];
-    if (strncmp(name, "images/", 7) == 0)
-        return make_in(root, name, fill, arg, ret_path, err);
     int r = root_path(root, "images", images, err);
     if (r < 0)
         return r;
     r = make_dirs(images, 0755);
     if (r < 0)
         return err_sys(err, r, "cannot make '%s'", images);
+    _cleanup_close_ int making = image_making(root);
+    (void)making; /* until the end */
+    if (strncmp(name, "images/", 7) == 0)
+        return make_in(root, name, fill, arg, ret_path, err);
     _cleanup_close_ int images_fd = root_open_dir(root, "images", err);
     if (images_fd < 0)
         return images_fd;

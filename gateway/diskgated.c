@@ -21,9 +21,11 @@
 
 #include "config.h"
 #include "core/log.h"
+#include "core/names.h"
 #include "core/notify.h"
 #include "core/root.h"
 #include "core/util.h"
+#include "gateway/image-sweep.h"
 #include "gateway/keeper.h"
 
 #define LOCK_NAME "diskgated.lock"
@@ -105,6 +107,14 @@ static bool join(pthread_t thread)
     return pthread_timedjoin_np(thread, NULL, &end) == 0;
 }
 
+static void tell_swept(void *arg, const char *path, uint64_t bytes)
+{
+    char size[32];
+    size_text(bytes, size);
+    log_info("deleted '%s' (%s): what was left of an image that was being made when its 'image add' was killed", path,
+             size);
+}
+
 static int serve(const char *root, const sigset_t *signals, struct err *err)
 {
     struct rounds rounds = {0};
@@ -121,6 +131,7 @@ static int serve(const char *root, const sigset_t *signals, struct err *err)
         return err_sys(err, -r, "cannot start a thread");
     notify("READY=1\nSTATUS=serving boot scripts and watching");
     log_info("serving '%s'", root);
+    image_sweep(root, tell_swept, NULL);
     while (sigwait(signals, &sig) != 0)
         continue;
     notify("STOPPING=1\nSTATUS=stopping");

@@ -18,6 +18,7 @@
 #include "gateway/daemon.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
+#include "gateway/image-sweep.h"
 #include "gateway/mount.h"
 #include "gateway/net-watch.h"
 #include "gateway/portal.h"
@@ -117,6 +118,8 @@ int service_up(const char *root, struct catalog *c, json_t **ret_report, struct 
     _cleanup_close_ int lock = root_lock(root, UP_LOCK, -1, err);
     r = lock < 0 ? lock : site_read(&s, c, err);
     bool was_up = r == 0 && service_is_up(root);
+    if (r == 0)
+        image_sweep(root, image_swept_report, report);
     r = r ? r : bring_up(&s, c, report, err);
     if (r < 0 && lock >= 0 && !was_up && !service_is_up(root)) {
         wmem_restore(&s);
