@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Ports and send buffers.
- *
- * tcp_wmem.saved has two lines: the three numbers before, and the three that we wrote. Only while the kernel still has the second line is it
- * ours to undo. tgtd of Debian 12 can be hung by one stalled client when the start size is below four PDUs (fixed in tgt 1.0.89).
- */
+/* Ports seen from the network; see portal.h. */
 #include "gateway/portal.h"
 
 #include <arpa/inet.h>
@@ -17,11 +13,8 @@
 #include "core/clock.h"
 #include "core/util.h"
 #include "gateway/proc.h"
-#include "gateway/report.h"
 
-#define WMEM_PATH  "/proc/sys/net/ipv4/tcp_wmem"
-#define SAVED_NAME "tcp_wmem.saved"
-#define DYING_MS   2000
+#define DYING_MS 2000
 
 union address {
     struct sockaddr sa;
@@ -114,79 +107,4 @@ int portal_check_answers(const struct site *s, unsigned k, struct err *err)
     }
     return r ? err_sys(err, r, "tgtd shard %u does not accept connections on %s port %u", k, s->address, s->port + k)
              : 0;
-}
-
-typedef unsigned long long wmem_values[3];
-
-static bool wmem_parse(const char *text, wmem_values ret)
-{
-    return sscanf(text, "%llu %llu %llu", &ret[0], &ret[1], &ret[2]) == 3;
-}
-
-static bool wmem_read(wmem_values ret)
-{
-    _cleanup_free_ char *text = NULL;
-    return file_read(AT_FDCWD, WMEM_PATH, 256, &text, NULL) == 0 && wmem_parse(text, ret);
-}
-
-static int wmem_write(const wmem_values v)
-{
-    char text[80];
-    int len = snprintf(text, sizeof(text), "%llu %llu %llu\n", v[0], v[1], v[2]);
-    _cleanup_close_ int fd = open(WMEM_PATH, O_WRONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : write_full(fd, text, (size_t)len);
-}
-
-/* The first line of an older file stays: it is what was before the first time. */
-static int wmem_save(const struct site *s, const wmem_values old, const wmem_values ours)
-{
-    _cleanup_free_ char *text = NULL;
-    wmem_values first;
-    char line[160];
-    memcpy(first, old, sizeof(first));
-    if (file_read(s->run_fd, SAVED_NAME, 256, &text, NULL) == 0)
-        (void)wmem_parse(text, first); /* a damaged file is replaced */
-    int len = snprintf(line, sizeof(line), "%llu %llu %llu\n%llu %llu %llu\n", first[0], first[1], first[2], ours[0],
-                       ours[1], ours[2]);
-    return file_replace(s->run_fd, SAVED_NAME, line, (size_t)len, 0644);
-}
-
-void wmem_raise(const struct site *s, json_t *report)
-{
-    wmem_values old, want, ours;
-    if (strcmp(s->tcp_wmem, "off") == 0 || !wmem_parse(s->tcp_wmem, want))
-        return;
-    int r = wmem_read(old) ? 0 : -EIO;
-    bool is_larger = false;
-    for (int i = 0; i < 3 && r == 0; i++) {
-        ours[i] = MAX(old[i], want[i]);
-        is_larger = is_larger || ours[i] > old[i];
-    }
-    if (r == 0 && !is_larger)
-        return;
-    r = r ? r : wmem_save(s, old, ours);
-    r = r ? r : wmem_write(ours);
-    if (r == 0)
-        report_change(report, "net.ipv4.tcp_wmem raised to '%llu %llu %llu'", ours[0], ours[1], ours[2]);
-    else
-        report_change(report, "warning: cannot raise net.ipv4.tcp_wmem to '%s': %s; one stalled client may hang a tgtd",
-                      s->tcp_wmem, strerrordesc_np(-r));
-}
-
-static bool any(pid_t pid, void *arg)
-{
-    return true;
-}
-
-void wmem_restore(const struct site *s)
-{
-    _cleanup_free_ char *text = NULL;
-    wmem_values old, ours, now;
-    if (file_read(s->run_fd, SAVED_NAME, 256, &text, NULL) < 0)
-        return;
-    char *second = strchr(text, '\n');
-    if (second && wmem_parse(text, old) && wmem_parse(second, ours) && wmem_read(now) &&
-        memcmp(ours, now, sizeof(now)) == 0 && !proc_find("tgtd", any, NULL))
-        (void)wmem_write(old);                /* larger buffers than before harm nobody */
-    (void)unlinkat(s->run_fd, SAVED_NAME, 0); /* absent is as good */
 }

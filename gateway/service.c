@@ -28,6 +28,7 @@
 #include "gateway/site.h"
 #include "gateway/tgt-sync.h"
 #include "gateway/units.h"
+#include "gateway/wmem.h"
 
 #define UP_LOCK "up.lock"
 
@@ -122,7 +123,7 @@ int service_up(const char *root, struct catalog *c, json_t **ret_report, struct 
         image_sweep(root, image_swept_report, report);
     r = r ? r : bring_up(&s, c, report, err);
     if (r < 0 && lock >= 0 && !was_up && !service_is_up(root)) {
-        wmem_restore(&s);
+        wmem_restore(&s, report);
         remove_rest(&s);
     }
     return finish_report(r, &report, ret_report, err);
@@ -220,7 +221,7 @@ static int bring_down(const struct site *s, json_t *report, struct err *err)
         r = err_set(err, r2, "%s", of_daemon.msg);
     if (sessions > 0)
         report_change(report, "%zu live session%s ended", sessions, sessions == 1 ? "" : "s");
-    wmem_restore(s);
+    wmem_restore(s, report);
     if (r == 0)
         remove_rest(s);
     return r;
