@@ -32,14 +32,22 @@ static int ip_parse(const char *text, char *ret, size_t len, struct err *err)
     return 0;
 }
 
-/* A digit that was left out by mistake looks like a leading zero that was left out on purpose. */
-static void tell_short_mac(const char *text, const char *mac)
+/* As mac_parse(). A digit that was left out by mistake looks like a leading zero that was left out on purpose, and its PC would never boot: who
+ * means the zero writes it. Other programs' lists may leave it out. */
+static int take_mac(const char *text, char *ret, struct err *err)
 {
+    char mac[MAC_LEN + 1];
     size_t digits = 0;
+    int r = mac_parse(text, mac, err);
     for (const char *p = text; *p; p++)
         digits += strchr("0123456789abcdefABCDEF", *p) != NULL;
-    if (digits < 12)
-        warn_line("note: the MAC '%s' was taken as %s", text, mac);
+    if (r == 0 && digits < 12)
+        return err_set(err, -EINVAL,
+                       "the MAC '%s' has %zu digits instead of 12; if only leading zeros are missing, write it as %s",
+                       text, digits, mac);
+    if (r == 0)
+        strcpy(ret, mac);
+    return r;
 }
 
 /* @text, if it is given, into a field that the catalog checks. */
@@ -90,9 +98,7 @@ static int take_options(struct cmd *cmd, struct client_row *row, struct err *err
 {
     const char *mac = cmd_option(cmd, "mac"), *ip = cmd_option(cmd, "ip"), *mode = cmd_option(cmd, "mode");
     const char *group = cmd_option(cmd, "group"), *comment = cmd_option(cmd, "comment");
-    int r = mac ? mac_parse(mac, row->mac, err) : 0;
-    if (r == 0 && mac)
-        tell_short_mac(mac, row->mac);
+    int r = mac ? take_mac(mac, row->mac, err) : 0;
     if (r == 0 && ip)
         r = ip_parse(ip, row->ip, sizeof(row->ip), err);
     if (r == 0 && mode)

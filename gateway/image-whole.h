@@ -8,7 +8,7 @@
 
 #include "core/image.h"
 
-/* 0; -EBADMSG with a sentence when the file was cut off. @info is what image_probe() said. */
+/* 0; -EBADMSG with a sentence when the file was cut off, -EINVAL when it is a text. @info is what image_probe() said. */
 int image_check_whole(int fd, const char *path, const struct image_info *info, struct err *err);
 
 #endif

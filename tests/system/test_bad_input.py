@@ -13,6 +13,8 @@ from support.files import KIB, MIB, make_image, make_vhd
 TABLE = {
     "wrong MAC": (["client", "add", "new", "--mac", "52:54:00:zz:00:09"], ["52:54:00:zz:00:09"]),
     "short MAC": (["client", "add", "new", "--mac", "52:54:00"], ["52:54:00"]),
+    "MAC without a digit": (["client", "add", "new", "--mac", "52:54:00:12:34:5"], ["52:54:00:12:34:5'", "11 digits", "52:54:00:12:34:05"]),
+    "MAC without a digit by set": (["client", "set", "pc01", "--mac", "0:1c:42:0:0:8"], ["00:1c:42:00:00:08"]),
     "multicast MAC": (["client", "add", "new", "--mac", "01:00:5e:00:00:01"], ["01:00:5e:00:00:01"]),
     "zero MAC": (["client", "add", "new", "--mac", "000000000000"], ["000000000000"]),
     "duplicate MAC": (["client", "add", "new", "--mac", "52-54-00-00-00-01"], ["52:54:00:00:00:01", "pc01"]),
@@ -54,6 +56,8 @@ TABLE = {
         ["image", "add", "new", "{files}/disk.qcow2", "--format", "vdi"],
         ["{files}/disk.qcow2", "qcow2", "vdi"],
     ),
+    "image is a text": (["image", "add", "new", "{files}/notes.raw"], ["{files}/notes.raw", "text", "--format raw"]),
+    "image is a long text": (["image", "add", "new", "{files}/long.raw", "--data", "--copy"], ["{files}/long.raw", "text"]),
     "image is compressed": (["image", "add", "new", "{files}/disk.raw.gz"], ["{files}/disk.raw.gz", "gzip"]),
     "VHD without its end": (["image", "add", "new", "{files}/short.vhd"], ["{files}/short.vhd", "cut off", "--format raw"]),
     "GPT disk without its end": (["image", "add", "new", "{files}/gpt.raw"], ["{files}/gpt.raw", "cut off", "--format raw"]),
@@ -94,6 +98,8 @@ def make_differencing(path):
 def make_files(folder):
     make_image(folder / "spare.raw", MIB, seed=2)
     (folder / "empty.raw").touch()
+    (folder / "notes.raw").write_text("Größe: 40 GB\r\n\tfür Raum 3")
+    (folder / "long.raw").write_text("0123456789abcde\n" * 65536)
     os.mkfifo(folder / "fifo")
     for options in (
         ["-f", "qcow2", folder / "disk.qcow2", "8M"],
