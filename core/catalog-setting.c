@@ -258,14 +258,21 @@ const struct setting_def *setting_defs(size_t *ret_n)
     return defs;
 }
 
-static int find_def(const char *key, size_t *ret, struct err *err)
+const struct setting_def *setting_find(const char *key)
 {
     for (size_t i = 0; i < ARRAY_SIZE(defs); i++)
-        if (strcmp(defs[i].key, key) == 0) {
-            *ret = i;
-            return 0;
-        }
-    return err_set(err, -ENOENT, "no setting is called '%.80s'; 'diskgate set' lists them all", key);
+        if (strcmp(defs[i].key, key) == 0)
+            return &defs[i];
+    return NULL;
+}
+
+static int find_def(const char *key, size_t *ret, struct err *err)
+{
+    const struct setting_def *def = setting_find(key);
+    if (!def)
+        return err_set(err, -ENOENT, "no setting is called '%.80s'; 'diskgate set' lists them all", key);
+    *ret = (size_t)(def - defs);
+    return 0;
 }
 
 /* --- values ------------------------------------------------------------------------------------------------------ */

@@ -78,6 +78,8 @@ struct setting_def {
 
 /* The table of all settings, in the order of the manual, *ret_n rows. */
 const struct setting_def *setting_defs(size_t *ret_n);
+/* Its row of @key; NULL when there is none. */
+const struct setting_def *setting_find(const char *key);
 
 #define SETTING_LEN 255
 

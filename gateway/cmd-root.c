@@ -275,16 +275,6 @@ static int set_list(struct cmd *cmd, struct catalog *c)
     return EXIT_DONE;
 }
 
-static const struct setting_def *find_setting(const char *key)
-{
-    size_t n;
-    const struct setting_def *defs = setting_defs(&n);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(defs[i].key, key) == 0)
-            return &defs[i];
-    return NULL;
-}
-
 static int set_print(struct cmd *cmd, struct catalog *c, const char *key, struct err *err)
 {
     char value[SETTING_LEN + 1];
@@ -292,7 +282,7 @@ static int set_print(struct cmd *cmd, struct catalog *c, const char *key, struct
     if (r < 0)
         return r;
     out_line(&cmd->out, "%s", value);
-    _cleanup_json_ json_t *row = setting_row(c, find_setting(key));
+    _cleanup_json_ json_t *row = setting_row(c, setting_find(key));
     if (cmd->is_json)
         out_fields(&cmd->out, setting_columns, row);
     return EXIT_DONE;
@@ -334,7 +324,7 @@ static int run_set(struct cmd *cmd, struct err *err)
     bool to_default = cmd_has(cmd, "default");
     if (to_default && (!key || value))
         return err_set(err, VERB_USAGE, "--default resets one setting: 'diskgate set KEY --default'");
-    if (key && !find_setting(key))
+    if (key && !setting_find(key))
         return err_set(err, -EINVAL, "there is no setting '%s': 'diskgate set' lists all", key);
     if (value || to_default)
         return set_change(cmd, key, value, err);

@@ -21,16 +21,6 @@
 
 /* --- settings ---------------------------------------------------------------------------------------------------- */
 
-static const struct setting_def *find_setting(const char *key)
-{
-    size_t n;
-    const struct setting_def *defs = setting_defs(&n);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(defs[i].key, key) == 0)
-            return &defs[i];
-    return NULL;
-}
-
 static int read_setting(const struct place *p, const struct setting_def *def, struct config_setting *s, struct err *err)
 {
     char text[SETTING_LEN + 1];
@@ -52,7 +42,7 @@ static int read_settings(const struct place *top, struct config *f, struct err *
     size_t n;
     if (!json_is_object(p.o))
         return place_refuse(&p, "", err, p.o ? "this must be an object in { }" : "this key is missing");
-    json_object_foreach(p.o, key, value) if (!find_setting(key)) return place_refuse(
+    json_object_foreach(p.o, key, value) if (!setting_find(key)) return place_refuse(
         &p, key, err, "there is no such setting; 'diskgate set' lists all");
     const struct setting_def *defs = setting_defs(&n);
     f->settings = calloc(n, sizeof(*f->settings));
