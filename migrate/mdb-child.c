@@ -25,17 +25,6 @@
 #define EXIT_NO_JAIL 125
 #define EXIT_NO_RUN  127
 
-/* The address space of a sanitized program has no useful limit. */
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||               \
-    __has_feature(thread_sanitizer)
-#define IS_SANITIZED true
-#else
-#define IS_SANITIZED false
-#endif
-
 struct mdb_child {
     pid_t pid; /* 0 = reaped */
     int out, errs;
@@ -90,6 +79,7 @@ static int spawn(struct mdb_child *c, struct birth *b, const struct mdb_child_li
     b->parent = getpid();
     b->jail.read_fd = b->jail.write_fd = -1;
     b->jail.cpu_s_max = l->time_s;
+    /* the address space of a sanitized program has no useful limit */
     b->jail.memory_bytes_max = IS_SANITIZED ? UINT64_MAX : (uint64_t)l->memory_mb * MiB;
     jail_pick_nobody(&b->jail);
     c->pid = fork();

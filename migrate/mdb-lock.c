@@ -12,17 +12,6 @@
 
 #define FILES_MAX 16
 
-/* A sanitizer's own system calls are not on the list. */
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||               \
-    __has_feature(thread_sanitizer)
-#define IS_SANITIZED true
-#else
-#define IS_SANITIZED false
-#endif
-
 static int limit(int what, rlim_t max)
 {
     struct rlimit l = {max, max};
@@ -52,7 +41,7 @@ int mdb_lock_late(void)
         SCMP_SYS(futex),  SCMP_SYS(exit),    SCMP_SYS(exit_group), SCMP_SYS(rt_sigreturn),  SCMP_SYS(rt_sigprocmask),
         SCMP_SYS(gettid), SCMP_SYS(getpid),  SCMP_SYS(tgkill),     SCMP_SYS(clock_gettime), SCMP_SYS(restart_syscall),
     };
-    if (IS_SANITIZED)
+    if (IS_SANITIZED) /* its own system calls are not on the list */
         return 0;
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS); /* other architectures are killed, too */
     if (!filter)
