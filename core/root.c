@@ -102,6 +102,17 @@ int root_path(const char *root, const char *name, char *ret, struct err *err)
     return join(root, name, ret, err);
 }
 
+int root_find_catalog(const char *root, char *ret, struct err *err)
+{
+    int r = root_path(root, "catalog.db", ret, err);
+    if (r < 0 || access(ret, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR))
+        return r;
+    return err_set(
+        err, -ENOENT,
+        "there is no Diskgate root at '%s': make one with 'diskgate --root %s init', or name another with --root", root,
+        root);
+}
+
 static int check_owner(const char *path, struct err *err)
 {
     struct stat st;

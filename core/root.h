@@ -36,6 +36,9 @@ int root_resolve(const char *option, char *ret, struct err *err);
 /* "ROOT/name" into @ret (PATH_MAX bytes). -ENAMETOOLONG with a sentence. */
 int root_path(const char *root, const char *name, char *ret, struct err *err);
 
+/* "ROOT/catalog.db" into @ret (PATH_MAX bytes). -ENOENT with the way out where there is none; 0 also where that cannot be told. */
+int root_find_catalog(const char *root, char *ret, struct err *err);
+
 /* Before anything of @root is run as root: -EPERM with a sentence when other users could change what is in it, and so make root
  * open or replace files of theirs. A caller that is not root harms nobody but itself: 0. */
 int root_check_trusted(const char *root, struct err *err);

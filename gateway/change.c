@@ -16,16 +16,9 @@
 static int check_root(const struct cmd *cmd, bool is_writing, struct err *err)
 {
     char db[PATH_MAX];
-    int r = root_path(cmd->root, "catalog.db", db, err);
-    if (r < 0)
+    int r = root_find_catalog(cmd->root, db, err);
+    if (r < 0 || geteuid() == 0)
         return r;
-    if (access(db, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(
-            err, -ENOENT,
-            "there is no Diskgate root at '%s': make one with 'diskgate --root %s init', or name another with --root",
-            cmd->root, cmd->root);
-    if (geteuid() == 0)
-        return 0;
     if (access(db, is_writing ? R_OK | W_OK : R_OK) < 0 || (is_writing && access(cmd->root, W_OK) < 0))
         return err_set(err, -EACCES, "'%s %s' on '%s' must be run as root (try sudo)",
                        *cmd->verb->noun ? cmd->verb->noun : "diskgate", cmd->verb->name, cmd->root);

@@ -21,15 +21,9 @@
 int migrate_open(struct cmd *cmd, struct catalog **ret, struct err *err)
 {
     char db[PATH_MAX];
-    int r = root_path(cmd->root, "catalog.db", db, err);
+    int r = root_find_catalog(cmd->root, db, err);
     if (r < 0)
         return r;
-    if (access(db, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return err_set(
-            err, -ENOENT,
-            "there is no Diskgate root at '%s': make one with 'diskgate --root %s init', or name another with "
-            "--root",
-            cmd->root, cmd->root);
     if (geteuid() != 0 && (access(db, R_OK | W_OK) < 0 || access(cmd->root, W_OK) < 0))
         return err_set(err, -EACCES, "'migrate %s' on '%s' must be run as root (try sudo)", cmd->verb->name, cmd->root);
     r = geteuid() == 0 ? root_check_trusted(cmd->root, err) : 0;
