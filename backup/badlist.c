@@ -10,22 +10,44 @@
 
 #define BAD_TEXT_MAX (64ULL << 20)
 
+static int compare_rows(const void *a, const void *b)
+{
+    const struct bad_chunk *x = a, *y = b;
+    int r = chunk_name_compare(&x->name, &y->name);
+    return r ? r : strcmp(x->pack.stem, y->pack.stem);
+}
+
+/* In order, each once: thousands of them are looked for millions of times. */
+static void put_in_order(struct badlist *b)
+{
+    size_t kept = 0;
+    if (b->n > 0)
+        qsort(b->rows, b->n, sizeof(*b->rows), compare_rows);
+    for (size_t i = 0; i < b->n; i++)
+        if (kept == 0 || compare_rows(&b->rows[kept - 1], &b->rows[i]) != 0)
+            b->rows[kept++] = b->rows[i];
+    b->n = kept;
+}
+
 bool badlist_has(const struct badlist *b, const struct chunk_name *name, const char *stem)
 {
-    for (size_t i = 0; i < b->n; i++)
-        if (chunk_name_equal(&b->rows[i].name, name) && strcmp(b->rows[i].pack.stem, stem) == 0)
-            return true;
-    return false;
+    struct bad_chunk key = {.name = *name};
+    if (b->n == 0 || strlen(stem) >= sizeof(key.pack.stem))
+        return false;
+    memcpy(key.pack.stem, stem, strlen(stem) + 1);
+    return bsearch(&key, b->rows, b->n, sizeof(key), compare_rows) != NULL;
 }
 
 int badlist_add(struct badlist *b, const struct chunk_name *name, const struct pack_id *pack)
 {
-    if (badlist_has(b, name, pack->stem))
-        return 0;
-    struct bad_chunk *more = reallocarray(b->rows, b->n + 1, sizeof(*more));
-    if (!more)
-        return -ENOMEM;
-    b->rows = more;
+    if (b->n == b->room) {
+        size_t room = 2 * b->room + 16;
+        struct bad_chunk *more = reallocarray(b->rows, room, sizeof(*more));
+        if (!more)
+            return -ENOMEM;
+        b->rows = more;
+        b->room = room;
+    }
     b->rows[b->n++] = (struct bad_chunk){*name, *pack};
     return 0;
 }
@@ -84,6 +106,7 @@ int badlist_load(struct repo *r, struct badlist *ret, struct err *err)
         badlist_finish(&b);
         e = 0;
     }
+    put_in_order(&b);
     hash_buf(text ? text : "", len, b.stamp);
     if (e < 0) {
         badlist_finish(&b);
@@ -93,10 +116,11 @@ int badlist_load(struct repo *r, struct badlist *ret, struct err *err)
     return 0;
 }
 
-int badlist_store(struct repo *r, const struct badlist *b, struct err *err)
+int badlist_store(struct repo *r, struct badlist *b, struct err *err)
 {
     struct text_out o;
     char name[CHUNK_NAME_LEN + 1];
+    put_in_order(b);
     int e = text_out_init(&o);
     if (e == 0)
         (void)fprintf(o.f, "diskgate-bad 1\nrepo %s\n", repo_format(r)->id); /* memory only, as below */

@@ -23,17 +23,18 @@ struct bad_chunk {
 };
 
 struct badlist {
-    struct bad_chunk *rows;
-    size_t n;
+    struct bad_chunk *rows; /* in order, each once, after a load */
+    size_t n, room;
     char stamp[HASH_HEX_LEN + 1]; /* of the file, for the index cache */
 };
 
 int badlist_load(struct repo *r, struct badlist *ret, struct err *err);
-/* A writer's repository. */
-int badlist_store(struct repo *r, const struct badlist *b, struct err *err);
+/* A writer's repository. Puts the rows in order. */
+int badlist_store(struct repo *r, struct badlist *b, struct err *err);
 void badlist_finish(struct badlist *b);
+/* Of a list in order: one that was loaded, and not added to since. */
 bool badlist_has(const struct badlist *b, const struct chunk_name *name, const char *stem);
-int badlist_add(struct badlist *b, const struct chunk_name *name, const struct pack_id *pack); /* once; -ENOMEM */
+int badlist_add(struct badlist *b, const struct chunk_name *name, const struct pack_id *pack); /* -ENOMEM */
 /* Drop the rows of packs that are not among @packs. */
 void badlist_keep(struct badlist *b, const struct pack_id *packs, size_t n);
 

@@ -56,7 +56,9 @@ static int load_chunks(struct gc *g, struct err *err)
     g->chunks = calloc(index_count(g->index) + 1, sizeof(*g->chunks));
     if (!g->chunks)
         return err_set(err, -ENOMEM, "memory is out");
-    (void)index_each(g->index, take_chunk, g); /* take_chunk() cannot fail */
+    r = index_each(g->index, take_chunk, g);
+    if (r < 0) /* one that is not in the list would not be needed */
+        return err_sys(err, r, "cannot list the chunks of '%s'", repo_path(g->repo));
     qsort(g->chunks, g->n, sizeof(*g->chunks), compare_chunks);
     merge_names(g);
     return 0;

@@ -3,6 +3,7 @@
 #include "backup/heal.h"
 
 #include <errno.h>
+#include <search.h>
 #include <string.h>
 
 #include "backup/set.h"
@@ -17,26 +18,29 @@ struct heal {
     struct reader *other;
     struct reader_worker *from;
     unsigned char *buf;
-    struct chunk_name *lost; /* that the other one does not have either */
-    size_t n_lost;
+    void *lost; /* tree of names that the other one does not have either; a whole pack of them may be gone */
 };
+
+static int compare_names(const void *a, const void *b)
+{
+    return chunk_name_compare(a, b);
+}
 
 static bool is_lost(const struct heal *h, const struct chunk_name *name)
 {
-    for (size_t i = 0; i < h->n_lost; i++)
-        if (chunk_name_equal(&h->lost[i], name))
-            return true;
-    return false;
+    return tfind(name, &h->lost, compare_names) != NULL;
 }
 
 static int give_up(struct heal *h, const struct chunk_name *name)
 {
-    struct chunk_name *more = reallocarray(h->lost, h->n_lost + 1, sizeof(*more));
-    if (!more)
+    struct chunk_name *copy = malloc(sizeof(*copy));
+    if (!copy)
         return -ENOMEM;
-    h->lost = more;
-    h->lost[h->n_lost++] = *name;
-    return 0;
+    *copy = *name;
+    if (tsearch(copy, &h->lost, compare_names))
+        return 0;
+    free(copy);
+    return -ENOMEM;
 }
 
 /* Each chunk that is missing once. */
@@ -137,7 +141,7 @@ int heal_run(const struct work *work, const char *repo, const char *from, int wa
     if (h.store)
         store_counts(h.store, &counts);
     ret->stored_bytes = counts.stored_bytes;
-    free(h.lost);
+    tdestroy(h.lost, free);
     free(h.buf);
     store_worker_destroy(h.to);
     reader_worker_destroy(h.from);

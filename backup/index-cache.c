@@ -1,17 +1,3 @@
-/* SPDX-License-Identifier: GPL-2.0-or-later */
-/* index.cache: a table of all chunks in the order of their names. Not synced: its check sum tells whether it can be used.
- *
- *   offset  size
- *        0     8  "DGINDEX" LF
- *        8     4  version, 1
- *       12     4  zero
- *       16     8  entries
- *       24    32  what it was made from (hex XXH3-128 of the lists of packs and of bad chunks)
- *       56    16  XXH3-128 of everything, these 16 bytes as zeros
- *       72    ..  entries, 72 bytes each (index-table.h)
- *
- * Little-endian.
- */
 #include "backup/index-priv.h"
 
 #include <errno.h>
@@ -24,151 +10,211 @@
 #include "core/util.h"
 
 #define CACHE_HEAD 72U
+#define IO_ENTRIES 1024U
+#define IO_BYTES   (IO_ENTRIES * INDEX_ENTRY_BYTES)
 static const char magic[8] = "DGINDEX\n";
+static const unsigned char no_sum[16];
 
-void cache_unmap(struct index *x)
+static void sum_of(const struct hash *h, unsigned char ret[16])
 {
-    if (x->map)
-        (void)munmap(x->map, x->map_bytes); /* it is ours */
-    x->map = x->table = NULL;
-    x->n_table = x->map_bytes = 0;
-}
-
-static void sum_of(const unsigned char *p, size_t len, unsigned char ret[16])
-{
-    static const unsigned char zeros[16];
     char hex[HASH_HEX_LEN + 1] = "";
-    struct hash *h = hash_create();
-    memset(ret, 0xff, 16);
-    if (!h)
-        return; /* then it does not fit, and the table is made anew */
-    hash_update(h, p, 56);
-    hash_update(h, zeros, sizeof(zeros));
-    hash_update(h, p + CACHE_HEAD, len - CACHE_HEAD);
     hash_hex(h, hex);
     (void)hex_parse(hex, HASH_HEX_LEN, ret, 16); /* our own digits */
-    hash_destroy(h);
 }
 
-static bool is_valid(const unsigned char *p, size_t len, const char *stamp)
+/* --- reading it ---------------------------------------------------------------------------------------------------- */
+
+static bool head_fits(const unsigned char *p, uint64_t len, const char *stamp, uint64_t *ret_n)
 {
-    unsigned char sum[16];
     uint64_t bytes;
-    if (memcmp(p, magic, sizeof(magic)) != 0 || get_u32(p + 8) != 1 || memcmp(p + 24, stamp, HASH_HEX_LEN) != 0 ||
-        !mul_ok(get_u64(p + 16), INDEX_ENTRY_BYTES, &bytes) || bytes != len - CACHE_HEAD)
-        return false;
-    sum_of(p, len, sum);
-    return memcmp(sum, p + 56, sizeof(sum)) == 0;
+    *ret_n = get_u64(p + 16);
+    return memcmp(p, magic, sizeof(magic)) == 0 && get_u32(p + 8) == 1 && memcmp(p + 24, stamp, HASH_HEX_LEN) == 0 &&
+           mul_ok(*ret_n, INDEX_ENTRY_BYTES, &bytes) && bytes == len - CACHE_HEAD;
 }
 
-static void adopt(struct index *x, unsigned char *p, size_t len)
+/* All of it once: its check sum, and the fences. */
+static int read_all(struct table *t, const unsigned char *head, struct hash *h)
 {
-    cache_unmap(x);
-    x->map = p;
-    x->map_bytes = len;
-    x->table = p + CACHE_HEAD;
-    x->n_table = get_u64(p + 16);
-}
-
-static unsigned char *new_memory(size_t len)
-{
-    void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-/* Mapped is dangerous on a disk that can be pulled, so only what would take too much memory is. */
-#define COPY_MAX (64ULL << 20)
-
-static unsigned char *get_file(int fd, size_t len)
-{
-    if (len > COPY_MAX) {
-        void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
-        return p == MAP_FAILED ? NULL : p;
+    _cleanup_free_ unsigned char *buf = malloc(IO_BYTES);
+    unsigned char sum[16];
+    if (!buf)
+        return -ENOMEM;
+    hash_update(h, head, 56);
+    hash_update(h, no_sum, sizeof(no_sum));
+    for (size_t i = 0, n; i < t->n; i += n) {
+        n = MIN((size_t)IO_ENTRIES, t->n - i);
+        int r = pread_full(t->fd, buf, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
+        if (r < 0)
+            return r;
+        hash_update(h, buf, n * INDEX_ENTRY_BYTES);
+        for (size_t k = 0; k < n; k++)
+            table_fence(t, i + k, buf + k * INDEX_ENTRY_BYTES);
     }
-    unsigned char *p = new_memory(len);
-    if (p && pread_full(fd, p, len, 0) < 0) {
-        (void)munmap(p, len); /* it is ours */
-        return NULL;
-    }
-    return p;
+    sum_of(h, sum);
+    return memcmp(sum, head + 56, sizeof(sum)) == 0 ? 0 : -ESTALE;
 }
 
 int cache_load(struct index *x, const char *stamp)
 {
     _cleanup_close_ int fd = openat(repo_dirfd(x->repo), "index.cache", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    _cleanup_(hash_destroyp) struct hash *h = hash_create();
+    unsigned char head[CACHE_HEAD];
+    struct table t;
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < CACHE_HEAD)
+    uint64_t n = 0;
+    if (!h || fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < CACHE_HEAD ||
+        pread_full(fd, head, sizeof(head), 0) < 0 || !head_fits(head, (uint64_t)st.st_size, stamp, &n) ||
+        table_init(&t, fd, CACHE_HEAD, (size_t)n) < 0)
         return -ESTALE;
-    size_t len = (size_t)st.st_size;
-    unsigned char *p = get_file(fd, len);
-    if (!p)
-        return -ESTALE;
-    if (!is_valid(p, len, stamp)) {
-        (void)munmap(p, len); /* it is ours */
+    (void)take_fd(&fd);
+    if (read_all(&t, head, h) < 0) {
+        table_finish(&t);
         return -ESTALE;
     }
-    adopt(x, p, len);
+    table_finish(&x->table);
+    x->table = t;
     return 0;
 }
 
 /* --- making it ----------------------------------------------------------------------------------------------------- */
 
-/* Both sources in the order of names; of two with one name the better one. Returns how many it put at @to (may be NULL: count only). */
-static size_t merge(const struct index *x, const struct entries *more, const uint32_t *order, size_t n,
-                    unsigned char *to)
+/* Where entries go: counted only, or written. */
+struct sink {
+    int fd; /* -1: counted */
+    size_t n;
+    uint64_t off;
+    unsigned char *buf;
+    size_t len;
+    struct hash *hash;
+    struct table *table;
+};
+
+static int sink_flush(struct sink *s)
 {
-    size_t i = 0, k = 0, count = 0;
-    while (i < x->n_table || k < n) {
-        const unsigned char *a = i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : NULL;
-        const unsigned char *b = k < n ? more->p + (size_t)order[k] * INDEX_ENTRY_BYTES : NULL;
+    int r = s->len > 0 ? pwrite_full(s->fd, s->buf, s->len, s->off) : 0;
+    hash_update(s->hash, s->buf, s->len);
+    s->off += s->len;
+    s->len = 0;
+    return r;
+}
+
+static int sink_put(struct sink *s, const unsigned char *entry)
+{
+    size_t i = s->n++;
+    if (s->fd < 0)
+        return 0;
+    table_fence(s->table, i, entry);
+    memcpy(s->buf + s->len, entry, INDEX_ENTRY_BYTES);
+    s->len += INDEX_ENTRY_BYTES;
+    return s->len == IO_BYTES ? sink_flush(s) : 0;
+}
+
+/* Both sources in the order of names; of two with one name the better one. */
+static int merge(struct index *x, const uint32_t *order, size_t n, struct sink *to)
+{
+    size_t i = 0, k = 0;
+    int r = 0;
+    while (r == 0 && (i < x->table.n || k < n)) {
+        const unsigned char *a = i < x->table.n ? table_entry(&x->table, i) : NULL;
+        const unsigned char *b = k < n ? x->fresh.p + (size_t)order[k] * INDEX_ENTRY_BYTES : NULL;
+        if (i < x->table.n && !a)
+            return -EIO;
         bool same = a && b && memcmp(a, b, 16) == 0 && get_u32(a + 16) == get_u32(b + 16);
         bool take_a = a && (!b || index_entry_compare(a, b) < 0);
-        if (to)
-            memcpy(to + count * INDEX_ENTRY_BYTES, take_a ? a : b, INDEX_ENTRY_BYTES);
-        count++;
+        r = sink_put(to, take_a ? a : b);
         i += take_a || same;
         k += !take_a || same;
     }
-    return count;
+    return r;
 }
 
-static void fill(const struct index *x, unsigned char *p, size_t len, const struct entries *more, const uint32_t *order,
-                 size_t n, const char *stamp)
+static int put_head(struct sink *s, const char *stamp)
 {
-    memcpy(p, magic, sizeof(magic));
-    put_u32(p + 8, 1);
-    put_u64(p + 16, (len - CACHE_HEAD) / INDEX_ENTRY_BYTES);
-    memcpy(p + 24, stamp, HASH_HEX_LEN);
-    (void)merge(x, more, order, n, p + CACHE_HEAD);
-    sum_of(p, len, p + 56);
+    unsigned char head[CACHE_HEAD] = {0};
+    memcpy(head, magic, sizeof(magic));
+    put_u32(head + 8, 1);
+    put_u64(head + 16, s->table->n);
+    memcpy(head + 24, stamp, HASH_HEX_LEN);
+    hash_update(s->hash, head, 56);
+    hash_update(s->hash, no_sum, sizeof(no_sum));
+    return pwrite_full(s->fd, head, sizeof(head), 0);
 }
 
-/* Whether it works or not: the table serves this process, and the next one looks at the check sum. */
-static void write_file(const struct index *x, const unsigned char *p, size_t len)
+static int write_table(struct index *x, const uint32_t *order, size_t n, const char *stamp, struct table *t)
 {
-    int dirfd = repo_dirfd(x->repo);
-    _cleanup_close_ int fd =
-        openat(dirfd, "tmp/index.cache", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    _cleanup_(hash_destroyp) struct hash *h = hash_create();
+    _cleanup_free_ unsigned char *buf = malloc(IO_BYTES);
+    struct sink s = {.fd = t->fd, .off = CACHE_HEAD, .buf = buf, .hash = h, .table = t};
+    unsigned char sum[16];
+    if (!h || !buf)
+        return -ENOMEM;
+    int r = put_head(&s, stamp);
+    if (r == 0)
+        r = merge(x, order, n, &s);
+    if (r == 0)
+        r = sink_flush(&s);
+    if (r < 0)
+        return r;
+    sum_of(h, sum);
+    return pwrite_full(t->fd, sum, sizeof(sum), 56);
+}
+
+/* A file for the table, in the order in which they are tried. With @is_kept the first has a name. */
+static int open_place(const struct index *x, int place, bool is_kept)
+{
+    int dirfd = repo_dirfd(x->repo), fd = -1;
+    if (place == 0 && repo_can_write(x->repo)) {
+        fd = openat(dirfd, "tmp/index.cache", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd >= 0 && !is_kept)
+            (void)unlinkat(dirfd, "tmp/index.cache", 0); /* else the next opening does it */
+    }
+    if (place == 1)
+        fd = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (place == 2)
+        fd = memfd_create("diskgate-index", MFD_CLOEXEC);
+    return fd;
+}
+
+static int make_at(struct index *x, int place, const uint32_t *order, size_t n, size_t count, const char *stamp,
+                   struct table *ret)
+{
+    bool is_kept = place == 0 && *stamp;
+    int dirfd = repo_dirfd(x->repo), fd = open_place(x, place, is_kept);
     if (fd < 0)
-        return;
-    if (write_full(fd, p, len) < 0 || renameat(dirfd, "tmp/index.cache", dirfd, "index.cache") < 0)
-        (void)unlinkat(dirfd, "tmp/index.cache", 0); /* else the next opening does it */
+        return -EIO; /* the next place */
+    int r = table_init(ret, fd, CACHE_HEAD, count);
+    if (r < 0) {
+        (void)close(fd); /* a cache */
+        return r;
+    }
+    r = write_table(x, order, n, stamp, ret);
+    if (r < 0)
+        table_finish(ret);
+    if (is_kept && (r < 0 || renameat(dirfd, "tmp/index.cache", dirfd, "index.cache") < 0))
+        (void)unlinkat(dirfd, "tmp/index.cache", 0); /* the table serves this process all the same */
+    return r;
 }
 
-int cache_make(struct index *x, const struct entries *more, const char *stamp, struct err *err)
+int cache_make(struct index *x, const char *stamp, struct err *err)
 {
     _cleanup_free_ uint32_t *order = NULL;
+    struct sink count = {.fd = -1};
+    struct table t = {0};
     size_t n;
-    int r = entries_order(more, &order, &n);
+    int r = entries_order(&x->fresh, &order, &n);
+    if (r == 0)
+        r = merge(x, order, n, &count);
+    if (r == 0)
+        r = -EIO;
+    for (int place = 0; r == -EIO && place <= 2; place++) {
+        r = make_at(x, place, order, n, count.n, stamp ? stamp : "", &t);
+        if (r < 0 && r != -ENOMEM) /* a full disk, for example */
+            r = -EIO;
+    }
     if (r < 0)
-        return err_set(err, r, "memory is out");
-    size_t len = CACHE_HEAD + merge(x, more, order, n, NULL) * INDEX_ENTRY_BYTES;
-    unsigned char *p = new_memory(len);
-    if (!p)
-        return err_set(err, -ENOMEM, "memory is out");
-    fill(x, p, len, more, order, n, stamp);
-    adopt(x, p, len);
-    if (repo_can_write(x->repo))
-        write_file(x, p, len);
+        return err_sys(err, r, "cannot keep the list of chunks in mind");
+    table_finish(&x->table);
+    x->table = t;
+    entries_finish(&x->fresh);
     return 0;
 }

@@ -109,7 +109,7 @@ int index_stamp(struct repo *r, char *ret, struct err *err)
 /* --- entries ------------------------------------------------------------------------------------------------------- */
 
 struct taker {
-    struct entries *entries;
+    struct index *index;
     const struct badlist *bad;
     const struct pack_id *pack;
     bool is_gone;
@@ -121,7 +121,7 @@ static int take_entry(void *arg, const struct pack_entry *e)
     struct chunk_place p = {.ref = e->ref, .pack = t->pack->number, .clen = e->clen, .off = e->off};
     if (t->is_gone || badlist_has(t->bad, &e->ref.name, t->pack->stem))
         p.pack = INDEX_BAD;
-    return entries_add(t->entries, &p);
+    return index_take(t->index, &p);
 }
 
 /* The sentence is cut where there is no room; that there is one is what counts. */
@@ -160,7 +160,7 @@ static int read_pack(struct index *x, struct taker *t)
     return r == -ENOMEM ? r : 0;
 }
 
-int index_read_packs(struct index *x, struct entries *ret, struct err *err)
+int index_read_packs(struct index *x, struct err *err)
 {
     _cleanup_free_ struct pack_id *gone = NULL;
     struct badlist bad = {0};
@@ -171,9 +171,9 @@ int index_read_packs(struct index *x, struct entries *ret, struct err *err)
     if (r < 0)
         return r;
     for (size_t i = 0; r == 0 && i < x->n_packs; i++)
-        r = read_pack(x, &(struct taker){ret, &bad, &x->packs[i], false});
+        r = read_pack(x, &(struct taker){x, &bad, &x->packs[i], false});
     for (size_t i = 0; r == 0 && i < n_gone; i++)
-        r = read_gone(x, &(struct taker){ret, &bad, &gone[i], true});
+        r = read_gone(x, &(struct taker){x, &bad, &gone[i], true});
     badlist_finish(&bad);
     return r < 0 ? err_set(err, r, "memory is out") : 0;
 }

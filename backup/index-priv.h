@@ -15,13 +15,11 @@ struct index {
     struct repo *repo;
     struct lock lock; /* protects all below once the index is open */
 
-    /* index.cache, or the same in memory: header, packs, entries in their order. Private to us, so that entries can be called bad. */
-    unsigned char *map;
-    size_t map_bytes;
-    unsigned char *table; /* in it */
-    size_t n_table;
+    struct table table; /* index.cache, or a file without a name */
+    bool is_spilled;    /* it has more than index.cache */
 
-    struct entries fresh;   /* added since */
+    struct entries fresh;   /* added since; they become a part of the table before they are too many */
+    size_t spill_at;        /* after a failure: not before there are so many */
     uint32_t *heads, *next; /* hash chains over them: number + 1 */
     size_t n_heads, next_room;
 
@@ -37,12 +35,15 @@ int index_stamp(struct repo *r, char *ret, struct err *err);
 
 /* index.cache into @x if it fits @stamp: 0; -ESTALE when it does not, or is damaged, or there is none. */
 int cache_load(struct index *x, const char *stamp);
-/* The table of @x and @more become one table with @stamp, which takes the place of the old one; a writer also writes it to index.cache. */
-int cache_make(struct index *x, const struct entries *more, const char *stamp, struct err *err);
-void cache_unmap(struct index *x);
+/* The table of @x and its fresh entries become one table, which takes the place of both; a writer also gives it to index.cache, with @stamp (NULL:
+ * it keeps it to itself). After a failure all is as it was. */
+int cache_make(struct index *x, const char *stamp, struct err *err);
 
-/* All packs, and those that are gone, into @ret. @x->packs, problems and next_number are filled. */
-int index_read_packs(struct index *x, struct entries *ret, struct err *err);
+/* One more to the fresh ones, without a chain. -ENOMEM. */
+int index_take(struct index *x, const struct chunk_place *p);
+
+/* All packs, and those that are gone. @x->packs, problems and next_number are filled. */
+int index_read_packs(struct index *x, struct err *err);
 
 /* .toc files whose pack is not there; *ret to be free()d. */
 int index_orphans(struct repo *r, const struct pack_id *packs, size_t n, struct pack_id **ret, size_t *ret_n,

@@ -97,18 +97,123 @@ int entries_order(const struct entries *e, uint32_t **ret, size_t *ret_n)
     return 0;
 }
 
-size_t table_find(const unsigned char *table, size_t n, const unsigned char xxh[16], uint32_t suffix)
+/* --- the table in its file ----------------------------------------------------------------------------------------- */
+
+#ifdef DISKGATE_TEST_HASHBITS
+#define BLOCK_ENTRIES 3U /* so that small tests cross many */
+#else
+#define BLOCK_ENTRIES 56U /* 4032 bytes */
+#endif
+
+static size_t blocks_of(const struct table *t)
 {
-    unsigned char key[20];
-    size_t low = 0, high = n;
-    memcpy(key, xxh, 16);
-    put_u32(key + 16, suffix);
+    return (t->n + BLOCK_ENTRIES - 1) / BLOCK_ENTRIES;
+}
+
+/* The beginning of a name as a number of the same order. */
+static uint64_t fence_of(const unsigned char *xxh)
+{
+    return __builtin_bswap64(get_u64(xxh));
+}
+
+int table_init(struct table *t, int fd, uint64_t off, size_t n)
+{
+    *t = (struct table){.fd = fd, .off = off, .n = n};
+    t->fences = calloc(blocks_of(t) + 1, sizeof(*t->fences));
+    t->block = malloc((size_t)BLOCK_ENTRIES * INDEX_ENTRY_BYTES);
+    if (t->fences && t->block)
+        return 0;
+    free(t->fences);
+    free(t->block);
+    *t = (struct table){0};
+    return -ENOMEM;
+}
+
+void table_fence(struct table *t, size_t i, const unsigned char *entry)
+{
+    if (i % BLOCK_ENTRIES == 0)
+        t->fences[i / BLOCK_ENTRIES] = fence_of(entry);
+}
+
+void table_finish(struct table *t)
+{
+    if (t->fences)
+        (void)close(t->fd); /* a cache */
+    free(t->fences);
+    free(t->bad);
+    free(t->block);
+    *t = (struct table){0};
+}
+
+static bool is_bad(const struct table *t, size_t i)
+{
+    return t->bad && (t->bad[i / 64] >> (i % 64) & 1);
+}
+
+static int load_block(struct table *t, size_t number)
+{
+    size_t first = number * BLOCK_ENTRIES, n = MIN((size_t)BLOCK_ENTRIES, t->n - first);
+    if (t->at == number + 1)
+        return 0;
+    t->at = 0;
+    if (pread_full(t->fd, t->block, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)first * INDEX_ENTRY_BYTES) < 0)
+        return -EIO;
+    for (size_t i = 0; i < n; i++)
+        if (is_bad(t, first + i))
+            put_u32(t->block + i * INDEX_ENTRY_BYTES + 20, INDEX_BAD);
+    t->at = number + 1;
+    return 0;
+}
+
+const unsigned char *table_entry(struct table *t, size_t i)
+{
+    return load_block(t, i / BLOCK_ENTRIES) < 0 ? NULL : t->block + i % BLOCK_ENTRIES * INDEX_ENTRY_BYTES;
+}
+
+/* The first block whose first name is not below @xxh, as far as its beginning tells. */
+static size_t find_block(const struct table *t, const unsigned char xxh[16])
+{
+    uint64_t key = fence_of(xxh);
+    size_t low = 0, high = blocks_of(t);
     while (low < high) {
         size_t mid = low + (high - low) / 2;
-        if (compare_names(table + mid * INDEX_ENTRY_BYTES, key) < 0)
+        if (t->fences[mid] < key)
             low = mid + 1;
         else
             high = mid;
     }
     return low;
+}
+
+int table_find(struct table *t, const unsigned char xxh[16], size_t *ret)
+{
+    size_t b = t->n ? find_block(t, xxh) : 0;
+    for (b -= b > 0; b < blocks_of(t); b++) { /* it may lie in the one before */
+        size_t low = 0, high = MIN((size_t)BLOCK_ENTRIES, t->n - b * BLOCK_ENTRIES), n = high;
+        int r = load_block(t, b);
+        if (r < 0)
+            return r;
+        while (low < high) {
+            size_t mid = low + (high - low) / 2;
+            if (memcmp(t->block + mid * INDEX_ENTRY_BYTES, xxh, 16) < 0)
+                low = mid + 1;
+            else
+                high = mid;
+        }
+        if (low < n) {
+            *ret = b * BLOCK_ENTRIES + low;
+            return 0;
+        }
+    }
+    *ret = t->n;
+    return 0;
+}
+
+int table_set_bad(struct table *t, size_t i)
+{
+    if (!t->bad && !(t->bad = calloc(t->n / 64 + 1, sizeof(*t->bad))))
+        return -ENOMEM;
+    t->bad[i / 64] |= 1ULL << (i % 64);
+    t->at = 0; /* to be read again */
+    return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The index's entries in memory: arrays of encoded entries, and the order in which the cache holds them.
+/* The index's entries: arrays of encoded ones in memory, the order in which the cache holds them, and the sorted table in a file.
  *
  *   offset  size
  *        0    16  XXH3-128
@@ -37,7 +37,28 @@ int index_entry_compare(const unsigned char *a, const unsigned char *b);
 /* Numbers of @e's entries in the order of the names, only the best copy of each. *ret to be free()d. */
 int entries_order(const struct entries *e, uint32_t **ret, size_t *ret_n); /* -ENOMEM */
 
-/* The first entry of the sorted @table (@n entries) that is not below @name. */
-size_t table_find(const unsigned char *table, size_t n, const unsigned char xxh[16], uint32_t suffix);
+/* --- the table in its file ----------------------------------------------------------------------------------------- */
+
+/* In memory is the beginning of each block's first name, 8 bytes for 4 KiB, and the block that was read last. So the table of 100 GB in chunks of
+ * 64 KiB takes 240 KB and not 115 MB, and an entry costs one read, which the page cache answers. All zeros is an empty one. */
+struct table {
+    int fd;       /* valid while fences is not NULL */
+    uint64_t off; /* of the first entry */
+    size_t n;
+    uint64_t *fences;
+    uint64_t *bad; /* a bit for each entry that was found to be unreadable since; NULL: none was */
+    unsigned char *block;
+    size_t at; /* its number + 1, 0 = none */
+};
+
+/* Takes @fd on success. Before it is searched every entry goes to table_fence(), in order. -ENOMEM. */
+int table_init(struct table *t, int fd, uint64_t off, size_t n);
+void table_fence(struct table *t, size_t i, const unsigned char *entry);
+void table_finish(struct table *t);
+/* Entry @i < n, until the next call; NULL: the disk does not give it. */
+const unsigned char *table_entry(struct table *t, size_t i);
+/* The first entry that is not below @xxh, n behind the last. -EIO. */
+int table_find(struct table *t, const unsigned char xxh[16], size_t *ret);
+int table_set_bad(struct table *t, size_t i); /* -ENOMEM */
 
 #endif

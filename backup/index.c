@@ -75,7 +75,6 @@ static int check_format(const struct index *x, struct err *err)
 
 static int load(struct index *x, struct err *err)
 {
-    struct entries all = {0};
     char stamp[HASH_HEX_LEN + 1];
     int r = index_stamp(x->repo, stamp, err);
     if (r == 0)
@@ -90,12 +89,12 @@ static int load(struct index *x, struct err *err)
     if (cache_load(x, stamp) == 0)
         return note_gone(x, err);
     x->was_rebuilt = x->n_packs > 0;
-    r = index_read_packs(x, &all, err);
+    r = index_read_packs(x, err);
     if (r == 0 && x->problems[0] == 0 && repo_can_write(x->repo))
         r = index_stamp(x->repo, stamp, err); /* .toc files may have come back */
     if (r == 0)
-        r = cache_make(x, &all, stamp, err);
-    entries_finish(&all);
+        r = cache_make(x, stamp, err);
+    x->is_spilled = false;
     return r;
 }
 
@@ -117,7 +116,7 @@ void index_close(struct index *x)
 {
     if (!x)
         return;
-    cache_unmap(x);
+    table_finish(&x->table);
     entries_finish(&x->fresh);
     lock_finish(&x->lock);
     free(x->heads);
@@ -126,21 +125,57 @@ void index_close(struct index *x)
     free(x);
 }
 
+static void forget_chains(struct index *x)
+{
+    if (x->heads)
+        memset(x->heads, 0, x->n_heads * sizeof(*x->heads));
+}
+
 int index_store(struct index *x, struct err *err)
 {
     char stamp[HASH_HEX_LEN + 1];
     int r = index_stamp(x->repo, stamp, err);
     LOCK_SCOPE(&x->lock);
-    if (r == 0 && x->fresh.n > 0)
-        r = cache_make(x, &x->fresh, stamp, err);
-    if (r == 0 && x->fresh.n > 0) {
-        entries_finish(&x->fresh);
-        memset(x->heads, 0, x->n_heads * sizeof(*x->heads));
-    }
+    if (r < 0 || (x->fresh.n == 0 && !x->is_spilled))
+        return r;
+    r = cache_make(x, stamp, err);
+    if (r == 0)
+        forget_chains(x);
+    x->is_spilled &= r < 0;
     return r;
 }
 
 /* --- what this process has added ------------------------------------------------------------------------------------- */
+
+/* The first backup of a large disk must not hold all its chunks in memory. An eighth of what is in the table already: so each entry is written again a
+ * few times at most, however large it gets. */
+#ifdef DISKGATE_TEST_HASHBITS
+#define SPILL_MIN 7U /* so that small tests do it all the time */
+#else
+#define SPILL_MIN (128U << 10)
+#endif
+
+static void spill(struct index *x)
+{
+    struct err ignored;
+    if (x->fresh.n < MAX(x->spill_at, MAX((size_t)SPILL_MIN, x->table.n / 8)))
+        return;
+    x->spill_at = 0;
+    if (cache_make(x, NULL, &ignored) == 0) {
+        forget_chains(x);
+        x->is_spilled = true;
+    } else {
+        x->spill_at = 2 * x->fresh.n; /* there is memory, as long as there is */
+    }
+}
+
+int index_take(struct index *x, const struct chunk_place *p)
+{
+    int r = entries_add(&x->fresh, p);
+    if (r == 0)
+        spill(x);
+    return r;
+}
 
 static unsigned char *fresh_at(const struct index *x, uint32_t number)
 {
@@ -174,6 +209,7 @@ static int grow_chains(struct index *x)
 
 static int add_locked(struct index *x, const struct chunk_place *p)
 {
+    spill(x);
     if (x->fresh.n + 1 >= x->next_room && grow_chains(x) < 0)
         return -ENOMEM;
     if (entries_add(&x->fresh, p) < 0)
@@ -186,20 +222,24 @@ static int add_locked(struct index *x, const struct chunk_place *p)
 
 /* --- lookup ---------------------------------------------------------------------------------------------------------- */
 
-/* Goes over all entries with one XXH3-128: fresh ones first, then the table. NULL behind the last. */
+/* Goes over all entries with one XXH3-128: fresh ones first, then the table. NULL behind the last, and when the table cannot be read. */
 struct walk {
-    const struct index *x;
+    struct index *x;
     const unsigned char *xxh;
     uint32_t fresh;
-    size_t at;
+    size_t at;        /* the next in the table */
+    bool is_in_table; /* the one that came last */
+    int failed;
 };
 
-static struct walk walk_locked(const struct index *x, const unsigned char xxh[16])
+static struct walk walk_locked(struct index *x, const unsigned char xxh[16])
 {
-    return (struct walk){x, xxh, x->n_heads ? x->heads[head_of(x, xxh)] : 0, table_find(x->table, x->n_table, xxh, 0)};
+    struct walk w = {.x = x, .xxh = xxh, .fresh = x->n_heads ? x->heads[head_of(x, xxh)] : 0};
+    w.failed = table_find(&x->table, xxh, &w.at);
+    return w;
 }
 
-static unsigned char *walk_next(struct walk *w)
+static const unsigned char *walk_next(struct walk *w)
 {
     while (w->fresh) {
         unsigned char *p = fresh_at(w->x, w->fresh);
@@ -207,29 +247,35 @@ static unsigned char *walk_next(struct walk *w)
         if (memcmp(p, w->xxh, 16) == 0)
             return p;
     }
-    unsigned char *p = w->x->table + w->at * INDEX_ENTRY_BYTES;
-    if (w->at >= w->x->n_table || memcmp(p, w->xxh, 16) != 0)
+    w->is_in_table = true;
+    if (w->failed || w->at >= w->x->table.n)
+        return NULL;
+    const unsigned char *p = table_entry(&w->x->table, w->at);
+    w->failed = p ? 0 : -EIO;
+    if (!p || memcmp(p, w->xxh, 16) != 0)
         return NULL;
     w->at++;
     return p;
 }
 
-static unsigned char *find_locked(struct index *x, const struct chunk_name *name)
+/* The readable one of that name; NULL: -ENOENT or -EIO in @w->failed. */
+static const unsigned char *find_locked(const struct chunk_name *name, struct walk *w)
 {
-    struct walk w = walk_locked(x, name->xxh);
-    unsigned char *p;
-    while ((p = walk_next(&w)))
+    const unsigned char *p;
+    while ((p = walk_next(w)))
         if (get_u32(p + 16) == name->suffix && get_u32(p + 20) != INDEX_BAD)
             return p;
+    w->failed = w->failed ? w->failed : -ENOENT;
     return NULL;
 }
 
 int index_find(struct index *x, const struct chunk_name *name, struct chunk_place *ret)
 {
     LOCK_SCOPE(&x->lock);
-    const unsigned char *p = find_locked(x, name);
+    struct walk w = walk_locked(x, name->xxh);
+    const unsigned char *p = find_locked(name, &w);
     if (!p)
-        return -ENOENT;
+        return w.failed;
     index_entry_decode(p, ret);
     return 0;
 }
@@ -256,34 +302,59 @@ int index_find_content(struct index *x, const unsigned char xxh[16], const unsig
         }
     }
     *ret_suffix = suffix;
-    return -ENOENT;
+    return w.failed ? w.failed : -ENOENT;
 }
 
 int index_add(struct index *x, const struct pack_entry *e, uint32_t pack)
 {
     LOCK_SCOPE(&x->lock);
-    if (e->ref.name.suffix > CHUNK_SUFFIX_MAX || find_locked(x, &e->ref.name))
+    struct walk w = walk_locked(x, e->ref.name.xxh);
+    if (e->ref.name.suffix > CHUNK_SUFFIX_MAX || find_locked(&e->ref.name, &w))
         return -EEXIST;
+    if (w.failed != -ENOENT)
+        return w.failed;
     return add_locked(x, &(struct chunk_place){.ref = e->ref, .pack = pack, .clen = e->clen, .off = e->off});
 }
 
 int index_forget(struct index *x, const struct chunk_name *name)
 {
     LOCK_SCOPE(&x->lock);
-    unsigned char *p = find_locked(x, name);
+    struct walk w = walk_locked(x, name->xxh);
+    const unsigned char *p = find_locked(name, &w);
     if (!p)
-        return -ENOENT;
-    put_u32(p + 20, INDEX_BAD);
+        return w.failed;
+    if (w.is_in_table)
+        return table_set_bad(&x->table, w.at - 1);
+    put_u32(x->fresh.p + (p - x->fresh.p) + 20, INDEX_BAD);
     return 0;
+}
+
+/* Of the table; a copy, for @fn may look for others. */
+static int each_in_table(struct index *x, index_fn *fn, void *arg)
+{
+    unsigned char copy[INDEX_ENTRY_BYTES];
+    struct chunk_place p;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < x->table.n; i++) {
+        lock_take(&x->lock);
+        const unsigned char *at = table_entry(&x->table, i);
+        if (at)
+            memcpy(copy, at, sizeof(copy));
+        lock_release(&x->lock);
+        if (!at)
+            return -EIO;
+        index_entry_decode(copy, &p);
+        r = fn(arg, &p);
+    }
+    return r;
 }
 
 int index_each(struct index *x, index_fn *fn, void *arg)
 {
     struct chunk_place p;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < x->n_table + x->fresh.n; i++) {
-        index_entry_decode(
-            i < x->n_table ? x->table + i * INDEX_ENTRY_BYTES : fresh_at(x, (uint32_t)(i - x->n_table) + 1), &p);
+    int r = each_in_table(x, fn, arg);
+    for (size_t i = 0; r == 0 && i < x->fresh.n; i++) {
+        index_entry_decode(fresh_at(x, (uint32_t)i + 1), &p);
         r = fn(arg, &p);
     }
     return r;
@@ -332,7 +403,7 @@ uint32_t index_next_number(struct index *x)
 uint64_t index_count(struct index *x)
 {
     LOCK_SCOPE(&x->lock);
-    return x->n_table + x->fresh.n;
+    return x->table.n + x->fresh.n;
 }
 
 const char *index_problems(const struct index *x)

@@ -10,7 +10,8 @@
  * (2) Of two copies of a chunk the one in the pack with the greater number counts, but a bad one never.
  * (3) Nothing is ever deleted, refused or kept because of the cache alone.
  *
- * Memory: 72 bytes a chunk: 100 GB in chunks of 256 KiB are 29 MB. A table above 64 MiB is mapped instead of read.
+ * Memory: the table stays in its file; 8 bytes for every 56 entries of it (index-table.h), and what this process adds until that goes to
+ * the file as well: 72 bytes each, up to 128 Ki of them or an eighth of the table.
  *
  * Threads: index_find*() and index_add() any number at once; open, store and close one.
  */
@@ -43,12 +44,12 @@ int index_count_gone(struct repo *r, struct err *err);
 /* Write index.cache (writers only): with all entries of complete packs. A failure costs the next one time, no more. */
 int index_store(struct index *x, struct err *err);
 
-/* 0; -ENOENT. */
+/* 0; -ENOENT; -EIO: the disk does not give the table. */
 int index_find(struct index *x, const struct chunk_name *name, struct chunk_place *ret);
-/* The chunk with these bytes: XXH3-128 and SHA-256 are equal. *ret_suffix: the next free one when there is none. 0; -ENOENT. */
+/* The chunk with these bytes: XXH3-128 and SHA-256 are equal. *ret_suffix: the next free one when there is none. 0; -ENOENT; -EIO. */
 int index_find_content(struct index *x, const unsigned char xxh[16], const unsigned char sha256[32], uint32_t len,
                        struct chunk_place *ret, uint32_t *ret_suffix);
-/* A chunk was appended. 0; -EEXIST when the name is there by now; -ENOMEM. */
+/* A chunk was appended. 0; -EEXIST when the name is there by now; -ENOMEM; -EIO. */
 int index_add(struct index *x, const struct pack_entry *e, uint32_t pack);
 /* A chunk that cannot be read: it is as if it were not there, until it is added again. Its name stays taken, for these bytes alone: so what is stored
  * again has the old name, and older sets are whole again. The same holds for the chunks of bad.txt (badlist.h) and of packs that are gone and
@@ -63,8 +64,8 @@ int index_add_pack(struct index *x, const struct pack_id *id);
 const struct pack_id *index_packs(const struct index *x, size_t *ret_n);
 uint32_t index_next_number(struct index *x);
 uint64_t index_count(struct index *x);
-/* Each entry, in no order; those that cannot be read have the pack INDEX_BAD, and may be there under the same name as well. 0 or what @fn
- * returned. */
+/* Each entry, in no order; those that cannot be read have the pack INDEX_BAD, and may be there under the same name as well. 0, -EIO or
+ * what @fn returned. */
 typedef int index_fn(void *arg, const struct chunk_place *p);
 int index_each(struct index *x, index_fn *fn, void *arg);
 /* What is wrong with packs, in sentences; "" when all is well. */

@@ -72,7 +72,10 @@ static int add_line(struct reader *r, const struct manifest_map *m, struct manif
         return manifest_tree_inherit(tree, n, *ret_count);
     stream_id_text(&h->id, stream);
     (void)chunk_name_text(&name, text);
-    if (reader_has(r, &name, &ref) < 0) {
+    int has = reader_has(r, &name, &ref);
+    if (has < 0 && has != -ENOENT)
+        return err_sys(err, has, "cannot look for the chunks of %s", stream);
+    if (has < 0) {
         const char *problems = index_problems(reader_index(r));
         (void)err_set(err, -EBADMSG, "%s is not complete: chunk %s is in no pack that can be read%s%.500s", stream,
                       text, *problems ? ": " : "", problems);

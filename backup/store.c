@@ -227,7 +227,10 @@ static int take_place(struct store_worker *w, const struct chunk_ref *ref, struc
     int r = need_pack_locked(s, err);
     if (r < 0)
         return r;
-    *ret_found = index_find_content(s->index, ref->name.xxh, ref->sha256, ref->len, ret_place, ret_suffix) == 0;
+    r = index_find_content(s->index, ref->name.xxh, ref->sha256, ref->len, ret_place, ret_suffix);
+    if (r < 0 && r != -ENOENT)
+        return err_sys(err, r, "cannot look for a chunk");
+    *ret_found = r == 0;
     if (*ret_found || *ret_suffix != ref->name.suffix)
         return 0;
     uint64_t before = pack_writer_bytes(s->current->writer);
@@ -296,8 +299,13 @@ int store_put(struct store_worker *w, const void *buf, size_t len, struct chunk_
     lock_release(&s->lock);
     if (r < 0)
         return r;
-    if (index_find_content(s->index, ref.name.xxh, ref.sha256, ref.len, &place, &ref.name.suffix) == 0)
+    r = index_find_content(s->index, ref.name.xxh, ref.sha256, ref.len, &place, &ref.name.suffix);
+    if (r == 0)
         return known(s, &place, ret);
+    if (r != -ENOENT) {
+        err_sys(err, r, "cannot look for a chunk");
+        return fail(s, r, err);
+    }
     return put_new(w, &ref, buf, ret, err);
 }
 

@@ -35,9 +35,10 @@ static int look_at_line(struct look *l, const struct manifest_line *line, int ki
     if (kind == MANIFEST_INHERIT)
         return manifest_tree_inherit(tree, line->n, line->count);
     l->chunks++;
-    if (index_find(reader_index(l->v->reader), &line->name, &place) < 0) {
+    int r = index_find(reader_index(l->v->reader), &line->name, &place);
+    if (r < 0) {
         l->missing++;
-        return 0;
+        return r == -ENOENT ? 0 : r; /* the index's own file cannot be read: that says nothing about the chunk */
     }
     l->set->packs[pack_place(l->v, place.pack)] = 1;
     return manifest_tree_chunk(tree, line->n, place.ref.sha256);
