@@ -9,7 +9,7 @@ import shutil
 import subprocess
 
 from .site import MIB, Skip, call, need
-from .subjects import wait_for_size, wait_until
+from .subjects import accepts, wait_for_size, wait_until
 
 
 class Room:
@@ -153,7 +153,7 @@ class Nbd(Room):
             cow.mkdir()
             nbdkit = self.site.spawn("nbdkit", "-f", "-U", sock, "--filter=cow", "file", self.site.base, "cow-block-size=64K",
                                      env={"TMPDIR": str(cow)})
-            wait_until(sock.exists, nbdkit, "nbdkit")
+            wait_until(lambda sock=sock: accepts(sock), nbdkit, "nbdkit")
             nbdfuse = self.site.spawn("nbdfuse", "-C", "4", mount / "disk.raw", "--unix", sock)
             wait_for_size(mount / "disk.raw", self.size_bytes, nbdfuse, "nbdfuse")
 

@@ -7,6 +7,7 @@ device over a file beside the others."""
 
 import os
 import shutil
+import socket
 import time
 
 from .site import Skip, call, need, write_random
@@ -94,7 +95,7 @@ class Nbd(Subject):
         # -f keeps it our child; its temporary overlay is on the same file system as all other stores
         nbdkit = self.site.spawn("nbdkit", "-f", "-U", sock, "--filter=cow", "file", self.site.base, "cow-block-size=64K",
                                  env={"TMPDIR": str(cow)})
-        wait_until(sock.exists, nbdkit, "nbdkit")
+        wait_until(lambda: accepts(sock), nbdkit, "nbdkit")
         nbdfuse = self.site.spawn("nbdfuse", "-C", "4", folder / "disk.raw", "--unix", sock)
         wait_for_size(folder / "disk.raw", self.size_bytes, nbdfuse, "nbdfuse")
         return folder / "disk.raw"
@@ -124,6 +125,12 @@ class Xfs(Subject):
 
 def xfs_bytes(size_bytes):
     return 2 * size_bytes + (400 << 20)
+
+
+def accepts(path):
+    """A socket is there before somebody listens on it."""
+    with socket.socket(socket.AF_UNIX) as s:
+        return s.connect_ex(str(path)) == 0
 
 
 def wait_until(is_so, child, what, seconds=15):
