@@ -8,6 +8,7 @@
 #include "backup/code.h"
 #include "backup/create.h"
 #include "backup/last-backup.h"
+#include "backup/run-note.h"
 #include "cli/progress.h"
 #include "core/clock.h"
 #include "core/names.h"
@@ -117,28 +118,45 @@ static int parse(const struct cmd *cmd, struct create_params *p, struct err *err
     return r;
 }
 
+/* A backup of all that there is, and so what a schedule makes? */
+static bool is_whole(const struct create_params *p)
+{
+    return p->n_names == 0;
+}
+
+static int make(struct cmd *cmd, struct create_params *p, struct show *show, struct err *err)
+{
+    struct create_report report;
+    struct err why;
+    p->stop = cmd_catch_signals();
+    int64_t start = clock_ms();
+    int r = create_run(p, &report, err);
+    progress_finish(&show->bar);
+    if (r < 0)
+        return r;
+    if (is_whole(p) && last_backup_note(p->root, p->repo, report.set, report.warnings, &why) < 0)
+        warn_line("%s, ignoring", why.msg); /* the backup is there */
+    print(cmd, &report, show, clock_ms() - start);
+    return report.warnings > 0 ? BACKUP_EXIT_WARNINGS : EXIT_DONE;
+}
+
 static int create(struct cmd *cmd, struct err *err)
 {
     struct show show = {.warnings = json_array()};
     struct create_params p = {.progress = show_progress, .warn = show_warning, .note = show_note, .arg = &show};
-    struct create_report report;
     int r = parse(cmd, &p, err);
     progress_init(&show.bar, "backing up", cmd->is_quiet);
     if (r == 0)
         r = progress_to_fd(&show.bar, cmd_option(cmd, "progress"), err);
-    if (r == 0) {
-        p.stop = cmd_catch_signals();
-        int64_t start = clock_ms();
-        r = create_run(&p, &report, err);
-        progress_finish(&show.bar);
-        struct err why;
-        if (r == 0 && p.n_names == 0 && last_backup_note(p.root, p.repo, report.set, report.warnings, &why) < 0)
-            warn_line("%s, ignoring", why.msg); /* the backup is there */
-        if (r == 0)
-            print(cmd, &report, &show, clock_ms() - start);
-    }
+    if (r == 0 && is_whole(&p))
+        run_note_begin(p.root, p.repo, "create");
+    bool is_noted = r == 0 && is_whole(&p);
+    if (r == 0)
+        r = make(cmd, &p, &show, err);
+    if (is_noted)
+        run_note_end(p.root, p.repo, "create", r, err);
     json_decref(show.warnings);
-    return r < 0 ? r : report.warnings > 0 ? BACKUP_EXIT_WARNINGS : EXIT_DONE;
+    return r;
 }
 
 static const struct option_def create_options[] = {

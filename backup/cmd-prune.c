@@ -8,6 +8,7 @@
 #include "backup/cmd-work.h"
 #include "backup/gc.h"
 #include "backup/prune.h"
+#include "backup/run-note.h"
 #include "core/ctl.h"
 #include "core/util.h"
 
@@ -153,10 +154,15 @@ static int run_prune(struct cmd *cmd, struct err *err)
     int e = take_rules(cmd, &rules, err);
     if (e == 0)
         e = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
+    bool is_noted = e == 0 && !cmd->is_dry_run;
+    if (is_noted)
+        run_note_begin(cmd->root, cmd_arg(cmd, 0), "prune");
     if (e == 0)
         e = repo_open(cmd_arg(cmd, 0), cmd->is_dry_run ? REPO_READ : REPO_WRITE, (int)wait_s * 1000, "prune", &r, err);
     if (e == 0)
         e = prune_locked(cmd, r, &rules, err);
+    if (is_noted)
+        run_note_end(cmd->root, cmd_arg(cmd, 0), "prune", e, err);
     return e < 0 ? e : EXIT_DONE;
 }
 

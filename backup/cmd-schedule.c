@@ -10,6 +10,7 @@
 
 #include "backup/cmd.h"
 #include "backup/prune.h"
+#include "backup/run-note.h"
 #include "backup/schedule.h"
 #include "backup/set.h"
 #include "core/ctl.h"
@@ -40,7 +41,7 @@ static int systemctl(const char *const *words, struct err *err)
     if (r > 0 || waitpid(pid, &status, 0) < 0)
         return err_sys(err, r > 0 ? -r : -errno, "cannot run systemctl");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return err_set(err, -EIO, "the units are written, but 'systemctl %s' failed", words[1]);
+        return err_set(err, -EIO, "'systemctl %s' failed", words[1]);
     return 0;
 }
 
@@ -50,18 +51,28 @@ static bool is_live(const struct cmd *cmd)
     return !cmd_option(cmd, "unit-dir") && has_systemd();
 }
 
-static int set_timers(const struct schedule *s, bool is_on, struct err *err)
+/* The timers of @s that lie in @dir: systemctl refuses a whole command for one name that it does not know. */
+static int for_timers(const char *dir, const struct schedule *s, const char *verb, bool only_prune, struct err *err)
 {
-    char timer[3][UNIT_LEN + 32];
-    const char *const reload[] = {"systemctl", "daemon-reload", NULL};
-    const char *words[] = {"systemctl", is_on ? "enable" : "disable", "--now", timer[0], timer[1], timer[2], NULL};
-    (void)snprintf(timer[0], sizeof(timer[0]), "%s.timer", s->unit); /* all fit */
-    (void)snprintf(timer[1], sizeof(timer[1]), "%s-verify.timer", s->unit);
-    (void)snprintf(timer[2], sizeof(timer[2]), "%s-prune.timer", s->unit);
-    if (!s->keep[0])
-        words[5] = NULL;
-    int r = is_on ? systemctl(reload, err) : 0;
-    return r < 0 ? r : systemctl(words, err);
+    static const char *const parts[] = {"", "-prune", "-verify"};
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        char timer[UNIT_LEN + 32], path[PATH_MAX];
+        const char *words[] = {"systemctl", verb, "--now", timer, NULL};
+        (void)snprintf(timer, sizeof(timer), "%s%s.timer", s->unit, parts[i]); /* fits */
+        int n = snprintf(path, sizeof(path), "%s/%s", dir, timer);
+        if (n < 0 || n >= (int)sizeof(path) || access(path, F_OK) < 0 || (only_prune && i != 1))
+            continue;
+        int r = systemctl(words, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int reload(struct err *err)
+{
+    const char *const words[] = {"systemctl", "daemon-reload", NULL};
+    return systemctl(words, err);
 }
 
 /* --- add --------------------------------------------------------------------------------------------------------- */
@@ -138,6 +149,57 @@ static int print_cron(struct cmd *cmd, const char *program, const struct schedul
     return r;
 }
 
+/* What was scheduled by that name before; false: nothing. */
+static bool find(const char *dir, const char *unit, struct schedule *ret, struct err *err)
+{
+    _cleanup_free_ struct schedule *all = NULL;
+    size_t n = 0;
+    bool found = false;
+    if (schedule_list(dir, &all, &n, err) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(all[i].unit, unit) == 0) {
+            *ret = all[i];
+            found = true;
+        }
+    return found;
+}
+
+/* After a failure: the units as they were. */
+static void put_back(const char *dir, const char *program, const struct schedule *s, const struct schedule *old,
+                     bool is_live)
+{
+    struct err why = {""};
+    if (is_live && !old)
+        (void)for_timers(dir, s, "disable", false, &why); /* those that run already; the others do not */
+    int r = old ? schedule_write(dir, program, old, &why) : schedule_drop(dir, s->unit, &why);
+    if (r == 0 && is_live && (r = reload(&why)) == 0 && old)
+        r = for_timers(dir, old, "enable", false, &why);
+    if (r < 0)
+        warn_line("%s", why.msg); /* the first failure is the one that counts */
+}
+
+/* All timers are there and run, or it is as before. */
+static int install(const char *dir, const char *program, const struct schedule *s, bool is_live, struct err *err)
+{
+    _cleanup_free_ struct schedule *old = malloc(sizeof(*old));
+    if (!old)
+        return err_sys(err, -ENOMEM, "cannot write units");
+    bool has_old = find(dir, s->unit, old, err);
+    int r = 0;
+    if (is_live && has_old && !s->keep[0]) /* its rules are gone: nothing may be deleted by them any more */
+        r = for_timers(dir, s, "disable", true, err);
+    if (r == 0)
+        r = schedule_write(dir, program, s, err);
+    if (r == 0 && is_live)
+        r = reload(err);
+    if (r == 0 && is_live)
+        r = for_timers(dir, s, "enable", false, err);
+    if (r < 0)
+        put_back(dir, program, s, has_old ? old : NULL, is_live);
+    return r < 0 ? err_prefix(err, r, has_old ? "the schedule stays as it was" : "nothing is scheduled") : 0;
+}
+
 static int add(struct cmd *cmd, struct err *err)
 {
     struct schedule s = {0};
@@ -149,9 +211,7 @@ static int add(struct cmd *cmd, struct err *err)
         return r;
     if (!cmd_option(cmd, "unit-dir") && !has_systemd())
         return print_cron(cmd, program, &s, err);
-    r = schedule_write(unit_dir(cmd), program, &s, err);
-    if (r == 0 && is_live(cmd))
-        r = set_timers(&s, true, err);
+    r = install(unit_dir(cmd), program, &s, is_live(cmd), err);
     if (r < 0)
         return r;
     when_text(&s.when, when);
@@ -192,11 +252,45 @@ static json_t *time_json(int64_t time_s)
 static const struct column columns[] = {{"schedule", "SCHEDULE", COL_TEXT},
                                         {"when", "WHEN", COL_TEXT},
                                         {"next", "NEXT", COL_TEXT},
-                                        {"last_backup", "LAST BACKUP", COL_TEXT},
+                                        {"last_run", "LAST RUN", COL_TEXT},
+                                        {"result", "RESULT", COL_TEXT},
+                                        {"last_backup", "LAST GOOD BACKUP", COL_TEXT},
                                         {"repository", "REPOSITORY", COL_TEXT},
                                         {"root", NULL, COL_TEXT},
+                                        {"result_status", NULL, COL_JSON},
                                         {"keep", "KEEP", COL_TEXT},
+                                        {"prune", "PRUNE", COL_TEXT},
+                                        {"verify", "VERIFY", COL_TEXT},
                                         {0}};
+
+/* "done 2026-11-22 03:30", "failed 2026-...: no space", "never" */
+static json_t *run_words(const struct schedule *s, const char *verb)
+{
+    struct run_note n;
+    char result[RUN_WORDS_LEN + 1], when[32], all[RUN_WORDS_LEN + 64] = "never";
+    if (run_note_read(s->root, s->repo, verb, &n) == 0) {
+        time_text(when, sizeof(when), n.started_s);
+        run_note_words(&n, result);
+        (void)snprintf(all, sizeof(all), "%s (%s)", result, when); /* fits */
+    }
+    return out_string(all);
+}
+
+static json_t *row_of(const struct schedule *s)
+{
+    struct run_note n = {0};
+    char when[WHEN_LEN + 1], result[RUN_WORDS_LEN + 1] = "never ran";
+    bool has_run = run_note_read(s->root, s->repo, "create", &n) == 0;
+    if (has_run)
+        run_note_words(&n, result);
+    when_text(&s->when, when);
+    return json_pack("{ss ss so so so so so so so ss so so}", "schedule", s->unit, "when", when, "next",
+                     time_json(when_next(&s->when, time(NULL))), "last_run", time_json(n.started_s), "result",
+                     out_string(result), "result_status", has_run && n.is_over ? json_integer(n.status) : json_null(),
+                     "last_backup", time_json(last_backup(s->repo)), "repository", out_string(s->repo), "root",
+                     out_string(s->root), "keep", s->keep, "prune", s->keep[0] ? run_words(s, "prune") : json_null(),
+                     "verify", run_words(s, "verify"));
+}
 
 static int list(struct cmd *cmd, struct err *err)
 {
@@ -206,31 +300,33 @@ static int list(struct cmd *cmd, struct err *err)
     int r = schedule_list(unit_dir(cmd), &all, &n, err);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < n; i++) {
-        char when[WHEN_LEN + 1];
-        when_text(&all[i].when, when);
-        json_t *row = json_pack("{ss ss so so so so ss}", "schedule", all[i].unit, "when", when, "next",
-                                time_json(when_next(&all[i].when, time(NULL))), "last_backup",
-                                time_json(last_backup(all[i].repo)), "repository", out_string(all[i].repo), "root",
-                                out_string(all[i].root), "keep", all[i].keep);
-        (void)json_array_append_new(rows, row); /* missing without memory */
-    }
+    for (size_t i = 0; i < n; i++)
+        (void)json_array_append_new(rows, row_of(&all[i])); /* missing without memory */
     out_table(&cmd->out, "schedules", columns, rows, "nothing is scheduled");
     return EXIT_DONE;
 }
 
 static int remove_one(struct cmd *cmd, struct err *err)
 {
-    struct schedule s = {.keep = "all timers"};
-    struct err why;
-    if (cmd->n_args != 2 || strlen(cmd->args[1]) > UNIT_LEN)
+    _cleanup_free_ struct schedule *s = calloc(1, sizeof(*s));
+    const char *dir = unit_dir(cmd);
+    struct err why = {""};
+    if (cmd->n_args != 2)
         return err_set(err, VERB_USAGE, "say which one; 'schedule list' has their names");
-    (void)snprintf(s.unit, sizeof(s.unit), "%s", cmd->args[1]); /* fits */
-    if (is_live(cmd) && set_timers(&s, false, &why) < 0)
-        warn_line("%s", why.msg); /* one that does not run is as good */
-    int r = schedule_remove(unit_dir(cmd), s.unit, err);
+    if (!s)
+        return err_sys(err, -ENOMEM, "cannot remove a schedule");
+    if (!find(dir, cmd->args[1], s, &why))
+        return why.msg[0]
+                   ? err_set(err, -EIO, "%s", why.msg)
+                   : err_set(err, -ENOENT, "there is no schedule '%s'; 'diskgate backup schedule list' has their names",
+                             cmd->args[1]);
+    if (is_live(cmd) && for_timers(dir, s, "disable", false, &why) < 0)
+        return err_set(err, -EIO, "%s; nothing was removed", why.msg);
+    int r = schedule_drop(dir, s->unit, err);
+    if (r == 0 && is_live(cmd) && reload(&why) < 0)
+        warn_line("%s", why.msg); /* the timers are stopped, and gone at the next start */
     if (r == 0)
-        out_line(&cmd->out, "%s is no more; its backups stay", s.unit);
+        out_line(&cmd->out, "%s is no more; its backups stay", s->unit);
     return r < 0 ? r : EXIT_DONE;
 }
 

@@ -6,6 +6,7 @@
 #include "backup/cmd-work.h"
 #include "backup/code.h"
 #include "backup/heal.h"
+#include "backup/run-note.h"
 #include "backup/verify.h"
 #include "core/util.h"
 
@@ -148,6 +149,9 @@ static int run_verify(struct cmd *cmd, struct err *err)
     int r = cmd_work_begin(&w, cmd, err);
     if (r == 0)
         r = parse(cmd, &p, err);
+    bool is_noted = r == 0 && !p.set && p.level >= VERIFY_DATA;
+    if (is_noted)
+        run_note_begin(cmd->root, p.repo, "verify");
     if (r == 0)
         r = verify_run(&w.work, &p, &report, err);
     progress_finish(&w.bar);
@@ -155,6 +159,8 @@ static int run_verify(struct cmd *cmd, struct err *err)
         print(cmd, &report, &w, p.level);
     if (r == 0 && verify_found_damage(&report))
         r = BACKUP_EXIT_DAMAGE;
+    if (is_noted)
+        run_note_end(cmd->root, p.repo, "verify", r, err);
     verify_report_finish(&report);
     cmd_work_end(&w);
     return r;

@@ -147,8 +147,6 @@ static int put(int dirfd, const char *dir, const struct part *p, const struct sc
     char *text = NULL;
     size_t len = 0;
     (void)snprintf(name, sizeof(name), "%s%s.%s", s->unit, p->ending, is_timer ? "timer" : "service"); /* fits */
-    if (is_foreign(dirfd, name))
-        return err_set(err, -EEXIST, "'%s/%s' is there and was not made by 'diskgate backup schedule'", dir, name);
     FILE *f = open_memstream(&text, &len);
     if (!f)
         return err_sys(err, -ENOMEM, "cannot write '%s/%s'", dir, name);
@@ -178,6 +176,19 @@ static void drop_part(int dirfd, const char *unit, const struct part *p)
     }
 }
 
+/* Before anything is written: none of the names is somebody else's. */
+static int check_names(int dirfd, const char *dir, const char *unit, struct err *err)
+{
+    static const char *const endings[] = {"timer", "service"};
+    char name[UNIT_LEN + 32];
+    for (size_t i = 0; i < ARRAY_SIZE(parts) * ARRAY_SIZE(endings); i++) {
+        (void)snprintf(name, sizeof(name), "%s%s.%s", unit, parts[i / 2].ending, endings[i % 2]); /* fits */
+        if (is_foreign(dirfd, name))
+            return err_set(err, -EEXIST, "'%s/%s' is there and was not made by 'diskgate backup schedule'", dir, name);
+    }
+    return 0;
+}
+
 int schedule_write(const char *dir, const char *program, const struct schedule *s, struct err *err)
 {
     _cleanup_free_ char(*q)[2 * PATH_MAX] = calloc(3, sizeof(*q));
@@ -187,6 +198,7 @@ int schedule_write(const char *dir, const char *program, const struct schedule *
     _cleanup_close_ int fd = r < 0 ? r : open_dir(dir, err);
     if (fd < 0)
         return fd;
+    r = check_names(fd, dir, s->unit, err);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++) {
         if (strcmp(parts[i].verb, "prune") == 0 && !s->keep[0]) {
             drop_part(fd, s->unit, &parts[i]);
@@ -268,22 +280,12 @@ int schedule_list(const char *dir, struct schedule **ret, size_t *ret_n, struct 
     return 0;
 }
 
-int schedule_remove(const char *dir, const char *unit, struct err *err)
+int schedule_drop(const char *dir, const char *unit, struct err *err)
 {
-    _cleanup_free_ struct schedule *list = NULL;
-    size_t n = 0, i = 0;
-    int r = schedule_list(dir, &list, &n, err);
-    if (r < 0)
-        return r;
-    while (i < n && strcmp(list[i].unit, unit) != 0)
-        i++;
-    if (i == n)
-        return err_set(err, -ENOENT, "there is no schedule '%s'; 'diskgate backup schedule list' has their names",
-                       unit);
     _cleanup_close_ int fd = open_dir(dir, err);
     if (fd < 0)
         return fd;
-    for (i = ARRAY_SIZE(parts); i-- > 0;)
+    for (size_t i = ARRAY_SIZE(parts); i-- > 0;)
         drop_part(fd, unit, &parts[i]);
     return fsync(fd) < 0 ? err_sys(err, -errno, "cannot write to '%s'", dir) : 0;
 }

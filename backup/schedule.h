@@ -48,11 +48,13 @@ struct schedule {
 
 /* "diskgate-backup-NAME" for that repository and root. */
 void schedule_name(const char *root, const char *repo, char *ret);
-/* Write the units into @dir; @program is the path of diskgate-backup. -EEXIST: a file that is not ours has such a name. */
+/* Write the units into @dir; @program is the path of diskgate-backup. -EEXIST: a file that is not ours has such a name;
+ * then nothing was written. */
 int schedule_write(const char *dir, const char *program, const struct schedule *s, struct err *err);
 /* All of them in @dir; *ret to be free()d. */
 int schedule_list(const char *dir, struct schedule **ret, size_t *ret_n, struct err *err);
-int schedule_remove(const char *dir, const char *unit, struct err *err); /* -ENOENT */
+/* The units of that name that are ours go; those that are not there are as good. */
+int schedule_drop(const char *dir, const char *unit, struct err *err);
 /* The command of one of them: "create", "prune", "verify"; for a shell. @ret: 3 * PATH_MAX bytes. -ENAMETOOLONG. */
 int schedule_command(const char *program, const struct schedule *s, const char *verb, char *ret, struct err *err);
 

@@ -353,10 +353,11 @@ void set_drop(struct set_writer *w, const struct stream_id *id)
 static bool is_file_name(const char *name)
 {
     static const char ok[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-    size_t n = strlen(name);
-    const char *dot = strstr(name, ".manifest");
-    return n > 0 && n <= SUMS_NAME_LEN && strspn(name, ok) == n && name[0] != '.' && !dot &&
-           strcmp(name, "set.txt") != 0 && strncmp(name, "SHA256SUMS", 10) != 0;
+    static const char manifest[] = ".manifest.zst";
+    size_t n = strlen(name), end = sizeof(manifest) - 1;
+    return n > 0 && n <= SUMS_NAME_LEN && strspn(name, ok) == n && name[0] != '.' &&
+           !(n >= end && strcmp(name + n - end, manifest) == 0) && strcmp(name, "set.txt") != 0 &&
+           strncmp(name, "SHA256SUMS", 10) != 0;
 }
 
 static int put_file(struct set_writer *w, const char *name, const void *buf, size_t len, bool is_summed,

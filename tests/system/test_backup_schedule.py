@@ -3,10 +3,14 @@
 
 import json
 import os
+import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
+from support import system
+from support.files import MIB, make_image
 from support.repository import Repository
 
 
@@ -81,6 +85,145 @@ def test_without_systemd_there_are_lines_for_cron(site):
     said = json.loads(site.repository.ok("--json", "schedule", "weekly", "mon", "22:05", site.repository.path, "--keep-last", "9"))
     create, prune, verify = said["cron"]
     assert create.startswith("5 22 * * 1 root ") and prune.startswith("5 0 * * 2 root ") and verify.startswith("5 2 * * 2 root ")
+
+
+# --- with systemd ------------------------------------------------------------------------------------------------------
+
+
+class Systemd:
+    """A mount namespace in which systemd seems to run: the folder of units is the test's own, systemctl a stand-in."""
+
+    def __init__(self, site):
+        self.site, self.calls_file = site, site.base / "calls"
+        (site.base / "bin").mkdir()
+        (site.base / "bin" / "systemctl").symlink_to(pathlib.Path(__file__).parent / "support" / "record_systemctl.py")
+
+    def run(self, *words, fail=""):
+        script = 'mount --bind "$1" /etc/systemd/system && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && shift && exec "$@"'
+        command = ["unshare", "-m", "sh", "-c", script, "sh", str(self.site.units), *self.site.repository.command("schedule", *words)]
+        environment = {**self.site.repository.environment(), "PATH": f"{self.site.base}/bin:{os.environ['PATH']}",
+                       "DISKGATE_TEST_CALLS": str(self.calls_file), "DISKGATE_TEST_FAIL": fail}
+        self.calls_file.write_text("")
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environment)
+
+    def ok(self, *words):
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def calls(self):
+        return self.calls_file.read_text().splitlines()
+
+
+@pytest.fixture
+def systemd(site):
+    if not os.path.isdir("/etc/systemd/system"):
+        pytest.skip("there is no folder of units")
+    return Systemd(site)
+
+
+def name_of(site):
+    (name,) = [p.stem for p in site.units.glob("*.timer") if not p.stem.endswith(("-prune", "-verify"))]
+    return name
+
+
+def files(folder):
+    return {p.name: p.read_text() for p in folder.iterdir()}
+
+
+def test_timers_are_started_and_stopped(site, systemd):
+    systemd.ok("daily", "03:30", site.repository.path, "--keep-daily", "14")
+    name = name_of(site)
+    assert systemd.calls() == ["daemon-reload", *(f"enable --now {name}{part}.timer" for part in ("", "-prune", "-verify"))]
+    systemd.ok("daily", "04:30", site.repository.path)
+    assert systemd.calls() == [f"disable --now {name}-prune.timer", "daemon-reload", f"enable --now {name}.timer",
+                               f"enable --now {name}-verify.timer"], "nothing is deleted by rules that are gone"
+    assert not (site.units / f"{name}-prune.timer").exists()
+    systemd.ok("remove", name)
+    assert systemd.calls() == [f"disable --now {name}.timer", f"disable --now {name}-verify.timer", "daemon-reload"]
+    assert list(site.units.iterdir()) == []
+    done = systemd.run("remove", name)
+    assert done.returncode == 1 and "no schedule" in done.stderr and systemd.calls() == []
+
+
+@pytest.mark.parametrize("fail", ["daemon-reload", "enable", "-verify"])
+def test_failure_leaves_no_half_schedule(site, systemd, fail):
+    done = systemd.run("daily", "03:30", site.repository.path, "--keep-daily", "14", fail=fail)
+    assert done.returncode == 1 and "nothing is scheduled" in done.stderr and list(site.units.iterdir()) == []
+    systemd.ok("daily", "03:30", site.repository.path, "--keep-daily", "14")
+    before = files(site.units)
+    done = systemd.run("weekly", "Sun", "05:00", site.repository.path, fail=fail)
+    assert done.returncode == 1 and "stays as it was" in done.stderr and files(site.units) == before
+    done = systemd.run("remove", name_of(site), fail="disable")
+    assert done.returncode == 1 and "nothing was removed" in done.stderr and files(site.units) == before
+
+
+def test_no_systemctl_no_schedule(site, systemd):
+    (site.base / "bin" / "systemctl").unlink()
+    (site.base / "bin" / "systemctl").write_text("")  # cannot be run
+    done = systemd.run("hourly", site.repository.path)
+    if done.returncode == 0:
+        pytest.skip("this machine has a systemctl that does something")
+    assert "nothing is scheduled" in done.stderr and list(site.units.iterdir()) == []
+
+
+def test_unit_of_somebody_else_leaves_nothing_of_ours(site):
+    """The last of the names is taken."""
+    name = schedule(site, "hourly", site.repository.path)["schedule"]
+    schedule(site, "remove", name)
+    (site.units / f"{name}-verify.timer").write_text("[Timer]\n")
+    done = site.repository.run("schedule", "hourly", site.repository.path, "--unit-dir", site.units)
+    assert done.returncode == 1 and files(site.units) == {f"{name}-verify.timer": "[Timer]\n"}
+
+
+# --- how it went -------------------------------------------------------------------------------------------------------
+
+
+def listed(site):
+    (row,) = schedule(site, "list")["schedules"]
+    return row
+
+
+def test_list_shows_how_the_last_run_went(site):
+    schedule(site, "daily", "03:30", site.repository.path, "--keep-last", "3")
+    row = listed(site)
+    assert row["last_run"] is None and row["result"] == "never ran" and row["prune"] == row["verify"] == "never"
+    site.repository.create()
+    good = listed(site)
+    assert good["result"] == "done" and good["result_status"] == 0 and good["last_run"] and good["last_backup"]
+    away = site.base / "away"
+    site.repository.path.rename(away)
+    assert site.repository.run("create", site.repository.path).returncode == 10
+    away.rename(site.repository.path)
+    bad = listed(site)
+    assert bad["result"].startswith("failed: there is no repository") and bad["result_status"] == 10
+    assert bad["last_backup"] == good["last_backup"], "which is not the same as the last run"
+    site.ok("image", "add", "win", make_image(site.files / "base.raw", MIB))
+    site.repository.create("win")
+    assert listed(site)["result_status"] == 10, "a backup of one image is no run of the schedule"
+    site.repository.ok("prune", site.repository.path, "--keep-last", "1", "-n")
+    assert listed(site)["prune"] == "never"
+    site.repository.ok("prune", site.repository.path, "--keep-last", "1")
+    pack = sorted((site.repository.path / "packs").rglob("*.tar.zst"))[0]
+    pack.write_bytes(pack.read_bytes()[:-5000])
+    assert site.repository.run("verify", site.repository.path).returncode == 13
+    row = listed(site)
+    assert row["prune"].startswith("done (") and "damage was found" in row["verify"]
+    assert site.repository.run("create", site.repository.path, "--level", "77").returncode == 2
+    assert listed(site)["result_status"] == 10, "wrong words are no run"
+
+
+def test_run_that_was_killed_is_known(site):
+    schedule(site, "hourly", site.repository.path)
+    site.ok("image", "add", "win", make_image(site.files / "base.raw", 64 * MIB))
+    job = site.repository.start("--threads", "1", "--level", "19")
+    system.wait_until(lambda: listed(site)["last_run"], what="the run")
+    job.send_signal(signal.SIGSTOP)
+    assert job.poll() is None and listed(site)["result"] == "running"
+    job.kill()
+    job.communicate(timeout=60)
+    assert listed(site)["result"] == "was cut off" and listed(site)["result_status"] is None
+    site.repository.create()
+    assert listed(site)["result"] == "done"
 
 
 def test_bad_words_get_a_sentence(site):
