@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "backup/file-shape.h"
 #include "core/util.h"
 
 struct stream {
@@ -274,29 +275,57 @@ static void label_of(const struct version_file *v, char *ret)
             *p = ' ';
 }
 
+/* Sets have the disk; what else the file has is kept beside it. */
+static int read_shape(const struct version_file *v, struct file_shape *ret, struct err *err)
+{
+    uint64_t behind = v->info.file_bytes - MIN(v->info.data_bytes, v->info.file_bytes);
+    *ret = (struct file_shape){.data_bytes = v->info.data_bytes};
+    if (behind == 0 || behind > FILE_TAIL_MAX)
+        return 0;
+    ret->tail_len = (size_t)behind;
+    int r = pread_full(v->fd, ret->tail, ret->tail_len, v->info.data_bytes);
+    if (r == 0)
+        return 0;
+    (void)err_sys(err, r, "cannot read '%s' at byte %llu", v->path, (unsigned long long)v->info.data_bytes);
+    return -EREMOTEIO;
+}
+
+static int put_shape(struct capture *c, const struct stream *s, const struct file_shape *shape, struct err *err)
+{
+    if (shape->tail_len == 0 && shape->data_bytes == s->head.size_bytes)
+        return 0;
+    return file_shape_put(c->set, &s->head.id, shape, err);
+}
+
 int capture_version(struct capture *c, const struct version_file *v, struct err *err)
 {
     _cleanup_(stream_finish) struct stream s = {.c = c, .head = {.size_bytes = v->info.size_bytes}};
     struct set_info parent;
+    struct file_shape shape;
     s.head.chunk_bytes = repo_format(c->repo)->chunk_bytes;
     source_of_version(&s.source, v);
     scope_version_stream(&v->row, &s.head.id);
     memcpy(s.head.identity, v->identity, sizeof(s.head.identity));
     label_of(v, s.head.label);
     (void)snprintf(s.head.source, sizeof(s.head.source), "scan");
+    int r = read_shape(v, &shape, err);
+    if (r == 0)
+        r = look_at_version(&s, err); /* what is taken over is not looked at again */
+    if (r < 0)
+        return r;
     if (find_parent(c, &s.head.id, &parent, &s.parent) == 0) {
         int reused = reuse_version(c, &s, v, &parent);
         set_info_finish(&parent);
         if (reused)
-            return 0;
+            return put_shape(c, &s, &shape, err);
     }
     s.whole = hash_create();
     if (!s.whole)
         return err_sys(err, -ENOMEM, "cannot back up image '%s'", v->row.image);
-    int r = run_stream(&s, look_at_version, err);
+    r = run_stream(&s, look_at_version, err);
     if (r == 0)
         check_full_hash(&s);
-    return r;
+    return r < 0 ? r : put_shape(c, &s, &shape, err);
 }
 
 /* --- overlays ---------------------------------------------------------------------------------------------------- */

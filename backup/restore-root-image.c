@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Files of versions, as the catalog knows them: the disk's bytes, for a fixed VHD a footer behind them (made anew: a set has the disk only), the
+/* Files of versions, as the catalog knows them: the disk's bytes, for a fixed VHD its footer behind them (made anew for sets that have none), the
  * recorded time.
  */
 #include "backup/restore-root-priv.h"
@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "backup/file-shape.h"
 #include "core/image.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -109,8 +110,17 @@ static int write_footer(int fd, uint64_t bytes)
     return pwrite_full(fd, footer, sizeof(footer), bytes);
 }
 
+/* The one that was backed up; one that does not fit shows when the file is looked at again. */
+static int put_footer(int fd, const struct file_shape *old, uint64_t bytes)
+{
+    return old->tail_len == VHD_FOOTER_BYTES && old->data_bytes == bytes
+               ? pwrite_full(fd, old->tail, old->tail_len, bytes)
+               : write_footer(fd, bytes);
+}
+
 /* From the disk to the file: its length, its footer. */
-static int shape(struct target *t, const struct version_row *v, uint64_t data_bytes, struct err *err)
+static int shape(struct target *t, const struct version_row *v, const struct file_shape *old, uint64_t data_bytes,
+                 struct err *err)
 {
     int r = 0;
     if (t->is_device)
@@ -118,7 +128,7 @@ static int shape(struct target *t, const struct version_row *v, uint64_t data_by
     if (data_bytes != t->size_bytes && ftruncate(t->fd, (off_t)data_bytes) < 0)
         r = -errno;
     if (r == 0 && is_vhd(v))
-        r = write_footer(t->fd, data_bytes);
+        r = put_footer(t->fd, old, data_bytes);
     return r < 0 ? err_sys(err, r, "cannot write to '%s'", t->path) : 0;
 }
 
@@ -168,14 +178,18 @@ static int write_version(struct root_work *w, struct version_row *v, const struc
                          uint64_t data_bytes, struct err *err)
 {
     struct target t;
+    struct file_shape old;
     bool is_outside = v->path[0] == '/';
     const struct target_params params = {.dest = path,
                                          .avoid = repo_path(reader_repo(w->reader)),
                                          .size_bytes = chain_head(c)->size_bytes,
+                                         .file_bytes = data_bytes + (is_vhd(v) ? VHD_FOOTER_BYTES : 0),
                                          .data_bytes = chain_data_bytes(c),
                                          .set_time_s = w->set.time_s,
                                          .is_forced = !is_outside || w->p->is_forced};
-    int r = target_open(&params, &t, err);
+    int r = file_shape_read(reader_repo(w->reader), &w->set, &chain_head(c)->id, &old, err);
+    if (r == 0 || r == -ENOENT)
+        r = target_open(&params, &t, err);
     if (r < 0)
         return r;
     r = restore_fill(w->work, w->reader, c, &t, &w->report->counts, err);
@@ -184,7 +198,7 @@ static int write_version(struct root_work *w, struct version_row *v, const struc
     if (r == 0 && !w->p->has_no_check)
         r = restore_check(w->work, w->reader, c, &t, &w->report->counts, err);
     if (r == 0)
-        r = shape(&t, v, data_bytes, err);
+        r = shape(&t, v, &old, data_bytes, err);
     if (r == 0)
         r = record(&t, v, c, err);
     if (r == 0)

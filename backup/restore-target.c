@@ -73,10 +73,10 @@ static int check_file(const struct target_params *p, struct target *t, const str
                        "'%s' was changed at %s and is newer than the set, which was made at %s; say --force to "
                        "overwrite it",
                        t->path, changed, made);
-    if ((uint64_t)st->st_size != p->size_bytes)
+    if ((uint64_t)st->st_size != t->file_bytes)
         return err_set(err, -EEXIST,
                        "'%s' has %llu bytes and the disk %llu: it is something else; say --force to overwrite it",
-                       t->path, (unsigned long long)st->st_size, (unsigned long long)p->size_bytes);
+                       t->path, (unsigned long long)st->st_size, (unsigned long long)t->file_bytes);
     return 0;
 }
 
@@ -88,7 +88,7 @@ static int open_device(const struct target_params *p, struct target *t, struct e
                        t->path);
     t->fd = open(t->path, O_RDWR | O_EXCL | O_CLOEXEC);
     if (t->fd < 0)
-        return errno == EBUSY ? err_set(err, -EBUSY, "'%s' is in use; unmount it first", t->path)
+        return errno == EBUSY ? err_set(err, -ETXTBSY, "'%s' is in use; unmount it first", t->path)
                               : err_sys(err, -errno, "cannot open '%s'", t->path);
     t->is_device = true;
     if (ioctl(t->fd, BLKGETSIZE64, &bytes) < 0)
@@ -142,7 +142,7 @@ static int open_partial(const struct target_params *p, struct target *t, struct 
     if (t->fd < 0 || fstat(t->fd, &st) < 0)
         return err_sys(err, -errno, "cannot write to '%s'", t->temp);
     if (!S_ISREG(st.st_mode) || is_in_use(t->fd))
-        return err_set(err, -EBUSY, "'%s' is in use: another restore writes to it, or it is no file", t->temp);
+        return err_set(err, -ETXTBSY, "'%s' is in use: another restore writes to it, or it is no file", t->temp);
     t->is_fresh = st.st_size == 0;
     if (t->is_fresh && (r = check_room(p, t, err)) < 0) {
         (void)unlink(t->temp); /* empty, and ours */
@@ -162,7 +162,8 @@ static int open_partial(const struct target_params *p, struct target *t, struct 
 int target_open(const struct target_params *p, struct target *ret, struct err *err)
 {
     struct stat st;
-    *ret = (struct target){.fd = -1, .size_bytes = p->size_bytes};
+    *ret = (struct target){
+        .fd = -1, .size_bytes = p->size_bytes, .file_bytes = p->file_bytes ? p->file_bytes : p->size_bytes};
     int r = add_ending(p->dest, "", ret->path, err);
     bool is_there = r == 0 && stat(ret->path, &st) == 0;
     if (is_there && S_ISDIR(st.st_mode)) {
@@ -226,12 +227,23 @@ int target_sync(struct target *t, struct err *err)
     return fsync(t->fd) < 0 ? err_sys(err, -errno, "cannot write to '%s'", t->path) : 0;
 }
 
+/* The kernel shall see the partitions that are there now; a disk without a table, or a loop device without partitions, has none. */
+static void look_at_partitions(const struct target *t)
+{
+    if (t->is_device)
+        (void)ioctl(t->fd, BLKRRPART); /* else at the next start */
+}
+
 int target_commit(struct target *t, struct err *err)
 {
     struct stat st;
+    if (!t->is_device && fstat(t->fd, &st) == 0 && (uint64_t)st.st_size > t->file_bytes && /* else its times stay */
+        ftruncate(t->fd, (off_t)t->file_bytes) < 0)
+        return err_sys(err, -errno, "cannot make '%s' %llu bytes long", t->path, (unsigned long long)t->file_bytes);
     int r = target_sync(t, err);
     if (r < 0)
         return r;
+    look_at_partitions(t);
     if (t->temp[0]) {
         if (lstat(t->path, &st) == 0) /* somebody else was faster */
             return err_set(err, -EEXIST, "'%s' is there by now; what was restored is in '%s'", t->path, t->temp);

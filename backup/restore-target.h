@@ -26,7 +26,7 @@ struct target {
     int fd;
     bool is_device;
     bool is_fresh; /* nothing was written yet: all of it is a hole */
-    uint64_t size_bytes;
+    uint64_t size_bytes, file_bytes;
     char path[PATH_MAX];
     char temp[PATH_MAX]; /* where it is written, "" = in place */
     char mark[PATH_MAX]; /* lies there until it is whole, "" = none */
@@ -37,6 +37,7 @@ struct target_params {
     const char *file;    /* its name, where DEST is a folder; NULL: a folder is refused */
     const char *avoid;   /* the repository's path */
     uint64_t size_bytes; /* of the disk */
+    uint64_t file_bytes; /* of a file with it; 0 = the same */
     uint64_t data_bytes; /* that will be written, for a look at the free space */
     int64_t set_time_s;
     bool is_forced;
@@ -50,7 +51,7 @@ int target_zero(struct target *t, uint64_t off, uint64_t len);
 bool target_is_hole(const struct target *t, uint64_t off, uint64_t len);
 /* Durable as it is. */
 int target_sync(struct target *t, struct err *err);
-/* It is whole: durable under its name. */
+/* It is whole: as long as it shall be, durable under its name. */
 int target_commit(struct target *t, struct err *err);
 /* What is not committed stays, for the next try. */
 void target_close(struct target *t);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "backup/file-shape.h"
 #include "core/util.h"
 
 #define WRITEBACK_CHUNKS 64U /* after so many the kernel is told to begin writing */
@@ -156,6 +157,18 @@ static int find_stream(const struct set_info *s, const char *what, const struct 
                                 s->id, disks);
 }
 
+/* How long a file with this disk is: a raw file is as long as the one that was backed up. */
+static int find_length(struct reader *reader, const struct set_info *s, const struct set_stream *st, uint64_t *ret,
+                       struct err *err)
+{
+    struct file_shape shape;
+    int r = file_shape_read(reader_repo(reader), s, &st->id, &shape, err);
+    *ret = st->size_bytes;
+    if (r == 0 && shape.tail_len == 0 && round_up(shape.data_bytes, SECTOR_BYTES) == st->size_bytes)
+        *ret = shape.data_bytes;
+    return r == -ENOENT ? 0 : r;
+}
+
 static int restore_stream(const struct work *work, struct reader *reader, const struct set_info *s,
                           const struct set_stream *st, const struct restore_params *p, struct restore_report *ret,
                           struct err *err)
@@ -163,7 +176,9 @@ static int restore_stream(const struct work *work, struct reader *reader, const 
     _cleanup_(chain_closep) struct chain *c = NULL;
     char file[NAME_LEN + 32];
     struct target t;
-    int r = chain_open(reader, s, &st->id, NULL, &c, err);
+    int r = find_length(reader, s, st, &ret->size_bytes, err);
+    if (r == 0)
+        r = chain_open(reader, s, &st->id, NULL, &c, err);
     if (r < 0)
         return r;
     reader_unlock(reader);
@@ -172,6 +187,7 @@ static int restore_stream(const struct work *work, struct reader *reader, const 
                                          .file = file,
                                          .avoid = repo_path(reader_repo(reader)),
                                          .size_bytes = chain_head(c)->size_bytes,
+                                         .file_bytes = ret->size_bytes,
                                          .data_bytes = chain_data_bytes(c),
                                          .set_time_s = s->time_s,
                                          .is_forced = p->is_forced};
@@ -210,7 +226,6 @@ int restore_disk(const struct work *work, const struct restore_params *p, struct
     if (r == 0) {
         memcpy(ret->set, s.id, sizeof(ret->set));
         stream_id_text(&st->id, ret->stream);
-        ret->size_bytes = st->size_bytes;
         r = restore_stream(work, reader, &s, st, p, ret, err);
     }
     set_info_finish(&s);

@@ -89,6 +89,23 @@ is_number() {
     esac
 }
 
+# A raw file is as long as the one that was backed up, also where that was no multiple of a sector. A VHD is restored as the disk in it.
+cut_file() { # STREAM
+    f=sets/$set_id/$(manifest_of "$1")
+    f=${f%.manifest.zst}.file
+    [ -f "$f" ] && [ ! -b "$out" ] || return 0
+    data='' tail=''
+    while read -r key value; do
+        case $key in
+        data) data=$value ;;
+        tail) tail=$value ;;
+        esac
+    done <"$f"
+    [ -z "$tail" ] || return 0
+    is_number "$data" || fail "$f is damaged"
+    dd if=/dev/null of="$out" bs=1 count=0 seek="$data" 2>/dev/null || fail "cannot write '$out'"
+}
+
 var_of() { # NAME -> var
     case $1 in
     *.*) var=${1%.*}_${1#*.} ;;
@@ -197,6 +214,7 @@ plain() { # SET [STREAM]
     fi
     must_be_new
     plain_restore "$2"
+    cut_file "$2"
     dd if=/dev/null of="$out" bs=1 count=0 conv=notrunc,fsync 2>/dev/null || fail "cannot write '$out'"
     echo "restored '$2' of $set_id to '$out' (without awk and sha256sum only zstd's check sums were looked at)"
 }
@@ -326,5 +344,11 @@ restore() { # STREAM DEPTH
 is_whole set.txt || fail "the set $set_id is damaged"
 must_be_new
 restore "$2" 0
+shape=$(manifest_of "$2")
+shape=${shape%.manifest.zst}.file
+if [ -f "sets/$set_id/$shape" ]; then
+    is_whole "$shape" || fail "sets/$set_id/$shape is damaged"
+fi
+cut_file "$2"
 sync
 echo "restored '$2' of $set_id to '$out'"

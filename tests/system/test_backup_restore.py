@@ -85,6 +85,63 @@ def test_disks_come_back_as_they_were(site):
     assert sorted(p.name for p in out.iterdir()) == ["odd-v1.img", "pc01-disk0.img", "vhd-v1.img", "win-v1.img"]
 
 
+def test_files_are_as_long_as_they_were(site):
+    """A raw file that is no multiple of a sector, once more in place, by both ways of the script, exported; a client's disk is whole sectors."""
+    content = random.Random(4).randbytes(3 * MIB + 100)
+    odd = site.files / "odd.raw"
+    odd.write_bytes(content)
+    odd.chmod(0o644)
+    site.ok("image", "add", "odd", odd)
+    site.ok("client", "add", "pc02", "--mac", "52:54:00:00:00:02", "--image", "odd", "--mode", "kept")
+    site.repository.create()
+    site.repository.create()  # taken over from the set before
+    out = site.files / "out.raw"
+    assert restore(site, "latest", "odd", out)["size_bytes"] == len(content)
+    assert out.read_bytes() == content
+    with open(out, "r+b") as file:
+        file.write(b"other")
+    os.utime(out, (1, 1))
+    restore(site, "latest", "odd", out)
+    assert out.read_bytes() == content
+    exported = site.files / "exported.raw"
+    site.repository.ok("export", site.repository.path, "latest", "odd", exported)
+    assert exported.read_bytes() == content
+    disk = site.files / "disk.raw"
+    restore(site, "latest", "pc02", disk)
+    assert disk.read_bytes() == content + bytes(412)
+    few = site.base / "few"  # the programs that the plain way needs
+    few.mkdir()
+    for name in ("sh", "dd", "zstd", "tar"):
+        (few / name).symlink_to(shutil.which(name))
+    for number, path in enumerate((os.environ["PATH"], str(few))):
+        by_script = site.files / f"script{number}.raw"
+        subprocess.run([shutil.which("sh"), str(site.repository.path / "restore.sh"), "latest", "odd@1", str(by_script)], check=True,
+                       timeout=120, env={"PATH": path}, stdout=subprocess.DEVNULL)
+        assert by_script.read_bytes() == content, path
+    note = site.repository.path / "sets" / site.repository.last / "image-odd-1.file"
+    note.write_text(note.read_text().replace("data 3", "data 4"))
+    assert "image-odd-1.file" in restore(site, "latest", "odd", site.files / "none.raw", status=13)
+    restore(site, "latest", "win", site.files / "win.raw")  # nobody else suffers for it
+
+
+def test_vhd_comes_back_with_its_own_footer(site):
+    """Its unique id is in it, which a parent locator of a differencing disk may name."""
+    own = make_vhd(make_image(site.files / "plain.raw", 4 * MIB, seed=4), site.files / "data.vhd")
+    content = own.read_bytes()
+    site.ok("image", "add", "games", own, "--data")
+    site.repository.create()
+    into = site.base / "bare"
+    restore(site, "latest", "--all", "--into", into)
+    assert (into / "images" / "games" / "v1.vhd").read_bytes() == content
+    older = site.repository.path / "sets" / site.repository.last  # of a program that did not keep it
+    (older / "image-games-1.file").unlink()
+    sums = older / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(True) if "games-1.file" not in line))
+    restore(site, "latest", "--all", "--into", site.base / "other")
+    again = (site.base / "other" / "images" / "games" / "v1.vhd").read_bytes()
+    assert again[:-512] == content[:-512] and again[-512:-504] == b"conectix"
+
+
 def test_only_what_differs_is_written(site):
     site.repository.create()
     out = site.files / "out.raw"
