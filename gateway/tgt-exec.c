@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Operations of a plan as calls of tgtadm.
+/* Operations of a plan as requests.
+ *
+ * Those of one target are done one after the other, since each builds on the one before; several targets are worked on at once, so that neither
+ * we nor tgtd wait for being scheduled after each of many thousand requests. tgtd has one thread for all of them; its queue holds 32.
  *
  * Removing what is in use: tgtd refuses with "still active" while a command is in the backing store, and initiators log in again as soon as
  * they were thrown out. So the ACLs are off before, and connections are ended again in each round. A session that tgtd sets up at the same
@@ -8,6 +11,8 @@
 #include "gateway/tgt-exec.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +20,7 @@
 #include "core/util.h"
 #include "gateway/proc.h"
 
+#define CREW     8
 #define ROUND_MS 100
 #define BUSY_MS  (50 * ROUND_MS)
 
@@ -158,21 +164,79 @@ static int run_op(struct tgtadm *a, const struct tgt_op *op, struct err *err)
     return err_set(err, -EINVAL, "unknown step in a plan for tgtd");
 }
 
+/* --- several targets at once ------------------------------------------------------------------------------------- */
+
+/* The operations of one target, or one operation that belongs to none. Whoever takes it is the only one who writes to it. */
+struct group {
+    size_t first, n;
+    int code; /* of the first operation that failed */
+    struct err err;
+};
+
+struct crew {
+    const struct tgtadm *tgtd;
+    const struct tgt_plan *plan;
+    struct group *groups;
+    size_t n;
+    atomic_size_t next;    /* the first group that nobody has taken */
+    atomic_bool must_stop; /* tgtd does not answer */
+};
+
+static bool is_end(int r)
+{
+    return r == -ETIMEDOUT || r == -ENOTCONN;
+}
+
+static void *run_groups(void *arg)
+{
+    struct crew *c = arg;
+    struct tgtadm a = *c->tgtd;
+    for (size_t at; !c->must_stop && (at = atomic_fetch_add(&c->next, 1)) < c->n;) {
+        struct group *g = &c->groups[at];
+        for (size_t i = 0; i < g->n && g->code == 0; i++)
+            g->code = run_op(&a, &c->plan->ops[g->first + i], &g->err);
+        if (is_end(g->code))
+            c->must_stop = true;
+    }
+    return NULL;
+}
+
+/* The operations of one target follow one another. Returns the count. */
+static size_t make_groups(const struct tgt_plan *p, struct group *ret)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (n == 0 || p->ops[i].tid == 0 || p->ops[i].tid != p->ops[i - 1].tid)
+            ret[n++] = (struct group){.first = i};
+        ret[n - 1].n++;
+    }
+    return n;
+}
+
+static void run_crew(struct crew *c)
+{
+    pthread_t threads[CREW];
+    size_t started = 0, wanted = MIN(c->n, (size_t)CREW) - 1; /* this thread works, too */
+    while (started < wanted && pthread_create(&threads[started], NULL, run_groups, c) == 0)
+        started++;
+    (void)run_groups(c);
+    for (size_t i = 0; i < started; i++)
+        (void)pthread_join(threads[i], NULL); /* they exist */
+}
+
 int tgt_exec(struct tgtadm *a, const struct tgt_plan *p, tgt_exec_failed *failed, void *arg, struct err *err)
 {
-    int64_t broken = -1; /* the operations of one target follow one another */
-    for (size_t i = 0; i < p->n; i++) {
-        const struct tgt_op *op = &p->ops[i];
-        if (op->tid == broken)
-            continue;
-        struct err e;
-        int r = run_op(a, op, &e);
-        if (r == -ETIMEDOUT || r == -ENOTCONN)
-            return err_set(err, r, "%s", e.msg);
-        if (r == 0)
-            continue;
-        failed(arg, op->tid, e.msg);
-        broken = op->tid ? op->tid : -1;
+    _cleanup_free_ struct group *groups = calloc(p->n + 1, sizeof(*groups));
+    if (!groups)
+        return err_sys(err, -ENOMEM, "cannot change the targets");
+    struct crew c = {.tgtd = a, .plan = p, .groups = groups, .n = make_groups(p, groups)};
+    if (c.n > 0)
+        run_crew(&c);
+    for (size_t i = 0; i < c.n; i++) {
+        if (is_end(groups[i].code))
+            return err_set(err, groups[i].code, "%s", groups[i].err.msg);
+        if (groups[i].code)
+            failed(arg, p->ops[groups[i].first].tid, groups[i].err.msg);
     }
     return 0;
 }

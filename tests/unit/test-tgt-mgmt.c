@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,6 +17,7 @@
 #include "core/clock.h"
 #include "core/ctl-line.h"
 #include "core/util.h"
+#include "gateway/tgt-exec.h"
 #include "gateway/tgt-mgmt.h"
 #include "gateway/tgtadm.h"
 
@@ -24,19 +26,28 @@
 #define VERB_AT   4
 #define LEN_AT    72
 #define HEAD      120
+#define TID_AT    76
+#define LOG_MAX   1024
 
 /* --- a tgtd ------------------------------------------------------------------------------------------------------ */
 
 struct fake {
     int listener;
     pthread_t thread;
-    size_t head; /* bytes of its requests before the parameters */
+    pthread_mutex_t working; /* held while a connection is served */
+    size_t head;             /* bytes of its requests before the parameters */
     const void *reply;
     size_t reply_len, piece; /* sent in pieces of this length */
-    bool is_silent;          /* it reads, and keeps the connection */
-    int kept;
+    bool is_silent;          /* it takes connections, and no more */
+    int kept[64];
+    size_t n_kept;
     uint8_t last[4096]; /* the last request that was no greeting */
     size_t last_len;
+    struct {
+        uint32_t mode, verb, tid;
+    } log[LOG_MAX]; /* all of them */
+    size_t n_log;
+    uint32_t refused_tid; /* it makes no LUN for this one */
 };
 
 static uint32_t get32(const uint8_t *at)
@@ -69,6 +80,15 @@ static void serve(struct fake *f, int fd)
     }
     memcpy(f->last, q, sizeof(q));
     f->last_len = len;
+    assert(f->n_log < LOG_MAX);
+    f->log[f->n_log].mode = get32(q + MODE_AT);
+    f->log[f->n_log].verb = get32(q + VERB_AT);
+    f->log[f->n_log++].tid = get32(q + TID_AT);
+    if (f->refused_tid && get32(q + TID_AT) == f->refused_tid && get32(q + MODE_AT) == TGT_MODE_LUN) {
+        answer[0] = 17;
+        (void)send(fd, answer, sizeof(answer), MSG_NOSIGNAL);
+        return;
+    }
     for (size_t at = 0; at < f->reply_len; at += f->piece)
         (void)send(fd, (const char *)f->reply + at, MIN(f->piece, f->reply_len - at), MSG_NOSIGNAL);
 }
@@ -79,12 +99,14 @@ static void *run(void *arg)
     int fd;
     while ((fd = accept(f->listener, NULL, NULL)) >= 0) {
         if (f->is_silent) {
-            closep(&f->kept);
-            f->kept = fd;
+            assert(f->n_kept < ARRAY_SIZE(f->kept));
+            f->kept[f->n_kept++] = fd;
             continue;
         }
+        pthread_mutex_lock(&f->working);
         serve(f, fd);
         (void)close(fd);
+        pthread_mutex_unlock(&f->working);
     }
     return NULL;
 }
@@ -107,7 +129,7 @@ static int listen_at(int dirfd, unsigned port, int backlog)
 static void fake_start(struct fake *f, int dirfd, unsigned port)
 {
     f->listener = listen_at(dirfd, port, 16);
-    f->kept = -1;
+    pthread_mutex_init(&f->working, NULL);
     f->head = HEAD;
     f->reply = done;
     f->reply_len = f->piece = sizeof(done);
@@ -119,7 +141,9 @@ static void fake_stop(struct fake *f)
     (void)shutdown(f->listener, SHUT_RDWR);
     assert_int_equal(pthread_join(f->thread, NULL), 0);
     closep(&f->listener);
-    closep(&f->kept);
+    pthread_mutex_destroy(&f->working);
+    while (f->n_kept > 0)
+        closep(&f->kept[--f->n_kept]);
 }
 
 struct place {
@@ -129,6 +153,14 @@ struct place {
     struct tgtadm a;
     struct err err;
 };
+
+/* The first one, when it has done what it was asked for. */
+static struct fake *still(struct place *p)
+{
+    pthread_mutex_lock(&p->one.working);
+    pthread_mutex_unlock(&p->one.working);
+    return &p->one;
+}
 
 static int setup(void **state)
 {
@@ -166,7 +198,7 @@ static int teardown(void **state)
 static bool is_known(struct place *p, size_t head)
 {
     _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
-    p->one.head = head;
+    still(p)->head = head;
     _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &tgt_mgmt_hello, clock_ms() + PLENTY_MS, &p->err);
     assert_true(fd >= 0);
     assert_int_equal(tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err), 0);
@@ -193,12 +225,15 @@ static int answer_of(struct place *p, uint32_t refusal, uint32_t says, const cha
     memcpy(reply, &refusal, 4);
     memcpy(reply + 4, &says, 4);
     memcpy(reply + 8, text, len);
-    p->one.reply = reply;
-    p->one.reply_len = 8 + len;
-    p->one.piece = MAX(p->one.piece, 1U);
+    still(p)->reply = reply;
+    still(p)->reply_len = 8 + len;
+    still(p)->piece = MAX(still(p)->piece, 1U);
     _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &q, clock_ms() + PLENTY_MS, &p->err);
     assert_true(fd >= 0);
     int r = tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err);
+    closep(&fd); /* it may have more to send */
+    fd = -1;
+    (void)still(p);
     if (ret)
         *ret = take_ptr(answer.text);
     return r;
@@ -213,7 +248,7 @@ static void test_long_text_comes_whole_in_whatever_pieces(void **state)
         assert_non_null(text);
         memset(text, 'x', sizes[i]);
         text[sizes[i]] = 0;
-        p->one.piece = 999;
+        still(p)->piece = 999;
         assert_int_equal(answer_of(p, 0, (uint32_t)(8 + sizes[i]), text, sizes[i], &got), 0);
         assert_string_equal(got, text);
     }
@@ -245,8 +280,8 @@ static void test_hangup_before_the_answer_is_told(void **state)
     static const struct tgt_request q = {TGT_MODE_TARGET, TGT_VERB_SHOW};
     for (size_t len = 0; len < 8; len += 3) {
         _cleanup_(tgt_answer_finish) struct tgt_answer answer = {0};
-        p->one.reply = "\0\0\0\0\0\0\0";
-        p->one.reply_len = len;
+        still(p)->reply = "\0\0\0\0\0\0\0";
+        still(p)->reply_len = len;
         _cleanup_close_ int fd = tgt_mgmt_send(p->dirfd, 1, &q, clock_ms() + PLENTY_MS, &p->err);
         assert_true(fd >= 0);
         assert_int_equal(tgt_mgmt_receive(fd, clock_ms() + PLENTY_MS, &answer, &p->err), -EPROTO);
@@ -256,7 +291,7 @@ static void test_hangup_before_the_answer_is_told(void **state)
 static void test_silence_ends_with_the_deadline_and_a_sentence(void **state)
 {
     struct place *p = *state;
-    p->one.is_silent = true;
+    still(p)->is_silent = true;
     p->a.timeout_ms = 1000;
     assert_int_equal(tgtadm_target_new(&p->a, 5, "iqn.x:y", &p->err), -ETIMEDOUT);
     assert_string_equal(p->err.msg, "tgtd shard 0 does not answer within 1 s (make a target)");
@@ -275,10 +310,10 @@ static void test_refusal_is_a_sentence(void **state)
 {
     struct place *p = *state;
     static const uint32_t busy[2] = {20, 8}, unheard[2] = {12345, 8};
-    p->one.reply = busy;
+    still(p)->reply = busy;
     assert_int_equal(tgtadm_lun_delete(&p->a, 5, 1, &p->err), -EBUSY);
     assert_string_equal(p->err.msg, "tgtd shard 0 refuses to close a LUN: the LUN is in use: a command is in work");
-    p->one.reply = unheard;
+    still(p)->reply = unheard;
     assert_int_equal(tgtadm_lun_delete(&p->a, 5, 1, &p->err), -EREMOTEIO);
 }
 
@@ -291,7 +326,7 @@ static void test_names_and_numbers_that_tgtd_cannot_take_are_not_sent(void **sta
     assert_int_equal(tgtadm_target_new(&p->a, 5, name, &p->err), -E2BIG);
     assert_int_equal(tgtadm_target_new(&p->a, (int64_t)INT32_MAX + 1, "iqn.x:y", &p->err), -E2BIG);
     assert_int_equal(tgtadm_target_new(&p->a, -5, "iqn.x:y", &p->err), -E2BIG);
-    assert_int_equal(p->one.last_len, 0);
+    assert_int_equal(still(p)->last_len, 0);
 }
 
 /* --- several at once --------------------------------------------------------------------------------------------- */
@@ -302,7 +337,7 @@ static void test_one_that_is_silent_does_not_keep_the_others_from_answering(void
     struct tgtadm list[3] = {{p->dirfd, 0}, {p->dirfd, 1}, {p->dirfd, 4}};
     struct err errs[3];
     int codes[3];
-    p->one.is_silent = true;
+    still(p)->is_silent = true;
     tgtadm_ping_all(list, 3, 1000, codes, errs);
     assert_int_equal(codes[0], -ETIMEDOUT);
     assert_non_null(strstr(errs[0].msg, "shard 0 does not answer within 1 s"));
@@ -326,6 +361,95 @@ static void test_one_whose_queue_is_full_does_not_keep_the_others_from_answering
     assert_int_equal(codes[1], 0);
     for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
         closep(&fds[i]);
+}
+
+/* --- a plan ------------------------------------------------------------------------------------------------------ */
+
+#define TARGETS 40
+
+static void make_plan(struct tgt_plan *p, struct tgt_op *ops)
+{
+    static const enum tgt_op_kind kinds[] = {TGT_NEW_TARGET, TGT_NEW_LUN, TGT_SET_LUN, TGT_BIND_ACL};
+    *p = (struct tgt_plan){.ops = ops};
+    for (size_t t = 1; t <= TARGETS; t++)
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+            ops[p->n++] = (struct tgt_op){.kind = kinds[i], .tid = (int64_t)t, .lun = 1, .text = "text"};
+    ops[p->n++] = (struct tgt_op){.kind = TGT_DELETE_ACCOUNT, .text = "one"};
+    ops[p->n++] = (struct tgt_op){.kind = TGT_DELETE_ACCOUNT, .text = "two"};
+}
+
+struct failures {
+    size_t n;
+    int64_t tid;
+    char sentence[256];
+};
+
+static void note_failure(void *arg, int64_t tid, const char *sentence)
+{
+    struct failures *f = arg;
+    f->n++;
+    f->tid = tid;
+    (void)snprintf(f->sentence, sizeof(f->sentence), "%s", sentence);
+}
+
+/* Which requests of target @tid came, as one letter each, in order. */
+static const char *requests_of(const struct fake *f, uint32_t tid, char ret[16])
+{
+    static const char letters[][8] = {
+        [TGT_MODE_TARGET] = "n..b..", [TGT_MODE_LUN] = "N....U", [TGT_MODE_ACCOUNT] = ".d...."};
+    size_t n = 0;
+    for (size_t i = 0; i < f->n_log && n < 15; i++)
+        if (f->log[i].tid == tid)
+            ret[n++] = letters[f->log[i].mode][f->log[i].verb];
+    ret[n] = 0;
+    return ret;
+}
+
+static void test_plan_is_carried_out_in_order_for_each_target(void **state)
+{
+    struct place *p = *state;
+    struct tgt_op ops[TARGETS * 4 + 2];
+    struct tgt_plan plan;
+    struct failures failures = {0};
+    char did[16];
+    make_plan(&plan, ops);
+    assert_int_equal(tgt_exec(&p->a, &plan, note_failure, &failures, &p->err), 0);
+    assert_int_equal(failures.n, 0);
+    assert_int_equal(still(p)->n_log, plan.n);
+    for (uint32_t t = 1; t <= TARGETS; t++)
+        assert_string_equal(requests_of(still(p), t, did), "nNUb");
+    assert_string_equal(requests_of(still(p), UINT32_MAX, did), "dd");
+}
+
+static void test_target_that_fails_is_left_and_the_others_are_done(void **state)
+{
+    struct place *p = *state;
+    struct tgt_op ops[TARGETS * 4 + 2];
+    struct tgt_plan plan;
+    struct failures failures = {0};
+    char did[16];
+    make_plan(&plan, ops);
+    still(p)->refused_tid = 7;
+    assert_int_equal(tgt_exec(&p->a, &plan, note_failure, &failures, &p->err), 0);
+    assert_int_equal(failures.n, 1);
+    assert_int_equal(failures.tid, 7);
+    assert_non_null(strstr(failures.sentence, "tgtd shard 0 refuses to open a LUN"));
+    for (uint32_t t = 1; t <= TARGETS; t++)
+        assert_string_equal(requests_of(still(p), t, did), t == 7 ? "nN" : "nNUb");
+}
+
+static void test_plan_ends_when_tgtd_does_not_answer(void **state)
+{
+    struct place *p = *state;
+    struct tgt_op ops[TARGETS * 4 + 2];
+    struct tgt_plan plan;
+    struct failures failures = {0};
+    make_plan(&plan, ops);
+    still(p)->is_silent = true;
+    p->a.timeout_ms = 1000;
+    assert_int_equal(tgt_exec(&p->a, &plan, note_failure, &failures, &p->err), -ETIMEDOUT);
+    assert_non_null(strstr(p->err.msg, "does not answer within 1 s"));
+    assert_int_equal(failures.n, 0);
 }
 
 /* --- beside tgtadm ----------------------------------------------------------------------------------------------- */
@@ -380,13 +504,13 @@ static void test_tgtadm_sends_the_same_requests(void **state)
     for (unsigned n = 0; n <= 13; n++) {
         uint8_t ours[sizeof(p->one.last)];
         assert_int_equal(deed(&by_socket, n, &p->err), 0);
-        memcpy(ours, p->one.last, sizeof(ours));
-        memset(p->one.last, 0xff, sizeof(p->one.last));
+        memcpy(ours, still(p)->last, sizeof(ours));
+        memset(still(p)->last, 0xff, sizeof(p->one.last));
         assert_int_equal(deed(&by_program, n, &p->err), 0);
         memset(ours + LEN_AT, 0, 4); /* it leaves the closing zero to luck */
-        memset(p->one.last + LEN_AT, 0, 4);
-        assert_memory_equal(ours, p->one.last, HEAD);
-        assert_string_equal((char *)ours + HEAD, (char *)p->one.last + HEAD);
+        memset(still(p)->last + LEN_AT, 0, 4);
+        assert_memory_equal(ours, still(p)->last, HEAD);
+        assert_string_equal((char *)ours + HEAD, (char *)still(p)->last + HEAD);
     }
 }
 
@@ -403,14 +527,14 @@ static void test_tgtadm_ends_the_same_connection(void **state)
     char reply[sizeof(shown)];
     memcpy(reply, shown, sizeof(shown));
     memcpy(reply + 4, &len, sizeof(len));
-    p->one.reply = reply;
-    p->one.reply_len = p->one.piece = len;
+    still(p)->reply = reply;
+    still(p)->reply_len = still(p)->piece = len;
     assert_int_equal(tgtadm_drop_connections(&by_socket, 7, false, &p->err), 0);
-    memcpy(ours, p->one.last, sizeof(ours));
+    memcpy(ours, still(p)->last, sizeof(ours));
     assert_int_equal(get32(ours + VERB_AT), TGT_VERB_DELETE);
-    memset(p->one.last, 0xff, sizeof(p->one.last));
+    memset(still(p)->last, 0xff, sizeof(p->one.last));
     assert_int_equal(tgtadm_drop_connections(&by_program, 7, false, &p->err), 0);
-    assert_memory_equal(ours, p->one.last, HEAD);
+    assert_memory_equal(ours, still(p)->last, HEAD);
 }
 
 static void test_tgtadm_means_the_same_by_a_refusal(void **state)
@@ -418,11 +542,12 @@ static void test_tgtadm_means_the_same_by_a_refusal(void **state)
     struct place *p = *state;
     if (!has_tgtadm())
         skip();
+    uint32_t reply[2] = {0, 8};
     for (uint32_t refusal = 1; refusal <= 26; refusal++) {
         struct tgtadm by_socket = {p->dirfd, 0, TGT_WAY_SOCKET}, by_program = {p->dirfd, 0, TGT_WAY_PROGRAM};
         struct err ours, its;
-        uint32_t reply[2] = {refusal, 8};
-        p->one.reply = reply;
+        still(p)->reply = reply;
+        reply[0] = refusal;
         int r = tgtadm_lun_delete(&by_socket, 7, 1, &ours);
         int code = tgtadm_lun_delete(&by_program, 7, 1, &its);
         if (r != code)
@@ -436,10 +561,10 @@ static void test_tgtd_of_another_form_is_asked_by_tgtadm(void **state)
     struct place *p = *state;
     if (!has_tgtadm())
         skip();
-    p->one.head = HEAD - 4; /* it reads what tgtadm sends, too, but does not understand the greeting */
+    still(p)->head = HEAD - 4; /* it reads what tgtadm sends, too, but does not understand the greeting */
     assert_int_equal(tgtadm_target_new(&p->a, 5, "iqn.x:y", &p->err), 0);
     assert_int_equal(p->a.way, TGT_WAY_PROGRAM);
-    assert_non_null(strstr((char *)p->one.last + HEAD, "targetname=iqn.x:y"));
+    assert_non_null(strstr((char *)still(p)->last + HEAD, "targetname=iqn.x:y"));
     assert_int_equal(tgtadm_ping(&p->a, PLENTY_MS, &p->err), 0);
 }
 
@@ -459,6 +584,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_one_whose_queue_is_full_does_not_keep_the_others_from_answering, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_plan_is_carried_out_in_order_for_each_target, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_target_that_fails_is_left_and_the_others_are_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plan_ends_when_tgtd_does_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tgtadm_sends_the_same_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tgtadm_ends_the_same_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tgtadm_means_the_same_by_a_refusal, setup, teardown),
