@@ -24,14 +24,15 @@ static const struct checker {
     const char *words[WORDS_MAX]; /* the file comes behind them */
     int dirty;                    /* exit status bits that a file system in use may give */
     const char *dirty_words;      /* and what it says then; NULL: a status alone says nothing */
+    const char *bad_words;        /* with these it is damaged all the same; may be NULL */
 } checkers[] = {
-    {"ext4", {"e2fsck", "-fn"}, 4, "skipping journal recovery"},
-    {"ext3", {"e2fsck", "-fn"}, 4, "skipping journal recovery"},
-    {"ext2", {"e2fsck", "-fn"}, 0, NULL},
-    {"ntfs", {"ntfsfix", "-n"}, ~0, "unclean"},
-    {"vfat", {"fsck.fat", "-n"}, 1, "Dirty bit is set"},
-    {"xfs", {"xfs_repair", "-n", "-f"}, ~0, "log"},
-    {"btrfs", {"btrfs", "check", "--readonly"}, 0, NULL},
+    {"ext4", {"e2fsck", "-fn"}, 4, "skipping journal recovery", NULL},
+    {"ext3", {"e2fsck", "-fn"}, 4, "skipping journal recovery", NULL},
+    {"ext2", {"e2fsck", "-fn"}, 0, NULL, NULL},
+    {"ntfs", {"ntfsfix", "-n"}, ~0, "unclean", "corrupt"},
+    {"vfat", {"fsck.fat", "-n"}, 1, "Dirty bit is set", NULL},
+    {"xfs", {"xfs_repair", "-n", "-f"}, ~0, "valuable metadata changes in a log", NULL}, /* "log" alone it always says */
+    {"btrfs", {"btrfs", "check", "--readonly"}, 0, NULL, NULL},
 };
 
 /* --- the mount --------------------------------------------------------------------------------------------------- */
@@ -101,6 +102,14 @@ static int point_begin(struct point *p, const struct verify *v, const struct ver
 
 /* --- one file system --------------------------------------------------------------------------------------------- */
 
+/* libblkid takes an NTFS without its first record for none at all: that is the damage that is looked for. */
+static bool was_ntfs(const char *path)
+{
+    char boot[11];
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd >= 0 && pread_full(fd, boot, sizeof(boot), 0) == 0 && memcmp(boot + 3, "NTFS    ", 8) == 0;
+}
+
 /* "ext4", or "" where there is none that is known. */
 static void find_type(const char *path, char *ret, size_t room)
 {
@@ -113,6 +122,8 @@ static void find_type(const char *path, char *ret, size_t room)
     (void)blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE);
     if (blkid_do_safeprobe(probe) == 0 && blkid_probe_lookup_value(probe, "TYPE", &type, NULL) == 0)
         (void)snprintf(ret, room, "%s", type);
+    else if (was_ntfs(path))
+        (void)snprintf(ret, room, "ntfs");
     blkid_free_probe(probe);
 }
 
@@ -179,7 +190,8 @@ static const char *check_file(const char *path, const char *type, char *said)
         return "not checked";
     if (status == 0)
         return "good";
-    if (c->dirty_words && strstr(said, c->dirty_words) && (status & ~c->dirty) == 0)
+    if (c->dirty_words && strstr(said, c->dirty_words) && (status & ~c->dirty) == 0 &&
+        !(c->bad_words && strstr(said, c->bad_words)))
         return "in use";
     return "damaged";
 }
