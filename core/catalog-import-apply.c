@@ -4,8 +4,7 @@
  *   what is in the way is parked -> gone clients get their other names -> known clients are changed -> new ones are added
  *   -> what the next import and an undo need
  *
- * New clients are inserted by statements that are kept, all others by the writers of the catalog. The labels that their targets are
- * called by are looked up in a table of their own: the usual search through all IQNs would take for ever with many.
+ * New clients are inserted by statements of their own (catalog-import-new.c), all others are changed by the writers of the catalog.
  */
 #include "core/catalog-import.h"
 
@@ -18,14 +17,7 @@
 
 /* --- links as text ------------------------------------------------------------------------------------------------ */
 
-struct text_link {
-    unsigned slot;
-    int64_t image_id;
-    uint32_t pinned;
-};
-
-/* The next "0:12@3" at *@p; false at the end. */
-static bool next_link(const char **p, struct text_link *ret)
+bool import_next_link(const char **p, struct import_link *ret)
 {
     const char *start = *p;
     char *end;
@@ -36,9 +28,9 @@ static bool next_link(const char **p, struct text_link *ret)
     return end > start;
 }
 
-static bool find_slot(const char *links, unsigned slot, struct text_link *ret)
+static bool find_slot(const char *links, unsigned slot, struct import_link *ret)
 {
-    while (next_link(&links, ret))
+    while (import_next_link(&links, ret))
         if (ret->slot == slot)
             return true;
     return false;
@@ -67,12 +59,12 @@ static void fill_image(sqlite3_stmt *st, void *row)
 
 static int set_links(struct catalog *c, const char *client, const char *now, const char *want, struct err *err)
 {
-    struct text_link link, other;
+    struct import_link link, other;
     int r = 0;
-    for (const char *p = now; r == 0 && next_link(&p, &link);)
+    for (const char *p = now; r == 0 && import_next_link(&p, &link);)
         if (!find_slot(want, link.slot, &other))
             r = link_remove(c, client, link.slot, err);
-    for (const char *p = want; r == 0 && next_link(&p, &link);) {
+    for (const char *p = want; r == 0 && import_next_link(&p, &link);) {
         struct image_name image;
         if (find_slot(now, link.slot, &other) && other.image_id == link.image_id && other.pinned == link.pinned)
             continue;
@@ -100,157 +92,12 @@ int import_set_client(struct catalog *c, int64_t client_id, const struct import_
     return set_links(c, want->f[IMPORT_NAME], now->f[IMPORT_LINKS], want->f[IMPORT_LINKS], err);
 }
 
-/* --- new clients -------------------------------------------------------------------------------------------------- */
-
-/* "@base", "@base@sep2", ...: the first one that @sql can insert. */
-static int first_free(struct import *im, const char *sql, const char *base, char sep, char *ret, size_t size,
-                      struct err *err)
-{
-    char key[NAME_LEN + 4];
-    unsigned n;
-    key[0] = sep; /* labels and folders count by themselves */
-    strcpy(key + 1, base);
-    int r = import_suffix(im, key, 1, &n, err);
-    for (; r == 0; n++) {
-        if (n == 1)
-            strcpy(ret, base);
-        else
-            (void)snprintf(ret, size, "%s%c%u", base, sep, n);
-        r = import_run_kept(im, sql, ARGS(T(ret)), err);
-        if (r == 0 && sqlite3_changes(im->c->db) > 0)
-            return n == 1 ? 0 : import_suffix_used(im, key, n, err);
-    }
-    return r;
-}
-
-struct identity {
-    char label[64], iqn[224], secret[64], dir[OVERLAY_DIR_LEN + 1], tag[9];
-};
-
-static int make_identity(struct import *im, const char *name, struct identity *ret, struct err *err)
-{
-    char base[CLIENT_LABEL_LEN + 1];
-    client_label(name, base);
-    int r = first_free(im, "INSERT INTO import_label (label) VALUES (?) ON CONFLICT DO NOTHING", base, '-', ret->label,
-                       sizeof(ret->label), err);
-    if (r == 0)
-        r = first_free(im, "INSERT INTO overlay_dir (name) VALUES (?) ON CONFLICT DO NOTHING", name, '.', ret->dir,
-                       sizeof(ret->dir), err);
-    if (r < 0)
-        return r;
-    client_iqn(ret->tag, ret->label, ret->iqn);
-    r = secret_new(ret->secret);
-    return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", name) : 0;
-}
-
-/* What a row of the plan wants, as insert_client() takes it. */
-struct new_client {
-    const char *mac;
-    struct import_values want;
-};
-
-static int insert_client(struct import *im, const struct new_client *client, const struct identity *id, const char *now,
-                         int64_t *ret_id, struct err *err)
-{
-    const struct import_values *v = &client->want;
-    int r = import_run_kept(
-        im,
-        "INSERT INTO client (name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
-        " created_at, is_disabled, netmask, gateway, dns) VALUES (?, ?, ?, ?, 'volatile', ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-        "?)",
-        ARGS(T(v->f[IMPORT_NAME]), T(client->mac), T(v->f[IMPORT_IP]), T(v->f[IMPORT_GROUP]), T(id->iqn), T(id->label),
-             T(id->secret), T(id->dir), T(v->f[IMPORT_COMMENT]), T(now), N(v->f[IMPORT_DISABLED][0] != 0),
-             T(v->f[IMPORT_NETMASK]), T(v->f[IMPORT_GATEWAY]), T(v->f[IMPORT_DNS])),
-        err);
-    *ret_id = sqlite3_last_insert_rowid(im->c->db);
-    return r;
-}
-
-static int insert_links(struct import *im, int64_t client_id, const char *links, const char *now, struct err *err)
-{
-    struct text_link link;
-    char id[UUID_LEN + 1];
-    int r = 0;
-    while (r == 0 && next_link(&links, &link)) {
-        r = import_run_kept(im, "INSERT INTO link (client_id, slot, image_id, pinned) VALUES (?, ?, ?, NULL)",
-                            ARGS(N(client_id), N(link.slot), N(link.image_id)), err);
-        if (r == 0 && uuid_new(id) < 0)
-            r = err_set(err, -EIO, "cannot make an id for an overlay");
-        if (r == 0)
-            r = import_run_kept(im,
-                                "INSERT INTO overlay (link_id, uuid, version_id, created_at) SELECT ?, ?, version.id, ?"
-                                " FROM image JOIN version ON image_id = image.id AND number = image.current"
-                                " WHERE image.id = ?",
-                                ARGS(N(sqlite3_last_insert_rowid(im->c->db)), T(id), T(now), N(link.image_id)), err);
-    }
-    return r;
-}
-
-/* --- what the next import needs of new clients -------------------------------------------------------------------- */
-
-/* Rows are stored in the order of their MACs, which is that of the table: in pieces, so that memory does not grow with their number. */
-#define TRACKS 65536
-
-struct track {
-    uint64_t mac, place; /* of the row in the plan */
-    int64_t client_id;
-};
-
-static uint64_t mac_number(const char *mac)
-{
-    uint64_t n = 0;
-    for (; *mac; mac++)
-        if (*mac != ':')
-            n = n << 4 | (uint64_t)(*mac >= 'a' ? *mac - 'a' + 10 : *mac - '0');
-    return n;
-}
-
-static int compare_tracks(const void *a, const void *b)
-{
-    const struct track *x = a, *y = b;
-    return x->mac < y->mac ? -1 : x->mac > y->mac;
-}
-
-static int store_new_track(struct import *im, const struct track *t, struct err *err)
-{
-    struct import_planned row;
-    int r = import_planned_get(im->plan, t->place, &row, err);
-    if (r < 0)
-        return r;
-    return import_run_kept(im,
-                           "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone,"
-                           " source_id, src, given) VALUES (?, ?, ?, ?, 1, 0, ?, ?, ?)",
-                           ARGS(T(row.mac), T(im->origin), N(t->client_id), N(im->run_id), T(row.source_id), T(row.src),
-                                T(*row.given ? row.given : row.want)),
-                           err);
-}
-
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 struct applying {
     struct import *im;
     struct err *err;
-    struct identity id;
-    char now[TIME_LEN + 1];
-    struct track *tracks;
-    size_t n_tracks;
 };
-
-static int flush_tracks(struct applying *a)
-{
-    int r = 0;
-    qsort(a->tracks, a->n_tracks, sizeof(*a->tracks), compare_tracks);
-    for (size_t i = 0; r == 0 && i < a->n_tracks; i++)
-        r = store_new_track(a->im, &a->tracks[i], a->err);
-    a->n_tracks = 0;
-    return r;
-}
-
-static int add_track(struct applying *a, const char *mac, int64_t client_id, uint64_t place)
-{
-    a->tracks[a->n_tracks++] = (struct track){mac_number(mac), place, client_id};
-    return a->n_tracks == TRACKS ? flush_tracks(a) : 0;
-}
 
 static int park_gone(void *arg, sqlite3_stmt *st)
 {
@@ -354,34 +201,6 @@ static int old_row(void *arg, const struct import_planned *planned, struct err *
     return change_client(a, &row, planned->needs, &now);
 }
 
-static int new_row(void *arg, sqlite3_stmt *st)
-{
-    struct applying *a = arg;
-    struct import_planned row;
-    struct new_client client;
-    uint64_t place = (uint64_t)(-1 - sqlite3_column_int64(st, 0));
-    int64_t id = 0;
-    int r = import_planned_get(a->im->plan, place, &row, a->err);
-    if (r < 0)
-        return r;
-    client.mac = row.mac;
-    import_unpack(row.want, &client.want);
-    r = make_identity(a->im, client.want.f[IMPORT_NAME], &a->id, a->err);
-    if (r == 0)
-        r = insert_client(a->im, &client, &a->id, a->now, &id, a->err);
-    if (r == 0)
-        r = insert_links(a->im, id, client.want.f[IMPORT_LINKS], a->now, a->err);
-    return r < 0 ? r : add_track(a, row.mac, id, place);
-}
-
-/* By name: then most of the indexes of a client grow at one place. */
-static int add_new(struct applying *a)
-{
-    int r = db_each(a->im->c, "SELECT client_id FROM import_name WHERE client_id < 0 ORDER BY name", ARGS(), new_row, a,
-                    a->err);
-    return r < 0 ? r : flush_tracks(a);
-}
-
 /* Values of clients that are gone as they are now, before anything is parked. */
 static int note_gone(struct import *im, struct err *err)
 {
@@ -406,15 +225,7 @@ static int note_gone(struct import *im, struct err *err)
 static int apply_all(struct applying *a)
 {
     struct catalog *c = a->im->c;
-    int r = catalog_root_tag(c, a->id.tag, a->err);
-    if (r == 0)
-        r = db_exec(c,
-                    "DELETE FROM import_label; INSERT OR IGNORE INTO import_label SELECT chap_user FROM client;"
-                    "INSERT OR IGNORE INTO import_label"
-                    " SELECT replace(iqn, rtrim(iqn, replace(iqn, ':', '')), '') FROM client;",
-                    a->err);
-    if (r == 0)
-        r = note_gone(a->im, a->err);
+    int r = note_gone(a->im, a->err);
     if (r == 0)
         r = park(a);
     if (r == 0)
@@ -424,7 +235,7 @@ static int apply_all(struct applying *a)
                     ARGS(), gone_row, a, a->err);
     if (r == 0 && !a->im->is_all_new) /* what is here first, so that what is new finds names and addresses free */
         r = import_each_planned(a->im, old_row, a, a->err);
-    return r < 0 ? r : add_new(a);
+    return r < 0 ? r : import_add_new(a->im, a->err);
 }
 
 void import_audit_off(struct catalog *c, bool is_off)
@@ -434,13 +245,9 @@ void import_audit_off(struct catalog *c, bool is_off)
 
 int import_apply(struct import *im, struct err *err)
 {
-    struct applying a = {.im = im, .err = err, .tracks = malloc(TRACKS * sizeof(*a.tracks))};
-    if (!a.tracks)
-        return err_sys(err, -ENOMEM, "cannot store the clients of the import");
-    catalog_now(a.now);
+    struct applying a = {.im = im, .err = err};
     im->c->is_audit_off = true;
     int r = AS_WRITER(im->c, err, apply_all(&a));
     im->c->is_audit_off = false;
-    free(a.tracks);
     return r;
 }

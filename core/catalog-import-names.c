@@ -90,7 +90,7 @@ int import_suffix_used(struct import *im, const char *base, unsigned n, struct e
         r = import_run_kept(im, "INSERT OR REPLACE INTO import_suffix (base, next) VALUES (?, ?)",
                             ARGS(T(s->base), N(s->next)), err);
     }
-    (void)snprintf(s->base, sizeof(s->base), "%s", base);
+    (void)import_number_text(base, "", 0, 1, s->base, sizeof(s->base));
     s->next = n + 1;
     return r;
 }
@@ -109,34 +109,49 @@ static void fill_holder(sqlite3_stmt *st, void *row)
     h->is_weak = sqlite3_column_int(st, 1) != 0;
 }
 
-static int find_name(struct import *im, const char *name, struct holder *ret, struct err *err)
+/* Who has @text; -ENOENT without a sentence when nobody has. */
+static int find_holder(struct import *im, enum import_kind kind, const char *text, struct holder *ret, struct err *err)
 {
-    return import_one_kept(im, "SELECT client_id, is_weak FROM import_name WHERE name = ?", ARGS(T(name)), fill_holder,
-                           ret, err);
+    if (import_is_given(im, kind, text)) {
+        *ret = (struct holder){0, false}; /* some new client */
+        return 0;
+    }
+    return import_one_kept(im,
+                           kind == IMPORT_KIND_NAME ? "SELECT client_id, is_weak FROM import_name WHERE name = ?"
+                                                    : "SELECT client_id, is_weak FROM import_ip WHERE ip = ?",
+                           ARGS(T(text)), fill_holder, ret, err);
 }
 
-int import_take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err)
+size_t import_number_text(const char *base, const char *tail, char sep, unsigned n, char *ret, size_t size)
 {
-    int r = import_run_kept(im, sql, ARGS(T(value), N(owner)), err);
-    return r < 0 ? r : sqlite3_changes(im->c->db) > 0;
+    char end[48], digits[12];
+    size_t len = strnlen(tail, 32), k = sizeof(digits);
+    memcpy(end, tail, len);
+    if (n > 1) {
+        end[len++] = sep;
+        for (; n; n /= 10)
+            digits[--k] = (char)('0' + n % 10);
+        memcpy(end + len, digits + k, sizeof(digits) - k);
+        len += sizeof(digits) - k;
+    }
+    size_t keep = strnlen(base, size - 1 - len);
+    memcpy(ret, base, keep);
+    memcpy(ret + keep, end, len);
+    ret[keep + len] = 0;
+    return keep + len;
 }
-
-static const char take_name[] =
-    "INSERT INTO import_name (name, client_id, is_weak) VALUES (?, ?, 0) ON CONFLICT DO NOTHING";
-static const char take_ip[] = "INSERT INTO import_ip (ip, client_id, is_weak) VALUES (?, ?, 0) ON CONFLICT DO NOTHING";
 
 /* "@base@tail", or that with a number, whichever is nobody's: it is @owner's now. */
 static int give_free_name(struct import *im, const char *base, const char *tail, unsigned first, int64_t owner,
                           char *ret, struct err *err)
 {
-    char stem[NAME_LEN + 16], end[32];
+    char stem[NAME_LEN + 16];
     unsigned n;
-    (void)snprintf(stem, sizeof(stem), "%s%s", base, tail);
+    (void)import_number_text(base, tail, 0, 1, stem, sizeof(stem));
     int r = import_suffix(im, stem, first, &n, err);
     for (; r == 0 && n < NAMES_MAX; n++) {
-        (void)snprintf(end, sizeof(end), n == 1 ? "%s" : "%s-%u", tail, n);
-        (void)snprintf(ret, NAME_LEN + 1, "%.*s%s", (int)(NAME_LEN - strlen(end)), base, end);
-        r = import_take_if_free(im, take_name, ret, owner, err);
+        (void)import_number_text(base, tail, '-', n, ret, NAME_LEN + 1);
+        r = import_take(im, IMPORT_KIND_NAME, ret, owner, err);
         if (r > 0)
             return import_suffix_used(im, stem, n, err);
     }
@@ -159,19 +174,21 @@ static int push_aside(struct import *im, int64_t gone_id, const char *name, stru
                                    ARGS(T(other), N(gone_id)), err);
 }
 
-static void add_reason(struct import_row *row, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-static void add_reason(struct import_row *row, const char *fmt, ...)
+/* The texts of @parts one behind the other. */
+static void add_reason(struct import_row *row, const char *const *parts, size_t n)
 {
-    size_t n = strlen(row->reason);
-    if (n > 0 && n + 2 < sizeof(row->reason)) {
-        memcpy(row->reason + n, "; ", 3);
-        n += 2;
+    char *to = row->reason + strlen(row->reason), *end = row->reason + sizeof(row->reason) - 1;
+    if (to > row->reason && end - to > 2)
+        to = stpcpy(to, "; ");
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strnlen(parts[i], (size_t)(end - to)); /* names and addresses are short: nothing is cut */
+        memcpy(to, parts[i], len);
+        to += len;
     }
-    va_list ap;
-    va_start(ap, fmt);
-    (void)vsnprintf(row->reason + n, sizeof(row->reason) - n, fmt, ap); /* names and addresses are short */
-    va_end(ap);
+    *to = 0;
 }
+#define ADD_REASON(row, ...)                                                                                           \
+    add_reason(row, (const char *const[]){__VA_ARGS__}, ARRAY_SIZE(((const char *const[]){__VA_ARGS__})))
 
 /* Another has @name, which becomes the one that is given instead. */
 static int give_other_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
@@ -180,14 +197,14 @@ static int give_other_name(struct import *im, struct import_row *row, char *name
     strcpy(taken, name);
     int r = give_free_name(im, taken, "", 2, owner, name, err);
     if (r == 0)
-        add_reason(row, "called '%s' here, for '%s' is taken", name, taken);
+        ADD_REASON(row, "called '", name, "' here, for '", taken, "' is taken");
     return r;
 }
 
 static int give_taken_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
 {
     struct holder h;
-    int r = find_name(im, name, &h, err);
+    int r = find_holder(im, IMPORT_KIND_NAME, name, &h, err);
     if (r < 0 || (!h.is_weak && h.client_id == owner))
         return r;
     if (!h.is_weak)
@@ -199,11 +216,11 @@ static int give_taken_name(struct import *im, struct import_row *row, char *name
 static int give_name(struct import *im, struct import_row *row, int64_t owner, struct err *err)
 {
     char name[NAME_LEN + 1];
-    (void)snprintf(name, sizeof(name), "%.*s", NAME_LEN, row->want.f[IMPORT_NAME]);
-    int r = has_suffix(im, name) ? 0 : import_take_if_free(im, take_name, name, owner, err);
+    (void)import_number_text(row->want.f[IMPORT_NAME], "", 0, 1, name, sizeof(name));
+    bool is_base = has_suffix(im, name);
+    int r = is_base ? 0 : import_take(im, IMPORT_KIND_NAME, name, owner, err);
     if (r == 0)
-        r = has_suffix(im, name) ? give_other_name(im, row, name, owner, err)
-                                 : give_taken_name(im, row, name, owner, err);
+        r = is_base ? give_other_name(im, row, name, owner, err) : give_taken_name(im, row, name, owner, err);
     strcpy(row->want.f[IMPORT_NAME], name);
     strcpy(row->given.f[IMPORT_NAME], name);
     return MIN(r, 0);
@@ -215,14 +232,14 @@ static int give_ip(struct import *im, struct import_row *row, int64_t owner, str
     char *ip = row->want.f[IMPORT_IP];
     if (!*ip)
         return 0;
-    int r = import_take_if_free(im, take_ip, ip, owner, err);
+    int r = import_take(im, IMPORT_KIND_IP, ip, owner, err);
     if (r != 0)
         return MIN(r, 0);
-    r = import_one_kept(im, "SELECT client_id, is_weak FROM import_ip WHERE ip = ?", ARGS(T(ip)), fill_holder, &h, err);
+    r = find_holder(im, IMPORT_KIND_IP, ip, &h, err);
     if (r == 0 && h.is_weak) {
         r = import_run_kept(im, "UPDATE import_gone SET loses_ip = 1 WHERE client_id = ?", ARGS(N(h.client_id)), err);
     } else if (r == 0 && h.client_id != owner) {
-        add_reason(row, "without a fixed address: another client has %s", ip);
+        ADD_REASON(row, "without a fixed address: another client has ", ip);
         ip[0] = row->given.f[IMPORT_IP][0] = 0;
         return 0;
     }
@@ -232,9 +249,9 @@ static int give_ip(struct import *im, struct import_row *row, int64_t owner, str
                            ARGS(T(ip), N(owner)), err);
 }
 
-int import_name_row(struct import *im, struct import_row *row, unsigned needs, uint64_t place, struct err *err)
+int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err)
 {
-    int64_t owner = row->client_id ? row->client_id : -(int64_t)place - 1;
+    int64_t owner = row->client_id ? row->client_id : -(int64_t)row->row - 1;
     int r = needs & IMPORT_NEEDS_NAME ? give_name(im, row, owner, err) : 0;
     return r == 0 && (needs & IMPORT_NEEDS_IP) ? give_ip(im, row, owner, err) : r;
 }
@@ -249,7 +266,7 @@ static int name_row(void *arg, const struct import_planned *planned, struct err 
     (void)snprintf(row.reason, sizeof(row.reason), "%s", planned->reason);
     import_unpack(planned->want, &row.want);
     import_unpack_given(planned->given, &row.want, &row.given);
-    int r = import_name_row(im, &row, planned->needs, spool_end(im->other_plan), err);
+    int r = import_name_row(im, &row, planned->needs, err);
     if (r < 0)
         return r;
     struct import_packed want = import_pack(&row.want), given = import_pack(&row.given);

@@ -149,6 +149,12 @@ int import_plan_begin(struct import *im, struct err *err)
     if (r == 0)
         r = import_suffix_forget(im, err);
     if (r == 0)
+        r = import_taken_begin(im, err);
+    if (r == 0)
+        r = import_taken_look(im, IMPORT_KIND_NAME, err);
+    if (r == 0)
+        r = import_taken_look(im, IMPORT_KIND_IP, err);
+    if (r == 0)
         r = compare_macs(im, err);
     if (r == 0)
         r = db_run(im->c,
@@ -229,7 +235,7 @@ static int store_plan(struct import *im, const struct import_row *row, const str
 int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err)
 {
     unsigned needs = needs_of(row, known);
-    int r = im->is_all_new ? import_name_row(im, row, needs, spool_end(im->plan), err) : give_back(im, row, needs, err);
+    int r = im->is_all_new ? import_name_row(im, row, needs, err) : give_back(im, row, needs, err);
     return r < 0 ? r : store_plan(im, row, known, needs, err);
 }
 

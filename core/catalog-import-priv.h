@@ -5,8 +5,7 @@
  *   plan (a spool)       of each row that the stage left open, in the same order: its fate, what is wanted
  *   temp.import_stage    rows of the stage that share their MAC or their name with another, and the fate that follows
  *   temp.import_mac      MACs of the stage, where the catalog has clients to compare with
- *   temp.import_name     names that are given away; weak ones belong to clients that are gone from the source; a new client is -1 - the place
- *                        of its row in the plan
+ *   temp.import_name     names of clients that are here; weak ones belong to clients that are gone from the source (see also -keys.c)
  *   temp.import_ip       likewise addresses
  *   temp.import_label    labels of targets (see catalog-client-new.c)
  *   temp.import_suffix   the last number given behind a name, where memory has no room for it
@@ -40,6 +39,8 @@ struct import {
     uint64_t rows, staged[IMPORT_FATES], planned[IMPORT_FATES]; /* counts; staged: by the fate that the stage knows */
     bool has_marks;                                             /* import_stage has fates of rows */
     struct import_keys *keys;
+    struct import_taken *taken;
+    struct import_feed *feed;
     bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
     bool are_suffixes_kept; /* some of them went to their table */
     struct suffix *suffixes;
@@ -83,14 +84,13 @@ struct import_planned {
 };
 int import_staged_put(struct spool *s, const struct import_staged *row, struct err *err);
 int import_planned_put(struct spool *s, const struct import_planned *row, struct err *err);
-/* The planned row at @place; its texts are there until the next call on @s. */
-int import_planned_get(struct spool *s, uint64_t place, struct import_planned *ret, struct err *err);
-
 typedef int import_staged_fn(void *arg, const struct import_staged *row, struct err *err);
 typedef int import_planned_fn(void *arg, const struct import_planned *row, struct err *err);
 /* All rows in order. */
 int import_each_staged(struct import *im, import_staged_fn *each, void *arg, struct err *err);
 int import_each_planned(struct import *im, import_planned_fn *each, void *arg, struct err *err);
+/* What a record of the plan holds. -EIO when it is none. */
+int import_planned_take(const char *record, size_t len, struct import_planned *ret, struct err *err);
 
 /* --- rows that share a MAC or a name (catalog-import-twice.c) ----------------------------------------------------- */
 
@@ -102,6 +102,56 @@ void import_keys_add(struct import_keys *k, const char *mac, const char *raw_nam
 /* Give the rows that share one their fate in import_stage. */
 int import_find_twice(struct import *im, enum import_duplicates policy, struct err *err);
 
+/* --- what is taken (catalog-import-keys.c) ------------------------------------------------------------------------ */
+
+enum import_kind { IMPORT_KIND_NAME, IMPORT_KIND_IP, IMPORT_KIND_LABEL, IMPORT_KINDS };
+
+/* Without regard to the case of letters; @kind keeps texts of different sorts apart. */
+uint64_t import_key_hash(const char *key, unsigned kind);
+/* Nothing is given yet. */
+int import_taken_begin(struct import *im, struct err *err);
+/* The table of @kind was filled: it counts, too. */
+int import_taken_look(struct import *im, enum import_kind kind, struct err *err);
+void import_taken_destroy(struct import_taken *t); /* NULL is allowed */
+/* True if this import gave @text to a new client, but for what is in the table. */
+bool import_is_given(const struct import *im, enum import_kind kind, const char *text);
+/* 1 when @text was nobody's and is @owner's now; 0 when another has it. */
+int import_take(struct import *im, enum import_kind kind, const char *text, int64_t owner, struct err *err);
+
+/* --- rows for INSERT ... SELECT ... FROM import_feed (catalog-import-feed.c) --------------------------------------- */
+
+#define IMPORT_FEED_COLUMNS 14
+
+/* The next row into @columns, whose texts are there until the next call: 1; 0 behind the last one; a negative errno. */
+typedef int import_feed_fn(void *arg, struct arg *columns, struct err *err);
+struct import_feed {
+    import_feed_fn *next;
+    void *arg;
+    struct err *err;
+    int result;
+    struct arg columns[IMPORT_FEED_COLUMNS];
+};
+int import_feed_create(struct import *im, struct err *err);
+void import_feed_destroy(struct import *im);
+/* Run @sql, which selects from import_feed what @next gives. */
+int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next, void *arg,
+                    struct err *err);
+
+/* --- links as text ------------------------------------------------------------------------------------------------ */
+
+struct import_link {
+    unsigned slot;
+    int64_t image_id;
+    uint32_t pinned;
+};
+/* The next "0:12@3" at *@p; false at the end. */
+bool import_next_link(const char **p, struct import_link *ret);
+
+/* --- new clients (catalog-import-new.c) --------------------------------------------------------------------------- */
+
+/* Add the new clients of the plan, their links, and what the next import needs of them. */
+int import_add_new(struct import *im, struct err *err);
+
 /* --- names (catalog-import-names.c) ------------------------------------------------------------------------------- */
 
 /* The number to go on with for names that begin with @base, at least @first; and a note that @n was given. Without it many rows with one
@@ -110,15 +160,14 @@ int import_suffix(struct import *im, const char *base, unsigned first, unsigned 
 int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err);
 /* Every number begins anew. */
 int import_suffix_forget(struct import *im, struct err *err);
+/* "@base", "@base@tail", "@base@tail@sep2", ...: @n = 1 is without a number. @base is cut where @size is not enough. Returns the length. */
+size_t import_number_text(const char *base, const char *tail, char sep, unsigned n, char *ret, size_t size);
 
 /* import_known() that asks the catalog in any case. */
 int import_known_here(struct import *im, const char *mac, struct import_known *ret, struct err *err);
 
-/* Give @row, which will lie at @place of the plan, the name and address that it @needs: what it wants, or what is free instead, with a reason. */
-int import_name_row(struct import *im, struct import_row *row, unsigned needs, uint64_t place, struct err *err);
-/* 1 when @sql, an INSERT that does nothing on conflict, took @value for @owner; 0 when another has it. */
-int import_take_if_free(struct import *im, const char *sql, const char *value, int64_t owner, struct err *err);
-
+/* Give @row the name and address that it @needs: what it wants, or what is free instead, with a reason. */
+int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err);
 /* The client @id as the catalog has it, with @images in its last field. -ENOENT without a sentence. */
 int import_now(struct catalog *c, int64_t client_id, const char *images, struct import_values *ret, struct err *err);
 /* The column of a client's links as IMPORT_LINKS tells them. */

@@ -106,7 +106,7 @@ int import_planned_put(struct spool *s, const struct import_planned *row, struct
     return put_record(s, &head, sizeof(head), texts, PLANNED_TEXTS, err);
 }
 
-static int take_planned(const char *p, size_t len, struct import_planned *ret, struct err *err)
+int import_planned_take(const char *p, size_t len, struct import_planned *ret, struct err *err)
 {
     struct planned_head head;
     const char *t[PLANNED_TEXTS];
@@ -125,14 +125,6 @@ static int take_planned(const char *p, size_t len, struct import_planned *ret, s
                                        .want = t[6],
                                        .given = t[7]};
     return r;
-}
-
-int import_planned_get(struct spool *s, uint64_t place, struct import_planned *ret, struct err *err)
-{
-    const char *p;
-    size_t len;
-    int r = spool_get(s, place, &p, &len, err);
-    return r < 0 ? r : take_planned(p, len, ret, err);
 }
 
 /* --- one spool ---------------------------------------------------------------------------------------------------- */
@@ -156,7 +148,7 @@ static int next_planned(struct spool_reader *r, struct import_planned *ret, stru
     size_t len;
     int e = spool_next(r, &p, &len, err);
     if (e > 0)
-        e = take_planned(p, len, ret, err);
+        e = import_planned_take(p, len, ret, err);
     else
         return e;
     return e < 0 ? e : 1;

@@ -19,23 +19,14 @@
 #define FILTER_BITS (1u << 23) /* 1 MiB: one key of 20,000 is taken for another with 100,000 rows of two keys each */
 #define PROBES      3
 
+enum { KIND_MAC = IMPORT_KINDS, KIND_RAW_NAME };
+
 struct import_keys {
     uint64_t *seen, *suspects; /* filters */
     uint64_t n_suspects;
 };
 
 /* --- filters ------------------------------------------------------------------------------------------------------ */
-
-/* Without regard to case; @kind keeps MACs and names apart. */
-static uint64_t key_hash(const char *key, char kind)
-{
-    uint64_t h = 0xcbf29ce484222325ULL ^ (unsigned char)kind; /* FNV-1a, then mixed */
-    for (; *key; key++)
-        h = (h ^ ((unsigned char)*key | 0x20)) * 0x100000001b3ULL;
-    h ^= h >> 32;
-    h *= 0xd6e8feb86659fd93ULL;
-    return h ^ h >> 32;
-}
 
 static uint32_t probe(uint64_t hash, int i)
 {
@@ -84,11 +75,11 @@ void import_keys_destroy(struct import_keys *k)
     free(k);
 }
 
-static void add_key(struct import_keys *k, const char *key, char kind)
+static void add_key(struct import_keys *k, const char *key, unsigned kind)
 {
     if (!*key)
         return;
-    uint64_t hash = key_hash(key, kind);
+    uint64_t hash = import_key_hash(key, kind);
     if (filter_has(k->seen, hash)) {
         filter_add(k->suspects, hash);
         k->n_suspects++;
@@ -98,8 +89,8 @@ static void add_key(struct import_keys *k, const char *key, char kind)
 
 void import_keys_add(struct import_keys *k, const char *mac, const char *raw_name)
 {
-    add_key(k, mac, 'm');
-    add_key(k, raw_name, 'n');
+    add_key(k, mac, KIND_MAC);
+    add_key(k, raw_name, KIND_RAW_NAME);
 }
 
 static int stage_suspect(void *arg, const struct import_staged *row, struct err *err)
@@ -108,8 +99,8 @@ static int stage_suspect(void *arg, const struct import_staged *row, struct err 
     const uint64_t *suspects = im->keys->suspects;
     if (row->fate != IMPORT_OPEN)
         return 0;
-    if (!(*row->mac && filter_has(suspects, key_hash(row->mac, 'm'))) &&
-        !(*row->raw_name && filter_has(suspects, key_hash(row->raw_name, 'n'))))
+    if (!(*row->mac && filter_has(suspects, import_key_hash(row->mac, KIND_MAC))) &&
+        !(*row->raw_name && filter_has(suspects, import_key_hash(row->raw_name, KIND_RAW_NAME))))
         return 0;
     return import_run_kept(
         im, "INSERT INTO import_stage (row, mac, raw_name, src, fate, reason) VALUES (?, ?, ?, ?, 0, '')",

@@ -134,7 +134,7 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 
 /* The catalog keeps what is temporary in memory; names and addresses of a hundred thousand rows go to SQLite's own temporary file. */
 static const char temp_tables[] =
-    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = -6000;"
+    "PRAGMA main.cache_size = -6000; PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = -6000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_name TEXT, src TEXT, fate INTEGER,"
     " reason TEXT);"
     "CREATE TEMP TABLE import_mac (mac TEXT PRIMARY KEY) WITHOUT ROWID;"
@@ -142,7 +142,7 @@ static const char temp_tables[] =
     " WITHOUT ROWID;"
     "CREATE TEMP TABLE import_ip (ip TEXT PRIMARY KEY, client_id INTEGER, is_weak INTEGER) WITHOUT ROWID;"
     "CREATE TEMP TABLE import_suffix (base TEXT PRIMARY KEY COLLATE NOCASE, next INTEGER) WITHOUT ROWID;"
-    "CREATE TEMP TABLE import_label (label TEXT PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TEMP TABLE import_label (label TEXT PRIMARY KEY, client_id INTEGER) WITHOUT ROWID;"
     "CREATE TEMP TABLE import_gone (client_id INTEGER PRIMARY KEY, mac TEXT, name TEXT, new_name TEXT, loses_ip "
     "INTEGER,"
     " is_new INTEGER);";
@@ -162,6 +162,8 @@ int import_open(struct catalog *c, const char *origin, struct import **ret, stru
     if (r == 0)
         r = import_keys_create(&im->keys, err);
     if (r == 0)
+        r = import_feed_create(im, err);
+    if (r == 0)
         *ret = take_ptr(im);
     return r;
 }
@@ -178,6 +180,8 @@ void import_close(struct import *im)
     spool_destroy(im->plan);
     spool_destroy(im->other_plan);
     import_keys_destroy(im->keys);
+    import_taken_destroy(im->taken);
+    import_feed_destroy(im);
     free(im->suffixes);
     free(im);
 }

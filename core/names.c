@@ -271,22 +271,31 @@ void uuid_encode(const unsigned char id[16], char *ret)
     }
 }
 
-int secret_new(char *ret)
+int secret_next(struct secret_source *from, char *ret)
 {
     static const char alphabet[] = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"; /* no i l o I O 0 1 */
     const unsigned letters = sizeof(alphabet) - 1;
     char secret[17] = "";
     for (size_t n = 0; n < 16;) {
-        unsigned char random[32];
-        int r = random_bytes(random, sizeof(random));
-        if (r < 0)
-            return r;
-        for (size_t i = 0; i < sizeof(random) && n < 16; i++)
-            if (random[i] < 256 / letters * letters) /* else the first letters would come up more often */
-                secret[n++] = alphabet[random[i] % letters];
+        if (from->left == 0) {
+            int r = random_bytes(from->bytes, sizeof(from->bytes));
+            if (r < 0)
+                return r;
+            from->left = sizeof(from->bytes);
+        }
+        unsigned char *random = &from->bytes[--from->left];
+        if (*random < 256 / letters * letters) /* else the first letters would come up more often */
+            secret[n++] = alphabet[*random % letters];
+        *random = 0;
     }
     memcpy(ret, secret, sizeof(secret));
     return 0;
+}
+
+int secret_new(char *ret)
+{
+    struct secret_source from = {.left = 0};
+    return secret_next(&from, ret);
 }
 
 /* --- sizes ------------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #ifndef DISKGATE_CORE_NAMES_H
 #define DISKGATE_CORE_NAMES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "core/err.h"
@@ -33,6 +34,12 @@ void uuid_encode(const unsigned char id[16], char *ret);
 
 /* A secret of 16 characters from an alphabet without look-alikes, for CHAP (Windows wants 12..16). @ret holds 17 bytes. */
 int secret_new(char *ret);
+/* Random bytes for many of them, one call of the system for several; begins as {0}. */
+struct secret_source {
+    unsigned char bytes[256];
+    size_t left;
+};
+int secret_next(struct secret_source *from, char *ret);
 
 /* "512", "64k", "1.5G" (powers of 1024; k M G T, an optional B or iB behind), below 8 EiB. -EINVAL with a sentence. */
 int size_parse(const char *text, uint64_t *ret, struct err *err);

@@ -13,16 +13,12 @@
 
 #define HEAD_BYTES   sizeof(uint32_t)
 #define BUFFER_BYTES (128u << 10)
-#define WINDOW_BYTES 4096u
 
 struct spool {
     int fd;
     uint64_t stored; /* bytes in the file */
     char *buf;       /* what comes behind them */
     size_t size, len;
-    char *window; /* of spool_get(): [window_at, window_at + window_len) of the file */
-    size_t window_size, window_len;
-    uint64_t window_at;
     char dir[PATH_MAX];
 };
 
@@ -77,7 +73,6 @@ void spool_destroy(struct spool *s)
         return;
     closep(&s->fd);
     free(s->buf);
-    free(s->window);
     free(s);
 }
 
@@ -86,16 +81,11 @@ int spool_clear(struct spool *s, struct err *err)
     if (s->stored > 0 && ftruncate(s->fd, 0) < 0)
         return err_sys(err, -errno, "cannot empty a temporary file in '%s'", s->dir);
     s->stored = 0;
-    s->len = s->window_len = 0;
+    s->len = 0;
     return 0;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
-
-uint64_t spool_end(const struct spool *s)
-{
-    return s->stored + s->len;
-}
 
 static int flush(struct spool *s, struct err *err)
 {
@@ -150,44 +140,6 @@ static int load(struct spool *s, char *buf, size_t len, uint64_t at, struct err 
 static int strange(const struct spool *s, struct err *err)
 {
     return err_set(err, -EIO, "a temporary file in '%s' does not hold what was written to it", s->dir);
-}
-
-/* Have [@place, @place + @want) in the window, and more if the file has more. */
-static int look(struct spool *s, uint64_t place, size_t want, struct err *err)
-{
-    if (!range_ok(place, want, s->stored))
-        return strange(s, err);
-    if (place >= s->window_at && place + want <= s->window_at + s->window_len)
-        return 0;
-    size_t len = (size_t)MIN((uint64_t)MAX(want, (size_t)WINDOW_BYTES), s->stored - place);
-    s->window_len = 0;
-    int r = reserve(&s->window, &s->window_size, len, err);
-    if (r == 0)
-        r = load(s, s->window, len, place, err);
-    if (r < 0)
-        return r;
-    s->window_at = place;
-    s->window_len = len;
-    return 0;
-}
-
-int spool_get(struct spool *s, uint64_t place, const char **ret, size_t *ret_len, struct err *err)
-{
-    uint32_t head;
-    int r = s->len > 0 ? flush(s, err) : 0;
-    if (r == 0)
-        r = look(s, place, HEAD_BYTES, err);
-    if (r < 0)
-        return r;
-    memcpy(&head, s->window + (place - s->window_at), sizeof(head));
-    if (head > SPOOL_RECORD_MAX)
-        return strange(s, err);
-    r = look(s, place, HEAD_BYTES + head, err);
-    if (r < 0)
-        return r;
-    *ret = s->window + (place - s->window_at) + HEAD_BYTES;
-    *ret_len = head;
-    return 0;
 }
 
 void spool_reader_init(struct spool_reader *r, struct spool *s)

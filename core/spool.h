@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* A spool: records of any bytes, put one behind the other into a temporary file and read again in their order, or one at its place.
+/* A spool: records of any bytes, put one behind the other into a temporary file and read again in their order.
  *
  *   spool_create(&s)
- *     spool_room(s, n, &p), fill p, spool_commit(s, len)      one record; its place is what spool_end(s) said before
+ *     spool_room(s, n, &p), fill p, spool_commit(s, len)      one record
  *     spool_reader_init(&r, s), spool_next(&r, ...)           all of them, in order
- *     spool_get(s, place, ...)                                one of them
  *   spool_destroy(s)
  *
  * The file has no name, so nothing is left behind whatever happens; it lies where SQLite has its temporary files ($SQLITE_TMPDIR, $TMPDIR,
@@ -17,7 +16,6 @@
 #ifndef DISKGATE_CORE_SPOOL_H
 #define DISKGATE_CORE_SPOOL_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,15 +30,10 @@ void spool_destroy(struct spool *s); /* NULL is allowed */
 /* No record is left. */
 int spool_clear(struct spool *s, struct err *err);
 
-/* Where the next record will lie. */
-uint64_t spool_end(const struct spool *s);
 /* Room for a record of at most @max bytes (up to SPOOL_RECORD_MAX); it is there until the next call on @s. */
 int spool_room(struct spool *s, size_t max, char **ret, struct err *err);
 /* The first @len bytes of the room are a record. */
 void spool_commit(struct spool *s, size_t len);
-
-/* The record at @place. The bytes are there until the next call on @s. -EIO when none lies there. */
-int spool_get(struct spool *s, uint64_t place, const char **ret, size_t *ret_len, struct err *err);
 
 struct spool_reader {
     struct spool *s;

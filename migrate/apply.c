@@ -15,6 +15,8 @@
 #include "migrate/report.h"
 #include "migrate/staging.h"
 
+#define REPORT_BUFFER 131072 /* bytes */
+
 /* --- what runs ---------------------------------------------------------------------------------------------------- */
 
 static bool is_up(const char *root)
@@ -213,6 +215,7 @@ static int store_report(struct apply *a, const struct report *r, struct staging 
         closep(&fd);
         return e;
     }
+    (void)setvbuf(f, NULL, _IOFBF, REPORT_BUFFER); /* else the usual one */
     e = report_write(r, f, err);
     if (e == 0)
         e = sync_report(a->cmd->root, fd, err);

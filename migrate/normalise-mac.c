@@ -38,8 +38,11 @@ enum mac_status mac_from_bytes(const unsigned char *bytes, char *ret)
         return MAC_BROADCAST;
     if (bytes[0] & 1)
         return MAC_MULTICAST;
-    (void)snprintf(ret, MAC_LEN + 1, "%02x:%02x:%02x:%02x:%02x:%02x", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4],
-                   bytes[5]);
+    for (int i = 0; i < 6; i++) {
+        ret[3 * i] = "0123456789abcdef"[bytes[i] >> 4];
+        ret[3 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+        ret[3 * i + 2] = i < 5 ? ':' : 0;
+    }
     return bytes[0] & 2 ? MAC_LOCAL : MAC_GOOD;
 }
 

@@ -172,8 +172,8 @@ const char *cell_text(const struct cell *c, char buf[64], size_t *ret_len)
         *ret_len = c->len;
         return text;
     case CELL_INT:
-        (void)snprintf(buf, 64, "%lld", (long long)c->integer);
-        break;
+        *ret_len = text_number(c->integer, buf);
+        return buf;
     case CELL_BOOL:
         strcpy(buf, c->integer ? "true" : "false");
         break;

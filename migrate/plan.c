@@ -55,8 +55,10 @@ static int put_images(struct plan *p, struct import_row *row, const struct recor
         int n = images_intern(&p->images, &r->images[i], err);
         if (n < 0)
             return n;
-        len += (size_t)snprintf(to + len, IMPORT_FIELD_LEN - len, "%s%c%d", i ? "," : "",
-                                r->images[i].is_data ? 'd' : 'b', n); /* at most 16 short numbers */
+        if (i > 0)
+            to[len++] = ',';
+        to[len++] = r->images[i].is_data ? 'd' : 'b';
+        len += text_number(n, to + len); /* at most 16 short numbers */
         p->is_seen[IMPORT_IMAGES] = p->is_seen[IMPORT_LINKS] = true;
     }
     return 0;
@@ -178,14 +180,16 @@ struct linking {
 static void say(struct import_row *row, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(struct import_row *row, const char *fmt, ...)
 {
-    char text[400];
     size_t n = strlen(row->reason);
     va_list ap;
+    if (n > 0 && n + 3 < sizeof(row->reason)) {
+        strcpy(row->reason + n, "; ");
+        n += 2;
+    }
     va_start(ap, fmt);
-    (void)vsnprintf(text, sizeof(text), fmt, ap);
+    (void)vsnprintf(row->reason + n, sizeof(row->reason) - n, fmt, ap);
     va_end(ap);
-    text_mend(text);
-    text_format(row->reason + n, sizeof(row->reason) - n, "%s%s", n ? "; " : "", text);
+    text_mend(row->reason);
 }
 
 /* A slot for one more image of this sort; SLOTS when they are all taken. */
@@ -228,8 +232,12 @@ static void resolve_images(const struct plan *p, struct import_row *row, bool *r
         if (n >= p->images.n)
             break; /* cannot be: we wrote it */
         const struct site_image *i = p->images.list[n];
-        l.ids_len += (size_t)snprintf(l.ids + l.ids_len, sizeof(l.ids) - l.ids_len, "%s%c%lld", l.ids_len ? "," : "",
-                                      is_data ? 'd' : 'b', (long long)i->source_id);
+        if (l.ids_len + 24 > sizeof(l.ids))
+            break; /* cannot be: 16 short numbers */
+        if (l.ids_len > 0)
+            l.ids[l.ids_len++] = ',';
+        l.ids[l.ids_len++] = is_data ? 'd' : 'b';
+        l.ids_len += text_number(i->source_id, l.ids + l.ids_len);
         link_image(&l, i, is_data);
     }
     strcpy(row->src.f[IMPORT_IMAGES], l.ids);

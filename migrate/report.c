@@ -11,6 +11,7 @@
 
 #include "core/ctl.h"
 #include "core/util.h"
+#include "migrate/text.h"
 
 int report_begin(struct report *r, const struct plan *p, struct err *err)
 {
@@ -156,9 +157,11 @@ static void put_text(FILE *f, const char *text)
 
 static void put_member(FILE *f, const char *key, const char *text)
 {
-    (void)fputs_unlocked(",\"", f);
+    putc_unlocked(',', f);
+    putc_unlocked('"', f);
     (void)fputs_unlocked(key, f);
-    (void)fputs_unlocked("\":", f);
+    putc_unlocked('"', f);
+    putc_unlocked(':', f);
     if (*text)
         put_text(f, text);
     else
@@ -206,9 +209,10 @@ static void put_images(FILE *f, const struct report *r, const struct import_row 
         at = end + (*end == ',');
         if (!i)
             continue;
-        (void)fprintf(f, "%s{\"source_path\":", comma);
+        (void)fputs_unlocked(comma, f);
+        (void)fputs_unlocked("{\"source_path\":", f);
         put_text(f, i->raw);
-        (void)fprintf(f, ",\"is_data\":%s", kind == 'd' ? "true" : "false");
+        (void)fputs_unlocked(kind == 'd' ? ",\"is_data\":true" : ",\"is_data\":false", f);
         put_member(f, "image", i->name);
         putc_unlocked('}', f);
         comma = ",";
@@ -275,8 +279,13 @@ static int write_row(void *arg, struct import_row *row, struct err *err)
 {
     struct row_writer *w = arg;
     FILE *f = w->f;
-    (void)fprintf(f, "%s\n{\"row\":%llu,\"result\":\"%s\"", w->is_first ? "" : ",", (unsigned long long)row->row + 1,
-                  import_fate_name(row->fate));
+    char number[21];
+    (void)text_number((int64_t)row->row + 1, number);
+    (void)fputs_unlocked(w->is_first ? "\n{\"row\":" : ",\n{\"row\":", f);
+    (void)fputs_unlocked(number, f);
+    (void)fputs_unlocked(",\"result\":\"", f);
+    (void)fputs_unlocked(import_fate_name(row->fate), f);
+    putc_unlocked('"', f);
     w->is_first = false;
     put_member(f, "mac", row->mac);
     put_member(f, "source_mac", row->raw_mac);
@@ -288,8 +297,10 @@ static int write_row(void *arg, struct import_row *row, struct err *err)
     if (row->detail && *row->detail)
         put_fields(f, w->r->plan->catalog, row->detail);
     put_member(f, "doubt", row->doubt ? row->doubt : "");
-    if (row->rest && *row->rest == '{' && row->rest[1] != '}')
-        (void)fprintf(f, ",\"rest\":%s", row->rest);
+    if (row->rest && *row->rest == '{' && row->rest[1] != '}') {
+        (void)fputs_unlocked(",\"rest\":", f);
+        (void)fputs_unlocked(row->rest, f);
+    }
     putc_unlocked('}', f);
     return ferror(f) ? err_set(err, -EIO, "cannot write the report") : 0;
 }

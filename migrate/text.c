@@ -203,10 +203,28 @@ void text_format(char *ret, size_t size, const char *fmt, ...)
     text_mend(ret);
 }
 
+size_t text_number(int64_t n, char *ret)
+{
+    char digits[20];
+    size_t k = sizeof(digits), len = 0;
+    uint64_t v = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do
+        digits[--k] = (char)('0' + v % 10);
+    while (v /= 10);
+    if (n < 0)
+        ret[len++] = '-';
+    memcpy(ret + len, digits + k, sizeof(digits) - k);
+    len += sizeof(digits) - k;
+    ret[len] = 0;
+    return len;
+}
+
 /* Length of the blank that @p begins with, 0 when it is none: ASCII blanks, NO-BREAK SPACE, IDEOGRAPHIC SPACE, BOM. */
 static size_t blank_at(const char *p, size_t len)
 {
-    if (len >= 1 && strchr(" \t\r\n\v\f", *p) && *p)
+    if (len == 0 || ((unsigned char)*p > ' ' && (unsigned char)*p < 0xc2)) /* nearly always */
+        return 0;
+    if (strchr(" \t\r\n\v\f", *p) && *p)
         return 1;
     if (len >= 2 && memcmp(p, "\xc2\xa0", 2) == 0)
         return 2;
@@ -223,6 +241,8 @@ size_t text_trim(const char **text, size_t len)
         len -= step;
     }
     for (;;) {
+        if (len >= 1 && (unsigned char)((*text)[len - 1] - '!') < 0x7f - '!') /* nearly always */
+            return len;
         if (len >= 1 && blank_at(*text + len - 1, 1) == 1)
             len -= 1;
         else if (len >= 2 && blank_at(*text + len - 2, 2) == 2)

@@ -34,6 +34,9 @@ char *text_shown(const char *text, char *ret, size_t size);
 /* Copy at most @size - 1 bytes, cut between two characters; "..." at its end says that it was cut. Returns whether it was. */
 bool text_copy(const char *text, size_t len, char *ret, size_t size);
 
+/* @n in decimal digits into @ret (21 bytes). Returns the length. */
+size_t text_number(int64_t n, char *ret);
+
 /* snprintf() that never cuts a character in two. */
 void text_format(char *ret, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Take away an incomplete character at the end of a text that was cut. */
