@@ -13,7 +13,7 @@ import time
 
 import pytest
 from support import system
-from support.files import MIB, make_image
+from support.files import MIB, make_image, put
 from support.repository import Repository
 
 BLOCK = 4096
@@ -23,8 +23,6 @@ SETTLED_S = 2.2  # a file that was changed less long ago is not known by its tim
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.image = make_image(root.files / "base.raw", SIZE)
     root.ok("image", "add", "win", root.image)
     for number, name in enumerate(("pc01", "pc02")):
@@ -43,9 +41,7 @@ def content(site, client):
 
 
 def write(site, client, data, offset=0):
-    fd = os.open(site.view(client), os.O_RDWR)
-    assert os.pwrite(fd, data, offset) == len(data)
-    os.close(fd)
+    put(site.view(client), offset, data, sync=False)
 
 
 class Stamper(threading.Thread):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from support import system
-from support.files import MIB, make_image, make_partitioned
+from support.files import MIB, make_image, make_partitioned, put
 from support.repository import Repository
 
 SIZE = 16 * MIB
@@ -15,8 +15,6 @@ SIZE = 16 * MIB
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.image = make_image(root.files / "base.raw", SIZE)
     root.ok("image", "add", "win", root.image)
     root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win", "--mode", "kept")
@@ -40,10 +38,7 @@ def unmount(site):
 
 
 def write(site, client, data, offset):
-    fd = os.open(site.view(client), os.O_RDWR)
-    assert os.pwrite(fd, data, offset) == len(data)
-    os.fsync(fd)
-    os.close(fd)
+    put(site.view(client), offset, data)
 
 
 def test_files_are_the_disks(site):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from support import system
-from support.files import KIB, MIB, fallocate, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, make_image, make_vhd
+from support.files import KIB, MIB, fallocate, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, make_image, make_vhd, put
 from support.repository import Repository
 
 SIZE = 16 * MIB
@@ -20,8 +20,6 @@ ODD = 5 * MIB + 300 * KIB + 512  # no multiple of a chunk
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.image = make_image(root.files / "base.raw", SIZE)
     root.ok("image", "add", "win", root.image)
     root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win", "--mode", "kept")
@@ -37,10 +35,7 @@ def restore(site, *args, status=0):
 
 
 def write(site, client, data, offset, slot=0):
-    fd = os.open(site.view(client, slot), os.O_RDWR)
-    assert os.pwrite(fd, data, offset) == len(data)
-    os.fsync(fd)
-    os.close(fd)
+    put(site.view(client, slot), offset, data)
 
 
 def punch(site, client, offset, length):

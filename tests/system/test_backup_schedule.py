@@ -16,8 +16,6 @@ from support.repository import Repository
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.repository = Repository(root, "repo with 100% blanks").init("--no-reserve")
     root.units = root.base / "units"
     root.units.mkdir()

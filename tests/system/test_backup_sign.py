@@ -18,8 +18,6 @@ def make_key(folder, name):
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.image = make_image(root.files / "base.raw", 4 * MIB)
     root.other = make_image(root.files / "other.raw", 4 * MIB, seed=2)
     root.ok("image", "add", "win", root.image)

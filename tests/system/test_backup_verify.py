@@ -13,8 +13,6 @@ SIZE = 16 * MIB
 
 @pytest.fixture
 def site(root):
-    if not (root.programs.build / "backup" / "diskgate-backup").exists():
-        pytest.skip("diskgate-backup is not built")
     root.image = make_image(root.files / "base.raw", SIZE)
     root.ok("image", "add", "win", root.image)
     root.repository = Repository(root).init("--pack", "4M")

@@ -13,7 +13,7 @@ import subprocess
 
 import pytest
 from support import system
-from support.files import KIB, MIB, make_image
+from support.files import KIB, MIB, get, make_image, put
 from support.iscsi import IscsiError
 
 SIZE = 16 * MIB
@@ -95,23 +95,6 @@ def site(root):
         root.down()
         if failing:
             failing.close()
-
-
-def get(path, offset, length):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(fd, length, offset)
-    finally:
-        os.close(fd)
-
-
-def put(path, offset, data):
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.pwrite(fd, data, offset)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def problems_of(root):

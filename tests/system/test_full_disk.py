@@ -10,7 +10,7 @@ import sys
 import pytest
 from support import system
 from support.damage import kill_file_system
-from support.files import KIB, MIB, make_image
+from support.files import KIB, MIB, get, make_image, put
 from support.small_disk import KINDS, SmallRoot, can_make
 
 SIZE = 16 * MIB
@@ -43,23 +43,6 @@ def make_small(programs, request):
     yield make
     faults = [fault for root in roots for fault in root.close()]
     assert not faults, "left behind:\n" + "\n".join(faults)
-
-
-def put(path, offset, data):
-    fd = os.open(path, os.O_RDWR)
-    try:
-        assert os.pwrite(fd, data, offset) == len(data)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def get(path, offset, length):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(fd, length, offset)
-    finally:
-        os.close(fd)
 
 
 WRITER = """

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from support.files import KIB, MIB, make_image
+from support.files import KIB, MIB, get, make_image, put
 
 SIZE = 16 * MIB
 PROCESS_MADVISE = 440  # the number of the system call
@@ -32,22 +32,6 @@ def site(root):
         root.ok("client", "add", mode, "--mac", f"52:54:00:00:0a:{number:02x}", "--image", "win", "--mode", mode)
     root.ok("up")
     return root
-
-
-def get(path, offset, length):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(fd, length, offset)
-    finally:
-        os.close(fd)
-
-
-def put(path, offset, data):
-    fd = os.open(path, os.O_RDWR)
-    try:
-        assert os.pwrite(fd, data, offset) == len(data)
-    finally:
-        os.close(fd)
 
 
 def check(site, name, lengths, own=()):
@@ -103,7 +87,7 @@ def resident_pages(path):
 def test_reads_are_right_after_pages_were_dropped(site):
     own = [(3 * MIB + 100, b"mine" * 5000), (7 * MIB, b"\xee" * 300 * KIB)]
     for offset, data in own:
-        put(site.view("kept"), offset, data)
+        put(site.view("kept"), offset, data, sync=False)
     for _ in range(2):  # what was read once is answered from the mapping the second time
         check(site, "volatile", (64 * KIB, MIB))
         check(site, "kept", (4 * KIB, 64 * KIB, 192 * KIB), own)
@@ -152,7 +136,7 @@ def test_image_that_was_cut_off_gives_errors_and_never_zeros(site):
     """Also where the new end lies in the middle of a page, whose rest would read as zeros in a mapping."""
     cut = 5 * MIB + 2000
     assert any(site.content[cut : cut + 2000])
-    put(site.view("kept"), 6 * MIB, b"own!" * 4096)
+    put(site.view("kept"), 6 * MIB, b"own!" * 4096, sync=False)
     for _ in range(2):
         check(site, "volatile", (64 * KIB,))
     os.truncate(site.image, cut)
@@ -162,7 +146,7 @@ def test_image_that_was_cut_off_gives_errors_and_never_zeros(site):
             with pytest.raises(OSError, match="Input/output error"):
                 get(site.view("volatile"), offset, length)
     assert get(site.view("kept"), 6 * MIB, 16 * KIB) == b"own!" * 4096
-    put(site.view("volatile"), 8 * MIB, b"new!" * 1024)
+    put(site.view("volatile"), 8 * MIB, b"new!" * 1024, sync=False)
     assert get(site.view("volatile"), 8 * MIB, 4 * KIB) == b"new!" * 1024
     log = (site.path / "run" / "fs.log").read_text()
     assert "'volatile'" in log and str(site.image) in log, log

@@ -24,6 +24,24 @@ def fallocate(fd, mode, offset, length):
         raise OSError(code, os.strerror(code))
 
 
+def get(path, offset, length):
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(fd, length, offset)
+    finally:
+        os.close(fd)
+
+
+def put(path, offset, data, sync=True):
+    fd = os.open(path, os.O_RDWR)
+    try:
+        assert os.pwrite(fd, data, offset) == len(data)
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def make_image(path, size=16 * MIB, seed=1):
     """A file of random bytes in which every fourth run of 256 KiB is a hole and every ninth is written zeros."""
     source = random.Random(seed)
