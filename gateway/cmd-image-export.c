@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -260,6 +261,17 @@ static int write_file(struct cmd *cmd, struct exporting *x, struct err *err)
     return r;
 }
 
+/* The name does not choose the format, and who reads it later may think that it does. */
+static void note_name(const struct exporting *x)
+{
+    static const char *const endings[] = {"vhd", "vhdx", "vmdk", "vdi", "qcow2", "raw"};
+    const char *dot = strrchr(x->name, '.');
+    for (size_t i = 0; dot && i < ARRAY_SIZE(endings); i++)
+        if (strcasecmp(dot + 1, endings[i]) == 0 && strcmp(endings[i], x->format) != 0)
+            warn_line("note: '%s' is called .%s and becomes a %s disk; --format %s makes it what its name says",
+                      x->path, endings[i], x->format, endings[i]);
+}
+
 /* --- the verb ---------------------------------------------------------------------------------------------------- */
 
 static int prepare(struct cmd *cmd, struct exporting *x, struct err *err)
@@ -285,6 +297,8 @@ static int export(struct cmd *cmd, struct exporting *x, struct err *err)
     int r = prepare(cmd, x, err);
     if (r < 0)
         return r;
+    if (!cmd->is_quiet)
+        note_name(x);
     if (!cmd->is_dry_run) {
         interrupts_hold(&old);
         r = write_file(cmd, x, err);

@@ -297,6 +297,22 @@ static bool needs_restart(const char *key)
     return false;
 }
 
+/* Clients that nothing is told about would be turned away. */
+static void note_no_template(struct catalog *c, const char *key)
+{
+    static const char *const keys[] = {"clients.unknown", "clients.template_client", "clients.template_image"};
+    char values[ARRAY_SIZE(keys)][SETTING_LEN + 1];
+    bool is_ours = false;
+    for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+        is_ours = is_ours || strcmp(keys[i], key) == 0;
+        if (setting_get(c, keys[i], values[i], NULL) < 0)
+            return; /* a note only */
+    }
+    if (is_ours && strcmp(values[0], "auto") == 0 && !*values[1] && !*values[2])
+        warn_line("note: nothing says what PCs get that are added by themselves, so none is: 'diskgate set "
+                  "clients.template_image IMAGE', or clients.template_client NAME");
+}
+
 static int set_change(struct cmd *cmd, const char *key, const char *value, struct err *err)
 {
     char old[SETTING_LEN + 1], now[SETTING_LEN + 1], thing[SETTING_LEN + 16];
@@ -310,6 +326,7 @@ static int set_change(struct cmd *cmd, const char *key, const char *value, struc
         r = setting_get(c, key, now, err);
     if (r < 0)
         return r;
+    note_no_template(c, key);
     bool is_late = needs_restart(key) && strcmp(old, now) != 0 && service_is_up(cmd->root);
     (void)snprintf(thing, sizeof(thing), "setting %s", key);
     out_set(&cmd->out, "key", out_string(key));

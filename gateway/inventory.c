@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Files, overlays and sessions behind the catalog's rows; see inventory.h.
  *
- * Without diskgate-fs an overlay's size is what its data file occupies. A place whose overlay was dropped and not yet cleared away
+ * Without diskgate-fs an overlay's size is what its data file occupies, but the tail that each has. A place whose overlay was dropped and not yet cleared away
  * (a garbage row names it) counts as empty: its bytes belong to nobody.
  */
 #include "gateway/inventory.h"
@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "core/ctl.h"
+#include "core/datafile.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "cli/output.h"
@@ -94,7 +95,8 @@ static uint64_t file_bytes(const char *root, struct catalog *c, const struct vie
     (void)snprintf(name, sizeof(name), "overlays/%s/%u.data", v->overlay_dir, v->slot); /* bounded by its parts */
     if (root_path(root, name, path, &err) < 0 || stat(path, &st) < 0 || is_garbage(c, v))
         return 0;
-    return (uint64_t)st.st_blocks * 512;
+    uint64_t bytes = (uint64_t)st.st_blocks * 512;
+    return bytes - MIN(bytes, DATAFILE_TAIL_BYTES); /* as overlay_bytes() */
 }
 
 static json_t *overlay_row(const char *root, struct catalog *c, json_t *views, const struct view_row *v)
