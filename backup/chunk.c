@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backup/sha256-pair.h"
 #include "core/hash.h"
 #include "core/util.h"
 
@@ -30,6 +31,16 @@ void chunk_hash(const void *buf, size_t len, unsigned char ret[16])
 int chunk_sha256(const void *buf, size_t len, unsigned char ret[32])
 {
     return EVP_Digest(buf, len, ret, NULL, EVP_sha256(), NULL) == 1 ? 0 : -EIO;
+}
+
+int chunk_sha256_pair(const void *const buf[2], const size_t len[2], unsigned char *const ret[2])
+{
+    if (len[0] == len[1] && sha256_pair_works()) {
+        sha256_pair(buf[0], buf[1], len[0], ret[0], ret[1]);
+        return 0;
+    }
+    int r = chunk_sha256(buf[0], len[0], ret[0]);
+    return r < 0 ? r : chunk_sha256(buf[1], len[1], ret[1]);
 }
 
 bool chunk_bytes_ok(uint64_t bytes)

@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include "backup/cmd-work.h"
 #include "backup/code.h"
@@ -12,6 +14,7 @@
 #include "core/log.h"
 #include "core/util.h"
 
+#define FUSE_MAGIC  0x65735546 /* FUSE_SUPER_MAGIC of linux/magic.h */
 #define LOG_DEFAULT "/var/log/diskgate-backup.log"
 
 struct mounting {
@@ -27,12 +30,45 @@ static void finish(struct mounting *m)
     reader_close(m->reader);
 }
 
+static bool is_inside(const char *path, const char *folder)
+{
+    size_t len = strlen(folder);
+    return strncmp(path, folder, len) == 0 && (path[len] == 0 || path[len] == '/');
+}
+
+/* A second mount over the first would hide it, and 'umount' would take away the wrong one. */
+static int find_point(const char *dir, char *ret, struct err *err)
+{
+    struct stat at, above;
+    struct statfs fs;
+    char parent[PATH_MAX + 8];
+    if (!realpath(dir, ret))
+        return errno == ENOTCONN ? err_set(err, -ENOTCONN,
+                                           "cannot mount at '%s': the server of an earlier mount has died; 'umount %s' "
+                                           "first",
+                                           dir, dir)
+                                 : err_sys(err, -errno, "cannot mount at '%s'", dir);
+    if (statfs(ret, &fs) < 0 || stat(ret, &at) < 0)
+        return err_sys(err, -errno, "cannot mount at '%s'", dir);
+    if (!S_ISDIR(at.st_mode))
+        return err_set(err, -ENOTDIR, "cannot mount at '%s': it is no folder", dir);
+    (void)snprintf(parent, sizeof(parent), "%s/..", ret); /* fits */
+    if (stat(parent, &above) < 0)
+        return err_sys(err, -errno, "cannot mount at '%s'", dir);
+    return fs.f_type == FUSE_MAGIC && at.st_dev != above.st_dev
+               ? err_set(err, -EEXIST,
+                         "something is mounted at '%s' already; 'umount %s' first, or choose another folder", dir, dir)
+               : 0;
+}
+
 static int begin(struct mounting *m, const char *repo, const char *set, const char *dir, int wait_ms, struct err *err)
 {
     char real[PATH_MAX];
-    if (!realpath(dir, real))
-        return err_sys(err, -errno, "cannot mount at '%s'", dir);
-    int r = reader_open(repo, "mount", wait_ms, &m->reader, err);
+    int r = find_point(dir, real, err);
+    if (r == 0)
+        r = reader_open(repo, "mount", wait_ms, &m->reader, err);
+    if (r == 0 && is_inside(real, repo_path(reader_repo(m->reader))))
+        r = err_set(err, -EINVAL, "'%s' lies inside of the repository; choose another place", dir);
     if (r == 0)
         r = mount_create(m->reader, set, &m->mount, err);
     if (r < 0)

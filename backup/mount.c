@@ -24,8 +24,10 @@ struct disk {
     pthread_mutex_t lock; /* protects what follows */
     struct chain *chain;
     unsigned users;
-    bool has_parts;        /* were looked for */
     _Atomic uint64_t last; /* chunk that was read last, for reading ahead */
+    pthread_mutex_t
+        parts_lock; /* taken before `lock`; held while partitions are looked for, so that nobody misses one; protects: */
+    bool has_parts; /* were looked for */
 };
 
 struct mount_node {
@@ -122,6 +124,7 @@ static struct disk *add_disk(struct mount *m, const struct set_info *s, const st
     d->set = s;
     d->stream = st;
     pthread_mutex_init(&d->lock, NULL);
+    pthread_mutex_init(&d->parts_lock, NULL);
     return m->disks[m->n_disks++] = d;
 }
 
@@ -216,6 +219,7 @@ void mount_destroy(struct mount *m)
     chunk_cache_destroy(m->cache);
     for (size_t i = 0; i < m->n_disks; i++) {
         chain_close(m->disks[i]->chain);
+        pthread_mutex_destroy(&m->disks[i]->parts_lock);
         pthread_mutex_destroy(&m->disks[i]->lock);
         free(m->disks[i]);
     }
@@ -321,7 +325,8 @@ static int read_part(void *arg, void *buf, size_t len, uint64_t off)
     return disk_read(p->m, p->d, buf, len, off);
 }
 
-static void add_parts(struct mount *m, struct mount_node *dir, struct disk *d)
+/* False: what cannot be read now is looked for again, for it may be healed by then. */
+static bool add_parts(struct mount *m, struct mount_node *dir, struct disk *d)
 {
     struct part parts[PART_MAX];
     struct err err;
@@ -329,8 +334,9 @@ static void add_parts(struct mount *m, struct mount_node *dir, struct disk *d)
     size_t n = 0;
     struct part_reader reader = {m, d};
     if (disk_open(m, d) < 0)
-        return;
-    if (part_list(read_part, &reader, d->stream->size_bytes, parts, &n, table, &err) < 0)
+        return false;
+    int r = part_list(read_part, &reader, d->stream->size_bytes, parts, &n, table, &err);
+    if (r < 0)
         n = 0; /* a disk without a table that can be understood has no parts */
     for (size_t i = 0; i < n; i++) {
         if (parts[i].is_outside || parts[i].is_extended)
@@ -344,6 +350,7 @@ static void add_parts(struct mount *m, struct mount_node *dir, struct disk *d)
         }
     }
     disk_close(d);
+    return r == 0 || r == -EBADMSG;
 }
 
 /* Once for each disk in the folder. */
@@ -359,12 +366,10 @@ static void need_parts(struct mount *m, struct mount_node *dir)
         struct disk *d = node->kind == MOUNT_FILE ? node->disk : NULL;
         if (!d)
             continue;
-        pthread_mutex_lock(&d->lock);
-        bool is_first = !d->has_parts;
-        d->has_parts = true;
-        pthread_mutex_unlock(&d->lock);
-        if (is_first)
-            add_parts(m, dir, d);
+        pthread_mutex_lock(&d->parts_lock);
+        if (!d->has_parts)
+            d->has_parts = add_parts(m, dir, d);
+        pthread_mutex_unlock(&d->parts_lock);
     }
 }
 

@@ -4,7 +4,8 @@
  *   next_out            next_work          next_in
  *      | done or at work ...  | waiting ...    | free ...
  *
- * (1) next_out <= next_work <= next_in <= next_out + places: one number for a place, so one thread works in it.
+ * (1) next_out <= next_work <= next_in <= next_out + PLACES: one number for a place, so one thread works in it.
+ * (2) A place with PIPE_READ has a buffer from the push until done() returned.
  */
 #include "backup/pipe.h"
 
@@ -16,28 +17,38 @@
 #include "core/lock.h"
 #include "core/util.h"
 
-#define PLACES_PER_THREAD 4U
+#define PLACES             512U
+#define BUFFERS_PER_THREAD 4U
+#define BATCH              2U /* chunks that a thread takes at once: two are hashed together */
+
+/* Of a chunk that is read. */
+struct buffer {
+    void *bytes; /* made when it is first needed */
+    void *other; /* likewise, where all is compared */
+    struct err err;
+    struct buffer *next; /* that is free, too */
+};
 
 struct place {
     struct pipe_item item;
     const struct pipe_stream *stream;
-    void *buf;   /* made when it is first needed */
-    void *other; /* likewise, where all is compared */
+    struct buffer *buffer; /* PIPE_READ */
     bool is_done;
     int code;
     bool is_store; /* code is the store's: final */
-    struct err err;
 };
 
 struct pipe {
     struct store *store;
     size_t chunk_bytes;
     struct place *places;
-    unsigned n_places, n_threads;
+    struct buffer *buffers, *free; /* the list of free ones is the caller's thread's */
+    unsigned n_buffers, n_threads;
     pthread_t *threads;
     struct lock lock; /* protects all below, and is_done of places */
     pthread_cond_t work, done;
     uint64_t next_in, next_work, next_out;
+    unsigned n_idle;             /* threads */
     const struct place *awaited; /* by the caller's thread */
     bool is_ending;
     int code;
@@ -49,21 +60,22 @@ struct pipe {
 
 #define COMPARE_TRIES 3
 
-/* store_put(), and what the repository had already is read from there and compared. What cannot be read, or is something else, is stored once
+/* store_put_hashed(), and what the repository had already is read from there and compared. What cannot be read, or is something else, is stored once
  * more: the index forgets it. */
-static int put_compared(const struct pipe *p, struct store_worker *w, struct place *at)
+static int put_compared(const struct pipe *p, struct store_worker *w, struct place *at, const struct store_item *item)
 {
     struct pipe_item *i = &at->item;
-    if (!at->other)
-        at->other = malloc(p->chunk_bytes);
-    if (!at->other)
-        return err_sys(&at->err, -ENOMEM, "no memory for a chunk");
+    struct buffer *b = at->buffer;
+    if (!b->other)
+        b->other = malloc(p->chunk_bytes);
+    if (!b->other)
+        return err_sys(&b->err, -ENOMEM, "no memory for a chunk");
     for (unsigned try = 0; try < COMPARE_TRIES; try++) {
-        int e, r = store_put(w, at->buf, i->len, &i->ref, &at->err);
+        int e, r = store_put_hashed(w, item, &i->ref, &b->err);
         if (r != STORE_KNOWN)
             return r;
-        e = store_get(w, &i->ref.name, at->other, NULL, &at->err);
-        if (e == 0 && memcmp(at->other, at->buf, i->len) == 0)
+        e = store_get(w, &i->ref.name, b->other, NULL, &b->err);
+        if (e == 0 && memcmp(b->other, b->bytes, i->len) == 0)
             return r;
         if (e < 0 && e != -EBADMSG)
             return e;
@@ -71,32 +83,76 @@ static int put_compared(const struct pipe *p, struct store_worker *w, struct pla
             (void)index_forget(store_index(p->store), &i->ref.name); /* somebody else may have done it */
         i->is_mended = true;
     }
-    return err_set(&at->err, -EIO, "what is written to the repository comes back as something else, again and again");
+    return err_set(&b->err, -EIO, "what is written to the repository comes back as something else, again and again");
 }
 
-static int process(const struct pipe *p, struct store_worker *w, struct place *at)
+/* The place is the caller's thread's afterwards. @code: 0, or what went wrong; @is_store: with the store. */
+static void finish(struct pipe *p, struct place *at, int code, bool is_store)
 {
-    struct pipe_item *i = &at->item;
-    int r = at->stream->read(at->stream->arg, at->buf, i->len, i->off, &at->err);
-    if (r < 0)
-        return r;
-    i->buf = at->buf;
-    r = at->stream->is_paranoid ? put_compared(p, w, at) : store_put(w, at->buf, i->len, &i->ref, &at->err);
-    if (r < 0) {
-        at->is_store = true;
-        return r;
+    LOCK_SCOPE(&p->lock);
+    at->code = code;
+    at->is_store = is_store;
+    at->is_done = true;
+    if (at == p->awaited) /* nobody is woken for less */
+        pthread_cond_signal(&p->done);
+}
+
+/* Returns how many could be read; those are the first ones in @at then. */
+static unsigned read_batch(struct pipe *p, struct place **at, unsigned n, struct store_item *items)
+{
+    unsigned good = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct place *x = at[i];
+        struct pipe_item *item = &x->item;
+        int r = x->stream->read(x->stream->arg, x->buffer->bytes, item->len, item->off, &x->buffer->err);
+        if (r < 0) {
+            finish(p, x, r, false);
+            continue;
+        }
+        item->buf = x->buffer->bytes;
+        items[good] = (struct store_item){.buf = item->buf, .len = item->len};
+        at[good++] = x;
     }
-    i->result = (enum store_result)r;
-    return 0;
+    return good;
+}
+
+static void process(struct pipe *p, struct store_worker *w, struct place **at, unsigned n)
+{
+    struct store_item items[BATCH];
+    struct err err;
+    n = read_batch(p, at, n, items);
+    int hashed = store_hash(w, items, n, &err);
+    for (unsigned i = 0; i < n; i++) {
+        struct place *x = at[i];
+        int r = hashed;
+        if (r < 0)
+            x->buffer->err = err;
+        else if (x->stream->is_paranoid)
+            r = put_compared(p, w, x, &items[i]);
+        else
+            r = store_put_hashed(w, &items[i], &x->item.ref, &x->buffer->err);
+        if (r >= 0)
+            x->item.result = (enum store_result)r;
+        finish(p, x, MIN(r, 0), r < 0);
+    }
 }
 
 /* What needed no work may have come out again before anybody looked at it, and its place may be in use for the second time. */
 static struct place *next_job_locked(struct pipe *p)
 {
     p->next_work = MAX(p->next_work, p->next_out);
-    while (p->next_work < p->next_in && p->places[p->next_work % p->n_places].is_done)
+    while (p->next_work < p->next_in && p->places[p->next_work % PLACES].is_done)
         p->next_work++;
-    return p->next_work < p->next_in ? &p->places[p->next_work++ % p->n_places] : NULL;
+    return p->next_work < p->next_in ? &p->places[p->next_work++ % PLACES] : NULL;
+}
+
+/* One where somebody else is waiting for work. */
+static unsigned next_batch_locked(struct pipe *p, struct place **ret)
+{
+    unsigned n = 0, most = p->n_idle > 0 ? 1 : BATCH;
+    while (n < most && (ret[n] = next_job_locked(p)))
+        n++;
+    return n;
 }
 
 struct worker_arg {
@@ -111,17 +167,17 @@ static void *work(void *arg)
     struct pipe *p = a.p;
     lock_take(&p->lock);
     while (!p->is_ending) {
-        struct place *at = next_job_locked(p);
-        if (!at) {
+        struct place *at[BATCH];
+        unsigned n = next_batch_locked(p, at);
+        if (n == 0) {
+            p->n_idle++;
             pthread_cond_wait(&p->work, &p->lock.mutex);
+            p->n_idle--;
             continue;
         }
         lock_release(&p->lock);
-        at->code = process(p, a.w, at);
+        process(p, a.w, at, n);
         lock_take(&p->lock);
-        at->is_done = true;
-        if (at == p->awaited) /* nobody is woken for less */
-            pthread_cond_signal(&p->done);
     }
     lock_release(&p->lock);
     store_worker_destroy(a.w);
@@ -137,10 +193,19 @@ static int failure(const struct pipe *p, struct err *err)
     return p->code;
 }
 
+static void put_buffer(struct pipe *p, struct place *at)
+{
+    if (!at->buffer)
+        return;
+    at->buffer->next = p->free;
+    p->free = at->buffer;
+    at->buffer = NULL;
+}
+
 /* The oldest one comes out; waits for it. Its place stays its own until done() returned. */
 static int pop(struct pipe *p)
 {
-    struct place *at = &p->places[p->next_out % p->n_places];
+    struct place *at = &p->places[p->next_out % PLACES];
     {
         LOCK_SCOPE(&p->lock);
         p->awaited = at;
@@ -151,58 +216,74 @@ static int pop(struct pipe *p)
     if (p->code == 0 && at->code < 0) {
         p->code = at->code;
         p->is_store = at->is_store;
-        p->err = at->err;
+        p->err = at->buffer->err;
     }
     if (p->code == 0)
         p->code = at->stream->done(at->stream->arg, &at->item, &p->err);
+    put_buffer(p, at);
     LOCK_SCOPE(&p->lock);
     p->next_out++;
     return p->code;
 }
 
-static int fill(struct pipe *p, struct place *at, const struct pipe_stream *stream, const struct pipe_item *item)
+/* There is one: make_room(). */
+static int take_buffer(struct pipe *p, struct place *at)
 {
-    if (item->kind == PIPE_READ && !at->buf && posix_memalign(&at->buf, 4096, p->chunk_bytes) != 0) {
-        at->buf = NULL;
+    struct buffer *b = p->free;
+    if (!b->bytes && posix_memalign(&b->bytes, 4096, p->chunk_bytes) != 0) {
+        b->bytes = NULL;
         p->code = err_sys(&p->err, -ENOMEM, "no memory for a chunk");
         return p->code;
     }
+    p->free = b->next;
+    b->err.msg[0] = 0;
+    at->buffer = b;
+    return 0;
+}
+
+static int fill(struct pipe *p, struct place *at, const struct pipe_stream *stream, const struct pipe_item *item)
+{
     at->item = *item;
     at->stream = stream;
     at->code = 0;
     at->is_store = false;
-    at->err.msg[0] = 0;
-    return 0;
+    return item->kind == PIPE_READ ? take_buffer(p, at) : 0;
 }
 
 static bool is_next_done(struct pipe *p)
 {
     LOCK_SCOPE(&p->lock);
-    return p->next_out < p->next_in && p->places[p->next_out % p->n_places].is_done;
+    return p->next_out < p->next_in && p->places[p->next_out % PLACES].is_done;
+}
+
+static bool has_room(const struct pipe *p, enum pipe_kind kind)
+{
+    return p->next_in - p->next_out < PLACES && (kind != PIPE_READ || p->free);
 }
 
 /* Waits for the oldest one, and takes what is finished behind it as well: so the next pushes need not wait. */
-static int make_room(struct pipe *p)
+static int make_room(struct pipe *p, enum pipe_kind kind)
 {
-    if (p->next_in - p->next_out < p->n_places)
+    int r = 0;
+    if (has_room(p, kind))
         return 0;
-    int r = pop(p);
-    while (r == 0 && is_next_done(p))
+    while (r == 0 && (!has_room(p, kind) || is_next_done(p)))
         r = pop(p);
     return r;
 }
 
 int pipe_push(struct pipe *p, const struct pipe_stream *stream, const struct pipe_item *item, struct err *err)
 {
-    if (p->code < 0 || make_room(p) < 0)
+    if (p->code < 0 || make_room(p, item->kind) < 0)
         return failure(p, err);
-    struct place *at = &p->places[p->next_in % p->n_places];
+    struct place *at = &p->places[p->next_in % PLACES];
     if (fill(p, at, stream, item) < 0)
         return failure(p, err);
     LOCK_SCOPE(&p->lock);
     at->is_done = item->kind != PIPE_READ;
     p->next_in++;
-    pthread_cond_signal(&p->work);
+    if (!at->is_done)
+        pthread_cond_signal(&p->work);
     return 0;
 }
 
@@ -255,10 +336,15 @@ int pipe_create(struct store *s, unsigned threads, size_t chunk_bytes, struct pi
     lock_init(&p->lock, LOCK_PIPE);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
-    p->n_places = threads * PLACES_PER_THREAD;
-    p->places = calloc(p->n_places, sizeof(*p->places));
+    p->n_buffers = threads * BUFFERS_PER_THREAD;
+    p->places = calloc(PLACES, sizeof(*p->places));
+    p->buffers = calloc(p->n_buffers, sizeof(*p->buffers));
     p->threads = calloc(threads, sizeof(*p->threads));
-    int r = p->places && p->threads ? 0 : -ENOMEM;
+    int r = p->places && p->buffers && p->threads ? 0 : -ENOMEM;
+    for (unsigned i = 0; r == 0 && i < p->n_buffers; i++) {
+        p->buffers[i].next = p->free;
+        p->free = &p->buffers[i];
+    }
     while (r == 0 && p->n_threads < threads)
         r = start_thread(p);
     if (r < 0) {
@@ -280,14 +366,15 @@ void pipe_destroy(struct pipe *p)
     }
     for (unsigned i = 0; i < p->n_threads; i++)
         (void)pthread_join(p->threads[i], NULL); /* cannot fail for threads of ours */
-    for (unsigned i = 0; p->places && i < p->n_places; i++) {
-        free(p->places[i].buf);
-        free(p->places[i].other);
+    for (unsigned i = 0; p->buffers && i < p->n_buffers; i++) {
+        free(p->buffers[i].bytes);
+        free(p->buffers[i].other);
     }
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->done);
     lock_finish(&p->lock);
     free(p->places);
+    free(p->buffers);
     free(p->threads);
     free(p);
 }

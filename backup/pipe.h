@@ -7,8 +7,9 @@
  *     pipe_drain()    all results are out
  *   pipe_destroy()
  *
- * Memory: a ring of 4 places for each thread, each with room for a chunk, and the store's worker for each thread. Whoever pushes waits for
- * the oldest result, so a slow repository slows the reading down and nothing piles up.
+ * Memory: a ring of some hundred places, room for 4 chunks for each thread, and the store's worker for each thread. Whoever pushes waits
+ * for the oldest result when one of them is used up, so a slow repository slows the reading down and nothing piles up. What need not be read
+ * takes a place only: chunks that are far apart are worked on side by side.
  *
  * After a failure pipe_push() and pipe_drain() return it, done() is not called again, and what is in the ring is dropped.
  *

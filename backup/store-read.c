@@ -177,3 +177,31 @@ int store_get(struct store_worker *w, const struct chunk_name *name, void *buf, 
         *ret = place.ref;
     return r;
 }
+
+/* Into @buf, its XXH3-128 compared. */
+static int read_decoded(struct store_worker *w, const struct chunk_place *place, void *buf)
+{
+    struct err ignored;
+    if (place->clen > w->frame_room || place->ref.len > repo_format(w->store->repo)->chunk_bytes)
+        return -EAGAIN;
+    int r = read_frame(w, place, &ignored);
+    return r < 0 ? r : pack_decode(w->coder, &place->ref, w->frame, place->clen, buf);
+}
+
+int store_get_pair(struct store_worker *w, const struct chunk_name names[2], void *const bufs[2])
+{
+    struct chunk_place place[2];
+    unsigned char sha256[2][32];
+    for (unsigned i = 0; i < 2; i++)
+        if (index_find(w->store->index, &names[i], &place[i]) < 0 || read_decoded(w, &place[i], bufs[i]) < 0)
+            return -EAGAIN;
+    const void *const both[] = {bufs[0], bufs[1]};
+    const size_t lens[] = {place[0].ref.len, place[1].ref.len};
+    unsigned char *const sums[] = {sha256[0], sha256[1]};
+    if (chunk_sha256_pair(both, lens, sums) < 0)
+        return -EAGAIN;
+    for (unsigned i = 0; i < 2; i++)
+        if (memcmp(sha256[i], place[i].ref.sha256, sizeof(sha256[i])) != 0)
+            return -EAGAIN;
+    return 0;
+}

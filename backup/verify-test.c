@@ -31,7 +31,11 @@ static const struct checker {
     {"ext2", {"e2fsck", "-fn"}, 0, NULL, NULL},
     {"ntfs", {"ntfsfix", "-n"}, ~0, "unclean", "corrupt"},
     {"vfat", {"fsck.fat", "-n"}, 1, "Dirty bit is set", NULL},
-    {"xfs", {"xfs_repair", "-n", "-f"}, ~0, "valuable metadata changes in a log", NULL}, /* "log" alone it always says */
+    {"xfs",
+     {"xfs_repair", "-n", "-f"},
+     ~0,
+     "valuable metadata changes in a log",
+     NULL}, /* "log" alone it always says */
     {"btrfs", {"btrfs", "check", "--readonly"}, 0, NULL, NULL},
 };
 

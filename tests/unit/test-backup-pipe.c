@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The pipe of a backup: results in order, each chunk read once, whatever mixture goes in; failures of one stream and of none. */
 #include <errno.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -153,6 +155,58 @@ static void test_failure_ends_a_stream_and_the_next_one_begins(void **state)
     }
 }
 
+/* --- side by side ------------------------------------------------------------------------------------------------ */
+
+struct meeting {
+    struct rig *rig;
+    sem_t begun;
+    _Atomic unsigned waited_in_vain;
+};
+
+/* Comes back when another chunk is read as well. */
+static int read_together(void *arg, void *buf, size_t len, uint64_t off, struct err *err)
+{
+    struct meeting *m = arg;
+    struct timespec until;
+    bool is_first = off == 0;
+    (void)err;
+    memset(buf, 1 + is_first, len);
+    if (!is_first)
+        return sem_post(&m->begun);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20; /* a failure, not a measurement */
+    if (sem_timedwait(&m->begun, &until) < 0)
+        atomic_fetch_add(&m->waited_in_vain, 1);
+    return 0;
+}
+
+static int done_together(void *arg, const struct pipe_item *i, struct err *err)
+{
+    struct meeting *m = arg;
+    (void)err;
+    CHECK(i->n == m->rig->next, "out of order");
+    m->rig->next += i->count;
+    return 0;
+}
+
+/* What need not be read lies between them, and must not hold the others up; of three, one thread takes two at most. */
+static void test_chunks_far_apart_are_read_side_by_side(void **state)
+{
+    struct meeting m = {.rig = *state};
+    const struct pipe_stream s = {.read = read_together, .done = done_together, .arg = &m};
+    assert_int_equal(sem_init(&m.begun, 0, 0), 0);
+    for (uint64_t n = 0; n <= 300; n++) {
+        struct pipe_item item = {.n = n, .count = 1, .off = n * CHUNK, .len = CHUNK, .kind = PIPE_ZERO};
+        if (n % 150 == 0)
+            item.kind = PIPE_READ;
+        assert_int_equal(pipe_push(m.rig->pipe, &s, &item, &m.rig->err), 0);
+    }
+    assert_int_equal(pipe_drain(m.rig->pipe, &m.rig->err), 0);
+    assert_int_equal(m.rig->next, 301);
+    assert_int_equal(atomic_load(&m.waited_in_vain), 0);
+    sem_destroy(&m.begun);
+}
+
 /* --- equal names, other bytes ------------------------------------------------------------------------------------ */
 
 /* Two chunks with one name: by the recipe of docs/backup-format.md, and with the short hash as good as any two. */
@@ -276,6 +330,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_mixture_comes_out_in_order_and_each_chunk_is_read_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failure_ends_a_stream_and_the_next_one_begins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chunks_far_apart_are_read_side_by_side, setup, teardown),
         cmocka_unit_test_setup_teardown(test_same_name_at_the_same_place_of_the_parent_is_no_proof, setup, teardown),
         cmocka_unit_test_setup_teardown(test_comparing_bytes_stores_damaged_chunk_again, setup, teardown),
     };
