@@ -36,7 +36,6 @@ struct changes_names {
 struct changes_names changes_names(const struct changes_place *p);
 uint64_t changes_regions(uint64_t size_bytes);
 uint64_t changes_pages(uint64_t size_bytes);
-int changes_boot_id(unsigned char ret[16]);
 
 /* 0; -ESTALE: of another boot or overlay, or void; -EBADMSG: no change map. */
 int changes_check_head(const struct changes_head *h, const struct map_stamp *stamp);

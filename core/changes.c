@@ -52,20 +52,10 @@ uint64_t changes_pages(uint64_t size_bytes)
     return (changes_regions(size_bytes) * sizeof(uint32_t) + CHANGES_PAGE - 1) / CHANGES_PAGE;
 }
 
-int changes_boot_id(unsigned char ret[16])
-{
-    _cleanup_free_ char *text = NULL;
-    int r = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL);
-    if (r < 0)
-        return r;
-    text[strcspn(text, "\n")] = 0;
-    return uuid_decode(text, ret);
-}
-
 int changes_check_head(const struct changes_head *h, const struct map_stamp *stamp)
 {
     unsigned char now[16];
-    int r = changes_boot_id(now);
+    int r = machine_boot_id(now);
     if (r < 0)
         return r;
     if (memcmp(h->magic, CHANGES_MAGIC, sizeof(h->magic)) != 0 || h->version != CHANGES_VERSION)
@@ -108,7 +98,7 @@ int changes_new_file(int fd, const struct map_stamp *stamp, const unsigned char 
     memcpy(h.magic, CHANGES_MAGIC, sizeof(h.magic));
     memcpy(h.id, id, sizeof(h.id));
     memcpy(h.overlay_id, stamp->overlay_id, sizeof(h.overlay_id));
-    int r = changes_boot_id(h.boot_id);
+    int r = machine_boot_id(h.boot_id);
     if (r == 0 && ftruncate(fd, (off_t)bytes) < 0)
         r = -errno;
     if (r == 0)
@@ -169,11 +159,13 @@ static int make_new(struct changes *c, const struct changes_names *n, bool has_s
     return r;
 }
 
-/* From here on the saved form is a lie. 0 or a negative errno. */
-static int drop_saved(const struct changes_place *p, const struct changes_names *n)
+/* From here on the saved form is a lie. @goes_on: an earlier process may have deleted it and ended before that was durable.
+ * 0 or a negative errno. */
+static int drop_saved(const struct changes_place *p, const struct changes_names *n, bool goes_on)
 {
-    if (unlinkat(p->dir_fd, n->saved, 0) < 0)
-        return errno == ENOENT ? 0 : -errno;
+    int r = unlinkat(p->dir_fd, n->saved, 0) < 0 ? -errno : 0;
+    if (r < 0 && (r != -ENOENT || !goes_on))
+        return r == -ENOENT ? 0 : r;
     return fsync(p->dir_fd) < 0 ? -errno : 0;
 }
 
@@ -184,7 +176,7 @@ static int open_files(struct changes *c, bool goes_on)
     if (r < 0)
         r = make_new(c, &n, !goes_on);
     if (r == 0)
-        r = drop_saved(&c->place, &n);
+        r = drop_saved(&c->place, &n, goes_on);
     if (r == 0)
         r = map_file(c);
     if (r == 0)

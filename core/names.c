@@ -7,6 +7,7 @@
 #include "core/names.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -269,6 +270,16 @@ void uuid_encode(const unsigned char id[16], char *ret)
         (void)snprintf(ret, 3, "%02x", id[i]);
         ret += 2;
     }
+}
+
+int machine_boot_id(unsigned char ret[16])
+{
+    _cleanup_free_ char *text = NULL;
+    int r = file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL);
+    if (r < 0)
+        return r;
+    text[strcspn(text, "\n")] = 0;
+    return uuid_decode(text, ret);
 }
 
 int secret_next(struct secret_source *from, char *ret)

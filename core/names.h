@@ -31,6 +31,8 @@ int uuid_new(char *ret);
 /* Text <-> 16 bytes. uuid_decode: -EINVAL when @text is no UUID. */
 int uuid_decode(const char *text, unsigned char ret[16]);
 void uuid_encode(const unsigned char id[16], char *ret);
+/* The id that the machine has until it is started again. 0 or a negative errno. */
+int machine_boot_id(unsigned char ret[16]);
 
 /* A secret of 16 characters from an alphabet without look-alikes, for CHAP (Windows wants 12..16). @ret holds 17 bytes. */
 int secret_new(char *ret);

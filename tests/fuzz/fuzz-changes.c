@@ -90,7 +90,7 @@ static size_t expand_live(struct input *in, unsigned flags, unsigned char *file)
     if (flags & 16) {
         memcpy(h->magic, CHANGES_MAGIC, sizeof(h->magic));
         h->version = CHANGES_VERSION;
-        must(changes_boot_id(h->boot_id) == 0);
+        must(machine_boot_id(h->boot_id) == 0);
     }
     input_take(in, file + CHANGES_PAGE, MIN(in->left, len - CHANGES_PAGE));
     return flags & 1 ? len : MIN(len, (size_t)CHANGES_PAGE + 100);

@@ -18,10 +18,7 @@
 
 static void put_boot_id(unsigned char *head)
 {
-    _cleanup_free_ char *text = NULL;
-    must(file_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, NULL) == 0);
-    text[strcspn(text, "\n")] = 0;
-    must(uuid_decode(text, head + 16) == 0);
+    must(machine_boot_id(head + 16) == 0);
 }
 
 static uint64_t get_size(const unsigned char *head)
