@@ -36,29 +36,31 @@ static bool is_inside(const char *path, const char *folder)
     return strncmp(path, folder, len) == 0 && (path[len] == 0 || path[len] == '/');
 }
 
+static int cannot_mount(const char *dir, struct err *err)
+{
+    if (errno != ENOTCONN)
+        return err_sys(err, -errno, "cannot mount at '%s'", dir);
+    return err_set(err, -ENOTCONN, "cannot mount at '%s': the server of an earlier mount has died; 'umount %s' first",
+                   dir, dir);
+}
+
 /* A second mount over the first would hide it, and 'umount' would take away the wrong one. */
 static int find_point(const char *dir, char *ret, struct err *err)
 {
     struct stat at, above;
     struct statfs fs;
     char parent[PATH_MAX + 8];
-    if (!realpath(dir, ret))
-        return errno == ENOTCONN ? err_set(err, -ENOTCONN,
-                                           "cannot mount at '%s': the server of an earlier mount has died; 'umount %s' "
-                                           "first",
-                                           dir, dir)
-                                 : err_sys(err, -errno, "cannot mount at '%s'", dir);
-    if (statfs(ret, &fs) < 0 || stat(ret, &at) < 0)
-        return err_sys(err, -errno, "cannot mount at '%s'", dir);
+    if (!realpath(dir, ret) || statfs(ret, &fs) < 0 || stat(ret, &at) < 0)
+        return cannot_mount(dir, err);
     if (!S_ISDIR(at.st_mode))
         return err_set(err, -ENOTDIR, "cannot mount at '%s': it is no folder", dir);
     (void)snprintf(parent, sizeof(parent), "%s/..", ret); /* fits */
     if (stat(parent, &above) < 0)
-        return err_sys(err, -errno, "cannot mount at '%s'", dir);
-    return fs.f_type == FUSE_MAGIC && at.st_dev != above.st_dev
-               ? err_set(err, -EEXIST,
-                         "something is mounted at '%s' already; 'umount %s' first, or choose another folder", dir, dir)
-               : 0;
+        return cannot_mount(dir, err);
+    if (fs.f_type != FUSE_MAGIC || at.st_dev == above.st_dev)
+        return 0;
+    return err_set(err, -EEXIST, "something is mounted at '%s' already; 'umount %s' first, or choose another folder",
+                   dir, dir);
 }
 
 static int begin(struct mounting *m, const char *repo, const char *set, const char *dir, int wait_ms, struct err *err)

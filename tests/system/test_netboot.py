@@ -15,6 +15,7 @@ import pytest
 from support import micro_image, netboot
 from support.iscsi import file_hash
 from support.netboot import GATEWAY
+from support.repository import Repository
 
 pytestmark = [pytest.mark.netboot, pytest.mark.timeout(300)]
 
@@ -326,3 +327,23 @@ def test_pc_that_was_reset_boots_again_and_the_loader_gets_a_fresh_disk(room):
     pc.power_off()
     assert room.root.target(pc.name)["sessions"]
     assert boot_to_end(pc)["count"] == "1"
+
+
+def test_pc_boots_from_a_mounted_backup(room):
+    """The image that was backed up is not needed; what the PC writes goes into its own disk, and the repository stays as it was."""
+    root, point = room.root, room.root.base / "point"
+    repository = Repository(root).init("--no-reserve")
+    repository.create("micro")
+    point.mkdir()
+    repository.ok("mount", repository.path, "latest", point, "--log", root.base / "mount.log")
+    try:
+        root.ok("image", "add", "backup", point / "micro" / "v1" / "disk.img")
+        pc = room.add_pc(None)
+        root.ok("client", "add", pc.name, "--mac", pc.mac, "--image", "backup", "--mode", "kept")
+        root.ok("up")
+        assert [boot_to_end(pc)["count"] for _ in range(2)] == ["1", "2"]
+        assert file_hash(point / "micro" / "v1" / "disk.img") == file_hash(room.image)
+        root.ok("down")
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True, timeout=30)
+    repository.ok("verify", repository.path)
