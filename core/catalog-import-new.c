@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Import: the new clients of a plan; see catalog-import-priv.h.
  *
- *   a piece of the plan, in its order     folders of overlays
- *   its rows in the order of their names  clients, so that most of their indexes grow at one place; then links
- *   its rows in the order of their MACs   what the next import needs (import_client), whose key they are
+ *   sorted by name    folders of overlays, then clients, so that most of their indexes grow at one place; then links
+ *   sorted by MAC     what the next import needs (import_client), whose key they are
  *
- * A piece is so small that it lies in memory, and it was found to make no difference whether pieces are of ten or of a hundred thousand rows. Each step is one statement. Ids are given here, because the steps
- * are told by them: what AUTOINCREMENT would give, the highest one that ever was and one more.
+ * Each step is one statement. Ids are given here, because the steps are told by them: what AUTOINCREMENT would give, the highest one that ever
+ * was and one more.
  */
 #include "core/catalog-import.h"
 
@@ -15,17 +14,8 @@
 #include <string.h>
 
 #include "core/catalog-import-priv.h"
+#include "core/spool-merge.h"
 #include "core/util.h"
-
-#define PIECE_ROWS  16384
-#define PIECE_BYTES (4u << 20)
-#define KEY_BYTES   24 /* a MAC and more */
-
-struct new_row {
-    char key[KEY_BYTES]; /* how its name begins, in lower case; then its MAC */
-    uint32_t at, len;    /* of its record in the bytes of the piece */
-    int64_t id;          /* of the client; negative: it has links */
-};
 
 struct identity {
     char label[64], iqn[224], secret[64], dir[OVERLAY_DIR_LEN + 1], tag[9];
@@ -33,14 +23,11 @@ struct identity {
 
 struct adding {
     struct import *im;
-    struct new_row *rows;
-    char *bytes; /* one record may lie behind PIECE_BYTES */
-    size_t n, n_bytes, at;
-    bool is_over; /* the plan has no more */
+    struct spool_merge *by_name; /* records of the plan */
+    struct spool_merge *by_mac;  /* id of the client, record of the plan */
+    struct spool *links;         /* id of the client, its links as text */
     int64_t last_id;
     bool has_dirs; /* folders have names that clients had; else each gets its client's name */
-    bool has_links;
-    struct spool_reader *plan;
     struct import_planned planned;
     struct import_values want;
     struct identity id;
@@ -48,76 +35,61 @@ struct adding {
     char now[TIME_LEN + 1];
 };
 
-/* --- the piece ---------------------------------------------------------------------------------------------------- */
+/* --- by name ------------------------------------------------------------------------------------------------------ */
 
-static void name_key(const char *name, char key[KEY_BYTES])
+/* How what is wanted begins, which is the name, in lower case. */
+static void name_key(const char *want, char key[SPOOL_KEY_BYTES])
 {
     size_t i = 0;
-    for (; i < KEY_BYTES && name[i] && name[i] != '\x1f'; i++)
-        key[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
-    memset(key + i, 0, KEY_BYTES - i);
+    for (; i < SPOOL_KEY_BYTES && want[i] && want[i] != '\x1f'; i++)
+        key[i] = want[i] >= 'A' && want[i] <= 'Z' ? (char)(want[i] - 'A' + 'a') : want[i];
+    memset(key + i, 0, SPOOL_KEY_BYTES - i);
 }
 
-static int compare_keys(const void *a, const void *b)
+static int sort_new(struct adding *a, struct err *err)
 {
-    return memcmp(a, b, KEY_BYTES); /* the key is what a row begins with */
-}
-
-static void sort_rows(struct adding *a)
-{
-    qsort(a->rows, a->n, sizeof(*a->rows), compare_keys);
-    a->at = 0;
-}
-
-/* The next new row of the plan into the piece: 1; 0 when the piece is full or the plan ends. */
-static int take_new(struct adding *a, struct err *err)
-{
+    _cleanup_(spool_reader_finish) struct spool_reader plan;
+    char key[SPOOL_KEY_BYTES];
     const char *record;
     size_t len;
-    while (a->n < PIECE_ROWS && a->n_bytes < PIECE_BYTES) {
-        int r = spool_next(a->plan, &record, &len, err);
-        a->is_over = r == 0;
-        if (r > 0)
-            r = import_planned_take(record, len, &a->planned, err) < 0 ? -EIO : 1;
-        if (r <= 0)
+    int r;
+    spool_reader_init(&plan, a->im->plan);
+    while ((r = spool_next(&plan, &record, &len, err)) > 0) {
+        r = import_planned_take(record, len, &a->planned, err);
+        if (r == 0 && a->planned.needs && !a->planned.client_id) {
+            name_key(a->planned.want, key);
+            r = spool_merge_put(a->by_name, key, record, len, err);
+        }
+        if (r < 0)
             return r;
-        if (!a->planned.needs || a->planned.client_id)
-            continue;
-        struct new_row *row = &a->rows[a->n++];
-        *row = (struct new_row){.at = (uint32_t)a->n_bytes, .len = (uint32_t)len};
-        name_key(a->planned.want, row->key); /* what is wanted begins with the name */
-        memcpy(a->bytes + a->n_bytes, record, len);
-        a->n_bytes += len;
-        return 1;
     }
-    return 0;
+    return r;
 }
 
-static int load(struct adding *a, const struct new_row *row, struct err *err)
+/* The next row by name into a->planned and a->want; its bytes into *@ret. 1, 0 behind the last one. */
+static int next_by_name(struct adding *a, const char **ret, size_t *ret_len, struct err *err)
 {
-    return import_planned_take(a->bytes + row->at, row->len, &a->planned, err);
-}
-
-static int feed_dir(void *arg, struct arg *columns, struct err *err)
-{
-    struct adding *a = arg;
-    int r = take_new(a, err);
+    int r = spool_merge_next(a->by_name, ret, ret_len, err);
     if (r <= 0)
         return r;
+    r = import_planned_take(*ret, *ret_len, &a->planned, err);
+    if (r < 0)
+        return r;
     import_unpack(a->planned.want, &a->want);
-    columns[0] = T(a->want.f[IMPORT_NAME]);
     return 1;
 }
 
-static int collect(struct adding *a, struct err *err)
+/* --- folders ------------------------------------------------------------------------------------------------------ */
+
+/* Clients' names differ, so their folders' do. */
+static int feed_dir(void *arg, struct arg *columns, struct err *err)
 {
-    int r;
-    a->n = a->n_bytes = 0;
-    if (!a->has_dirs) /* clients' names differ, so their folders' do */
-        return import_feed_run(a->im, "INSERT INTO overlay_dir (name) SELECT c0 FROM import_feed", ARGS(), feed_dir, a,
-                               err);
-    while ((r = take_new(a, err)) > 0)
-        ;
+    struct adding *a = arg;
+    const char *record;
+    size_t len;
+    int r = next_by_name(a, &record, &len, err);
+    if (r > 0)
+        columns[0] = T(a->want.f[IMPORT_NAME]);
     return r;
 }
 
@@ -169,43 +141,56 @@ static const char insert_clients[] =
     " created_at, is_disabled, netmask, gateway, dns) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, ?,"
     " c10 <> '', c11, c12, c13 FROM import_feed";
 
+/* Put @id and @bytes behind it into one record of @key. */
+static int note_mac(struct adding *a, int64_t id, const char *record, size_t len, struct err *err)
+{
+    char key[SPOOL_KEY_BYTES] = "", buf[4096];
+    _cleanup_free_ char *large = len + sizeof(id) > sizeof(buf) ? malloc(len + sizeof(id)) : NULL;
+    char *p = large ? large : buf;
+    if (!large && len + sizeof(id) > sizeof(buf))
+        return err_sys(err, -ENOMEM, "cannot store the clients of the import");
+    memcpy(key, a->planned.mac, strnlen(a->planned.mac, MAC_LEN));
+    memcpy(p, &id, sizeof(id));
+    memcpy(p + sizeof(id), record, len);
+    return spool_merge_put(a->by_mac, key, p, len + sizeof(id), err);
+}
+
+static int note_links(struct adding *a, int64_t id, const char *links, struct err *err)
+{
+    char *to;
+    size_t len = strlen(links) + 1;
+    int r = spool_room(a->links, sizeof(id) + len, &to, err);
+    if (r < 0)
+        return r;
+    memcpy(to, &id, sizeof(id));
+    memcpy(to + sizeof(id), links, len);
+    spool_commit(a->links, sizeof(id) + len);
+    return 0;
+}
+
 static int feed_client(void *arg, struct arg *columns, struct err *err)
 {
     struct adding *a = arg;
     const struct import_values *v = &a->want;
-    if (a->at == a->n)
-        return 0;
-    struct new_row *row = &a->rows[a->at];
-    int r = load(a, row, err);
-    if (r < 0)
+    const char *record;
+    size_t len;
+    int r = next_by_name(a, &record, &len, err);
+    if (r <= 0)
         return r;
-    import_unpack(a->planned.want, &a->want);
     r = make_identity(a, v->f[IMPORT_NAME], err);
+    if (r == 0)
+        r = note_mac(a, ++a->last_id, record, len, err);
+    if (r == 0 && *v->f[IMPORT_LINKS])
+        r = note_links(a, a->last_id, v->f[IMPORT_LINKS], err);
     if (r < 0)
         return r;
-    a->at++;
-    memset(row->key, 0, sizeof(row->key));
-    memcpy(row->key, a->planned.mac, strnlen(a->planned.mac, MAC_LEN));
-    row->id = ++a->last_id;
-    const struct arg values[IMPORT_FEED_COLUMNS] = {N(row->id),
-                                                    T(v->f[IMPORT_NAME]),
-                                                    T(a->planned.mac),
-                                                    T(v->f[IMPORT_IP]),
-                                                    T(v->f[IMPORT_GROUP]),
-                                                    T(a->id.iqn),
-                                                    T(a->id.label),
-                                                    T(a->id.secret),
-                                                    T(a->has_dirs ? a->id.dir : v->f[IMPORT_NAME]),
-                                                    T(v->f[IMPORT_COMMENT]),
-                                                    T(v->f[IMPORT_DISABLED]),
-                                                    T(v->f[IMPORT_NETMASK]),
-                                                    T(v->f[IMPORT_GATEWAY]),
-                                                    T(v->f[IMPORT_DNS])};
+    const struct arg values[IMPORT_FEED_COLUMNS] = {
+        N(a->last_id),           T(v->f[IMPORT_NAME]),     T(a->planned.mac),
+        T(v->f[IMPORT_IP]),      T(v->f[IMPORT_GROUP]),    T(a->id.iqn),
+        T(a->id.label),          T(a->id.secret),          T(a->has_dirs ? a->id.dir : v->f[IMPORT_NAME]),
+        T(v->f[IMPORT_COMMENT]), T(v->f[IMPORT_DISABLED]), T(v->f[IMPORT_NETMASK]),
+        T(v->f[IMPORT_GATEWAY]), T(v->f[IMPORT_DNS])};
     memcpy(columns, values, sizeof(values));
-    if (*v->f[IMPORT_LINKS]) {
-        row->id = -row->id;
-        a->has_links = true;
-    }
     return 1;
 }
 
@@ -234,19 +219,20 @@ static int insert_links(struct adding *a, int64_t client_id, const char *links, 
 
 static int add_links(struct adding *a, struct err *err)
 {
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < a->n; i++) {
-        struct new_row *row = &a->rows[i];
-        if (row->id > 0)
-            continue;
-        row->id = -row->id;
-        r = load(a, row, err);
+    _cleanup_(spool_reader_finish) struct spool_reader links;
+    const char *record;
+    size_t len;
+    int64_t id;
+    int r;
+    spool_reader_init(&links, a->links);
+    while ((r = spool_next(&links, &record, &len, err)) > 0) {
+        if (len <= sizeof(id) || record[len - 1] != 0)
+            return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
+        memcpy(&id, record, sizeof(id));
+        r = insert_links(a, id, record + sizeof(id), err);
         if (r < 0)
             return r;
-        import_unpack(a->planned.want, &a->want);
-        r = insert_links(a, row->id, a->want.f[IMPORT_LINKS], err);
     }
-    a->has_links = false;
     return r;
 }
 
@@ -259,15 +245,21 @@ static const char insert_tracks[] =
 static int feed_track(void *arg, struct arg *columns, struct err *err)
 {
     struct adding *a = arg;
-    if (a->at == a->n)
-        return 0;
-    const struct new_row *row = &a->rows[a->at++];
     const struct import_planned *p = &a->planned;
-    int r = load(a, row, err);
+    const char *record;
+    size_t len;
+    int64_t id;
+    int r = spool_merge_next(a->by_mac, &record, &len, err);
+    if (r <= 0)
+        return r;
+    if (len < sizeof(id))
+        return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
+    memcpy(&id, record, sizeof(id));
+    r = import_planned_take(record + sizeof(id), len - sizeof(id), &a->planned, err);
     if (r < 0)
         return r;
     columns[0] = T(p->mac);
-    columns[1] = N(row->id);
+    columns[1] = N(id);
     columns[2] = T(p->source_id);
     columns[3] = T(p->src);
     columns[4] = T(*p->given ? p->given : p->want);
@@ -275,19 +267,6 @@ static int feed_track(void *arg, struct arg *columns, struct err *err)
 }
 
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
-
-static int add_piece(struct adding *a, struct err *err)
-{
-    struct import *im = a->im;
-    sort_rows(a);
-    int r = import_feed_run(im, insert_clients, ARGS(T(a->now)), feed_client, a, err);
-    if (r == 0 && a->has_links)
-        r = add_links(a, err);
-    if (r < 0)
-        return r;
-    sort_rows(a);
-    return import_feed_run(im, insert_tracks, ARGS(T(im->origin), N(im->run_id)), feed_track, a, err);
-}
 
 static int look_at_catalog(struct adding *a, struct err *err)
 {
@@ -313,31 +292,48 @@ static int look_at_catalog(struct adding *a, struct err *err)
     return r;
 }
 
+static int add_clients(struct adding *a, struct err *err)
+{
+    struct import *im = a->im;
+    int r = spool_merge_begin(a->by_name, err);
+    if (r == 0 && !a->has_dirs)
+        r = import_feed_run(im, "INSERT INTO overlay_dir (name) SELECT c0 FROM import_feed", ARGS(), feed_dir, a, err);
+    if (r == 0 && !a->has_dirs)
+        r = spool_merge_begin(a->by_name, err);
+    return r < 0 ? r : import_feed_run(im, insert_clients, ARGS(T(a->now)), feed_client, a, err);
+}
+
 static int add_all(struct adding *a, struct err *err)
 {
-    _cleanup_(spool_reader_finish) struct spool_reader plan;
-    spool_reader_init(&plan, a->im->plan);
-    a->plan = &plan;
-    int r = look_at_catalog(a, err);
-    do {
-        if (r == 0)
-            r = collect(a, err);
-        if (r == 0 && a->n > 0)
-            r = add_piece(a, err);
-    } while (r == 0 && !a->is_over);
-    return r;
+    struct import *im = a->im;
+    int r = spool_merge_create(&a->by_name, err);
+    if (r == 0)
+        r = spool_merge_create(&a->by_mac, err);
+    if (r == 0)
+        r = spool_create(&a->links, err);
+    if (r == 0)
+        r = look_at_catalog(a, err);
+    if (r == 0)
+        r = sort_new(a, err);
+    if (r == 0)
+        r = add_clients(a, err);
+    if (r == 0)
+        r = add_links(a, err);
+    if (r == 0)
+        r = spool_merge_begin(a->by_mac, err);
+    return r < 0 ? r : import_feed_run(im, insert_tracks, ARGS(T(im->origin), N(im->run_id)), feed_track, a, err);
 }
 
 int import_add_new(struct import *im, struct err *err)
 {
     _cleanup_free_ struct adding *a = calloc(1, sizeof(*a));
-    _cleanup_free_ struct new_row *rows = malloc(PIECE_ROWS * sizeof(*rows));
-    _cleanup_free_ char *bytes = malloc(PIECE_BYTES + SPOOL_RECORD_MAX);
-    if (!a || !rows || !bytes)
+    if (!a)
         return err_sys(err, -ENOMEM, "cannot store the clients of the import");
     a->im = im;
-    a->rows = rows;
-    a->bytes = bytes;
     catalog_now(a->now);
-    return add_all(a, err);
+    int r = add_all(a, err);
+    spool_merge_destroy(a->by_name);
+    spool_merge_destroy(a->by_mac);
+    spool_destroy(a->links);
+    return r;
 }

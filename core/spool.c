@@ -87,6 +87,11 @@ int spool_clear(struct spool *s, struct err *err)
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
+uint64_t spool_end(const struct spool *s)
+{
+    return s->stored + s->len;
+}
+
 static int flush(struct spool *s, struct err *err)
 {
     int r = pwrite_full(s->fd, s->buf, s->len, s->stored);
@@ -144,7 +149,7 @@ static int strange(const struct spool *s, struct err *err)
 
 void spool_reader_init(struct spool_reader *r, struct spool *s)
 {
-    *r = (struct spool_reader){.s = s};
+    *r = (struct spool_reader){.s = s, .buffer_bytes = BUFFER_BYTES};
 }
 
 void spool_reader_finish(struct spool_reader *r)
@@ -164,7 +169,7 @@ static int have(struct spool_reader *r, size_t want, struct err *err)
         return e < 0 ? e : 1;
     if (!range_ok(r->place, want, s->stored))
         return strange(s, err);
-    e = reserve(&r->buf, &r->size, MAX(want, (size_t)BUFFER_BYTES), err);
+    e = reserve(&r->buf, &r->size, MAX(want, r->buffer_bytes), err);
     if (e < 0)
         return e;
     size_t left = r->end - r->begin, len = (size_t)MIN((uint64_t)(r->size - left), s->stored - r->place - left);

@@ -30,6 +30,8 @@ void spool_destroy(struct spool *s); /* NULL is allowed */
 /* No record is left. */
 int spool_clear(struct spool *s, struct err *err);
 
+/* Where the next record will lie. */
+uint64_t spool_end(const struct spool *s);
 /* Room for a record of at most @max bytes (up to SPOOL_RECORD_MAX); it is there until the next call on @s. */
 int spool_room(struct spool *s, size_t max, char **ret, struct err *err);
 /* The first @len bytes of the room are a record. */
@@ -40,9 +42,10 @@ struct spool_reader {
     uint64_t place; /* of the record that comes next */
     char *buf;
     size_t size, begin, end; /* [begin, end) of buf is read and not taken */
+    size_t buffer_bytes;     /* may be changed before the first record, and place too: to where one lies */
 };
 
-/* Cannot fail; spool_reader_finish() ends it. Records that are put meanwhile are read, too. */
+/* From the first record on. Cannot fail; spool_reader_finish() ends it. Records that are put meanwhile are read, too. */
 void spool_reader_init(struct spool_reader *r, struct spool *s);
 void spool_reader_finish(struct spool_reader *r);
 /* 1 and a record, whose bytes are there until the next call on @r; 0 behind the last one; a negative errno. */

@@ -215,7 +215,9 @@ static int store_report(struct apply *a, const struct report *r, struct staging 
         closep(&fd);
         return e;
     }
-    (void)setvbuf(f, NULL, _IOFBF, REPORT_BUFFER); /* else the usual one */
+    _cleanup_free_ char *buffer = malloc(REPORT_BUFFER);
+    if (buffer)
+        (void)setvbuf(f, buffer, _IOFBF, REPORT_BUFFER); /* else the usual one */
     e = report_write(r, f, err);
     if (e == 0)
         e = sync_report(a->cmd->root, fd, err);

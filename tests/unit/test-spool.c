@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "core/spool-merge.h"
 #include "core/spool.h"
 #include "core/util.h"
 
@@ -17,7 +18,7 @@
 /* Sizes on both sides of the buffers, and mostly small ones. */
 static size_t size_of(unsigned n)
 {
-    static const size_t special[] = {0, 1, 4091, 4092, 4093, 131067, 131068, 131069, 200000, SPOOL_RECORD_MAX};
+    static const size_t special[] = {0, 1, 4091, 4092, 4093, 131067, 131068, 131069, 200000, SPOOL_RECORD_MAX - 100};
     return n % 97 == 5 ? special[n / 97 % ARRAY_SIZE(special)] : n * 2654435761u % 700;
 }
 
@@ -120,6 +121,67 @@ static void test_folder_that_is_not_there_is_passed_over(void **state)
     assert_int_equal(unsetenv("TMPDIR"), 0);
 }
 
+/* --- sorting ------------------------------------------------------------------------------------------------------ */
+
+/* Few different keys, so that many are equal; the records say in which order they were put. */
+static void key_of(unsigned n, char key[SPOOL_KEY_BYTES])
+{
+    memset(key, 0, SPOOL_KEY_BYTES);
+    (void)snprintf(key, SPOOL_KEY_BYTES, "%05u", n * 2654435761u % 4999);
+}
+
+static void check_sorted(struct spool_merge *m, unsigned n)
+{
+    char key[SPOOL_KEY_BYTES], last_key[SPOOL_KEY_BYTES] = "";
+    unsigned number, last = 0;
+    const char *p;
+    size_t len;
+    assert_int_equal(spool_merge_begin(m, NULL), 0);
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(spool_merge_next(m, &p, &len, NULL), 1);
+        assert_true(len >= sizeof(number));
+        memcpy(&number, p, sizeof(number));
+        assert_int_equal(len, sizeof(number) + size_of(number));
+        for (size_t k = 0; k < size_of(number); k++)
+            if (p[sizeof(number) + k] != byte_of(number, k))
+                fail_msg("record %u differs at %zu", number, k);
+        key_of(number, key);
+        int order = memcmp(last_key, key, SPOOL_KEY_BYTES);
+        assert_true(i == 0 || order < 0 || (order == 0 && last < number));
+        memcpy(last_key, key, SPOOL_KEY_BYTES);
+        last = number;
+    }
+    assert_int_equal(spool_merge_next(m, &p, &len, NULL), 0);
+    assert_int_equal(spool_merge_next(m, &p, &len, NULL), 0);
+}
+
+static void sort_and_check(unsigned n)
+{
+    static char record[sizeof(unsigned) + SPOOL_RECORD_MAX];
+    char key[SPOOL_KEY_BYTES];
+    struct spool_merge *m;
+    assert_int_equal(spool_merge_create(&m, NULL), 0);
+    for (unsigned i = 0; i < n; i++) {
+        memcpy(record, &i, sizeof(i));
+        for (size_t k = 0; k < size_of(i); k++)
+            record[sizeof(i) + k] = byte_of(i, k);
+        key_of(i, key);
+        assert_int_equal(spool_merge_put(m, key, record, sizeof(i) + size_of(i), NULL), 0);
+    }
+    check_sorted(m, n);
+    check_sorted(m, n); /* once more */
+    spool_merge_destroy(m);
+}
+
+static void test_records_come_back_by_key_and_equal_ones_in_their_order(void **state)
+{
+    (void)state;
+    sort_and_check(0);
+    sort_and_check(1);
+    sort_and_check(100);
+    sort_and_check(40000); /* about five pieces */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_reader_sees_what_is_put_while_it_reads),
         cmocka_unit_test(test_cleared_spool_is_empty_and_can_be_filled_again),
         cmocka_unit_test(test_folder_that_is_not_there_is_passed_over),
+        cmocka_unit_test(test_records_come_back_by_key_and_equal_ones_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The rows of an import: which of them share something, what they are called, where their columns go, and what the report says of a change."""
+
+import json
+import os
+import sqlite3
+
+import pytest
+from support.files import MIB, make_image
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(autouse=True)
+def programs_in_path(programs, monkeypatch):
+    monkeypatch.setenv("PATH", f"{programs.build / 'migrate'}:{os.environ['PATH']}")
+
+
+HEAD = "Computer;MAC;IP;Image;Seat\n"
+
+
+def table(root, rows, name="clients.csv"):
+    """A CSV file of rows (name, number of the MAC, address, image, seat)."""
+    path = root.files / name
+    lines = (f"{name};52-54-00-{mac >> 16 & 255:02X}-{mac >> 8 & 255:02X}-{mac & 255:02X};{ip};{image};{seat}\n" for name, mac, ip, image, seat in rows)
+    path.write_text(HEAD + "".join(lines))
+    return path
+
+
+def run(root, path, *options, status=0):
+    done = root.run("--json", "migrate", "csv", path, *options)
+    assert done.returncode == status, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def stored(root, sql):
+    with sqlite3.connect(f"file:{root.path}/catalog.db?mode=ro", uri=True) as db:
+        return db.execute(sql).fetchall()
+
+
+def test_many_clients_with_few_names_get_others_and_all_that_belongs_to_a_client(root):
+    """More rows than one piece of a sort holds."""
+    number = 20000
+    rows = [
+        (f"PC {n % 500}{'!' * (n // 500 + 1)}", n, f"10.0.{n // 250}.{n % 250 + 1}" if n % 3 else "10.9.9.9", "", "")  # "PC 1!!!" becomes PC-1
+        for n in range(number)
+    ]
+    names = {f"pc-{n}" for n in range(500)}
+    path = table(root, rows)
+    report = run(root, path)
+    assert report["counts"]["imported"] == number
+    clients = stored(root, "SELECT id, name, mac, ip, iqn, chap_user, chap_password, overlay_dir FROM client ORDER BY id")
+    assert len(clients) == number and stored(root, "PRAGMA integrity_check") == [("ok",)] and not stored(root, "PRAGMA foreign_key_check")
+    for column in (1, 2, 4, 5, 6, 7):
+        assert len({client[column].lower() for client in clients}) == number
+    assert {client[1].lower() for client in clients} == names | {f"{name}-{n}" for name in names for n in range(2, 41)}
+    assert all(iqn.endswith(f":{user}") and user == name.lower() for _, name, _, _, iqn, user, _, _ in clients)
+    by_row = {row["mac"]: row["values"] for row in report["rows"]}
+    tracked = {mac: (client, given) for mac, client, given in stored(root, "SELECT mac, client_id, given FROM import_client")}
+    for ident, name, mac, ip, *_ in clients:
+        assert by_row[mac]["name"] == name and by_row[mac].get("ip", "") == ip
+        assert tracked[mac][0] == ident and tracked[mac][1].split("\x1f")[:2] == [name, ip]
+    addresses = [client[3] for client in clients if client[3]]
+    assert len(addresses) == len(set(addresses)) and addresses.count("10.9.9.9") == 1
+    assert run(root, path)["counts"]["unchanged"] == number
+    root.ok("migrate", "undo", "1")
+    assert stored(root, "SELECT count(*) FROM client") == stored(root, "SELECT count(*) FROM import_client") == [(0,)]
+
+
+def test_folder_and_label_of_a_client_that_was_here_are_not_given_again(root):
+    root.ok("client", "add", "pc01", "--mac", "52:54:00:ff:00:01")
+    root.ok("client", "remove", "pc01")
+    root.ok("client", "add", "PC_02", "--mac", "52:54:00:ff:00:02")  # its label is pc-02
+    run(root, table(root, [("pc01", 1, "", "", ""), ("pc-02", 2, "", "", "")]))
+    found = dict(stored(root, "SELECT name, overlay_dir || ' ' || chap_user FROM client"))
+    assert found == {"pc01": "pc01.2 pc01", "PC_02": "PC_02 pc-02", "pc-02": "pc-02 pc-02-2"}
+    ids = [row[0] for row in stored(root, "SELECT id FROM client ORDER BY id")]
+    assert ids == [2, 3, 4], "ids are never given again"
+
+
+def test_rows_far_apart_that_share_a_mac_or_a_name_are_found(root):
+    rows = [(f"pc{n}", n, "", "", "") for n in range(3000)]
+    rows.append(("other", 7, "", "", ""))  # the MAC of row 8
+    rows.append(("PC21", 5000, "", "", ""))  # the name of row 22
+    rows.append(rows[40])  # twice the same
+    report = run(root, table(root, rows), "--skip-conflicts")
+    told = {row["row"]: (row["result"], row["reason"]) for row in report["rows"] if row["result"] != "imported"}
+    assert sorted(told) == [8, 22, 3001, 3002, 3003]
+    assert {told[n][0] for n in (8, 22, 3001, 3002)} == {"conflict"} and told[3003] == ("skipped", "says the same as row 41")
+    assert "rows 8, 3001" in told[8][1] and "rows 22, 3002" in told[22][1]
+    assert report["counts"]["imported"] == 2998 and report["counts"]["conflict"] == 4
+
+
+def test_changed_links_and_images_are_told_by_names(root):
+    folder = root.files / "images"
+    folder.mkdir()
+    for number, name in enumerate(("a.img", "b.img")):
+        make_image(folder / name, 1 * MIB, seed=number)
+    options = ("--map-path", f"D:={folder}")
+    run(root, table(root, [("pc1", 1, "", "D:\\a.img", ""), ("pc2", 2, "", "D:\\b.img", "")]), *options)
+    report = run(root, table(root, [("pc1", 1, "", "D:\\b.img", ""), ("pc2", 2, "", "D:\\b.img", "")]), *options)
+    fields = {field["field"]: field for field in report["rows"][0]["fields"]}
+    assert fields["links"] == {"field": "links", "old": {"0": "a"}, "new": {"0": "b"}}
+    assert fields["images"] == {"field": "images", "old": ["D:\\a.img"], "new": ["D:\\b.img"]}
+
+
+def test_column_without_a_place_is_named_wherever_its_first_value_is(root):
+    rows = [(f"pc{n}", n, "", "", "by the door" if n == 150 else "") for n in range(200)]
+    path = table(root, rows)
+    path.write_text(path.read_text().replace(";Seat", ";Chair7"))
+    page = root.ok("migrate", "csv", path, "-n")
+    assert "Without a place in Diskgate, kept in the report: Chair7" in page
+
+
+def test_keys_of_clients_in_ccboot_ini_are_not_the_site_s(root):
+    path = root.files / "CCBoot.ini"
+    path.write_text(
+        "[DHCP]\nServerIP=10.0.0.2\nStartIP=10.0.0.10\nEndIP=10.0.0.99\nWriteBack=D:\\WB\n"
+        "[Client1]\nName=PC1\nMAC=001B21000001\nGateway=10.7.7.7\nWriteBack=E:\\WB\n"
+    )
+    report = root.json("migrate", "ccboot", path)
+    assert report["counts"]["imported"] == 1
+    rest = report["site"]["rest"]
+    assert "D:\\WB" in rest.values() and not {"E:\\WB", "PC1", "001B21000001"} & set(rest.values())
+    settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
+    assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and settings["boot.dhcp_router"] != "10.7.7.7"
