@@ -2,6 +2,8 @@
 /* The catalog's part for booting: waiting PCs, names by a rule, boots. */
 #include "tests/unit/catalog-fixture.h"
 
+#include <time.h>
+
 #include "core/catalog-boot.h"
 #include "core/catalog-priv.h"
 
@@ -144,6 +146,39 @@ static void test_name_rules_that_are_none(void **state)
             fail_msg("'%s' is taken for a rule and gives '%s'", bad[i], name);
 }
 
+/* --- counts ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t added(struct fixture *f, const char *who, int64_t since_s)
+{
+    uint64_t n = 0;
+    OK(f, client_count_added(f->c, who, since_s, &n, &f->err));
+    return n;
+}
+
+static void test_clients_are_counted_by_who_added_them_and_when(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t now_s = (int64_t)time(NULL);
+    uint64_t n = 0;
+    OK(f, add_client(f->c, "by-hand", mac_of(1), &f->err));
+    catalog_set_actor(f->c, "boot");
+    OK(f, add_client(f->c, "a", mac_of(2), &f->err));
+    OK(f, add_client(f->c, "b", mac_of(3), &f->err));
+    OK(f, add_client(f->c, "c", mac_of(4), &f->err));
+    OK(f, client_rename(f->c, "c", "d", &f->err));
+    OK(f, client_count(f->c, &n, &f->err));
+    assert_int_equal(n, 4);
+    assert_int_equal(added(f, "boot", now_s - 60), 3);
+    OK(f, client_remove(f->c, "d", &f->err));
+    assert_int_equal(added(f, "boot", now_s - 60), 3); /* a removal gives nobody another allowance */
+    OK(f, db_exec(f->c,
+                  "UPDATE audit SET at = '2020-01-01T00:00:00Z' WHERE id < (SELECT id FROM audit WHERE object = 'b')",
+                  &f->err));
+    assert_int_equal(added(f, "boot", now_s - 60), 2); /* without a */
+    OK(f, db_exec(f->c, "UPDATE audit SET at = '2099-01-01T00:00:00Z'", &f->err));
+    assert_int_equal(added(f, "boot", now_s - 60), 0); /* of a clock that was ahead: nobody waits for that day */
+}
+
 /* --- boots ------------------------------------------------------------------------------------------------------- */
 
 static struct boot_row add_boot(struct fixture *f, const char *client, const char *refused)
@@ -262,6 +297,7 @@ static void test_renewing_an_overlay_leaves_no_audit_row(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_WRITER(test_clients_are_counted_by_who_added_them_and_when),
         WITH_WRITER(test_pending_keeps_its_number_and_counts),
         WITH_WRITER(test_pending_uses_free_numbers_again),
         WITH_WRITER(test_pending_flood_is_bounded_and_spares_who_waits),
