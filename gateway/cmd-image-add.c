@@ -167,33 +167,39 @@ static int check_copy(const struct adding *a, const char *root, const char *rel,
     return 0;
 }
 
-static int make_converted(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
+static int nothing_made(char *ret_rel, int r)
+{
+    ret_rel[0] = 0;
+    return r;
+}
+
+/* What was made is the image. */
+static int take_made(struct cmd *cmd, struct adding *a, const char *rel, struct err *err)
 {
     struct image_info info;
+    int r = look_at_made(cmd->root, rel, &info, a->version.identity, err);
+    if (r == 0)
+        fill_row(a, &info, rel, false);
+    return r;
+}
+
+static int make_converted(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
+{
     char size[32];
     size_text(a->convert.size_bytes, size);
     if (!cmd->is_quiet)
         warn_line("note: '%s' is a %s disk: it is converted into the root, as a sparse raw image of %s", a->path,
                   qemu_format_name(a->convert.driver), size);
     int r = convert_make(cmd->root, place(cmd, a), &a->convert, p, ret_rel, err);
-    if (r < 0) {
-        ret_rel[0] = 0;
-        return r;
-    }
-    r = look_at_made(cmd->root, ret_rel, &info, a->version.identity, err);
-    if (r == 0)
-        fill_row(a, &info, ret_rel, false);
-    return r;
+    return r < 0 ? nothing_made(ret_rel, r) : take_made(cmd, a, ret_rel, err);
 }
 
 static int make_copy(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
 {
     struct image_info info;
     int r = image_copy(cmd->root, place(cmd, a), a->fd, a->info.data_bytes, p, ret_rel, err);
-    if (r < 0) {
-        ret_rel[0] = 0;
-        return r;
-    }
+    if (r < 0)
+        return nothing_made(ret_rel, r);
     r = check_copy(a, cmd->root, ret_rel, &info, err);
     if (r == 0)
         fill_row(a, &info, ret_rel, false);
@@ -202,19 +208,11 @@ static int make_copy(struct cmd *cmd, struct adding *a, struct progress *p, char
 
 static int make_flat(struct cmd *cmd, struct adding *a, struct progress *p, char *ret_rel, struct err *err)
 {
-    struct image_info info;
     if (!cmd->is_quiet)
         warn_line("note: '%s' is a differencing VHD: it and its %zu parent%s become one raw image in the root", a->path,
                   vhd_chain_length(a->chain) - 1, vhd_chain_length(a->chain) > 2 ? "s" : "");
     int r = flatten_make(cmd->root, place(cmd, a), a->chain, p, ret_rel, err);
-    if (r < 0) {
-        ret_rel[0] = 0;
-        return r;
-    }
-    r = look_at_made(cmd->root, ret_rel, &info, a->version.identity, err);
-    if (r == 0)
-        fill_row(a, &info, ret_rel, false);
-    return r;
+    return r < 0 ? nothing_made(ret_rel, r) : take_made(cmd, a, ret_rel, err);
 }
 
 /* Make the root's own file, then take it into the row. @ret_rel is empty where nothing was made. */

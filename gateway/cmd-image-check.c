@@ -210,12 +210,8 @@ static int clear_overlays(struct cmd *cmd, struct catalog *c, const struct versi
         uint64_t kept = 0;
         if (views[i].version_id != v->id)
             continue;
-        r = refuse_if_online(cmd->root, c, views[i].client, "accepting other content", err);
-        if (r < 0)
-            return r == -EBUSY ? err_set(err, r, "client '%s' is running from image '%s' now: shut it down first",
-                                         views[i].client, v->image)
-                               : r;
-        r = kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
+        r = refuse_if_it_runs(cmd->root, c, &views[i], err);
+        r = r ? r : kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
         if (r == 0 && kept)
             r = judge_kept(cmd, &views[i], kept, is_same_identity, err);
         else if (r == 0)

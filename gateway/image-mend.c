@@ -54,10 +54,7 @@ static int clear_users(struct cmd *cmd, struct catalog *c, const struct version_
         uint64_t kept = 0;
         if (views[i].version_id != v->id)
             continue;
-        r = refuse_if_online(cmd->root, c, views[i].client, "mending its image", err);
-        if (r == -EBUSY) /* there is no --force for this */
-            return err_set(err, r, "client '%s' is running from image '%s' now: shut it down first", views[i].client,
-                           v->image);
+        r = refuse_if_it_runs(cmd->root, c, &views[i], err);
         r = r ? r : kept_bytes(cmd->root, c, views[i].client, (int)views[i].slot, &kept, err);
         if (r == 0 && kept)
             r = err_set(err, -EBUSY,

@@ -164,6 +164,14 @@ int refuse_if_online(const char *root, struct catalog *c, const char *client, co
                    client, from ? from : "an unknown address", deed);
 }
 
+int refuse_if_it_runs(const char *root, struct catalog *c, const struct view_row *view, struct err *err)
+{
+    int r = refuse_if_online(root, c, view->client, "changing its image", err);
+    return r == -EBUSY ? err_set(err, r, "client '%s' is running from image '%s' now: shut it down first", view->client,
+                                 view->image)
+                       : r;
+}
+
 /* --- links ------------------------------------------------------------------------------------------------------- */
 
 static void link_text(const struct link_row *l, const struct view_row *v, char *ret, size_t len)

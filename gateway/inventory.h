@@ -24,6 +24,9 @@ int kept_bytes(const char *root, struct catalog *c, const char *client, int slot
 /* -EBUSY with a sentence when @client is logged in now; @deed is what is refused, "resetting it". */
 int refuse_if_online(const char *root, struct catalog *c, const char *client, const char *deed, struct err *err);
 
+/* -EBUSY with a sentence when the client of @view is logged in now and runs from its image, which is to be changed; there is no --force for it. */
+int refuse_if_it_runs(const char *root, struct catalog *c, const struct view_row *view, struct err *err);
+
 /* Links of @client (NULL: of all): rows {"client","slot","lun"(null: none),"menu"("default", "choice", "hidden" where the client has a boot menu),"image","pinned_version","current_version","overlay_version","mode",
  * "shown"}; "shown" is short text: "win10@3 (pinned)", "win10@2, stays on v1". */
 int link_rows(struct catalog *c, const char *client, json_t **ret, struct err *err);
