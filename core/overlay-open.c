@@ -11,6 +11,8 @@
 
 #include "core/datafile.h"
 #include "core/durable.h"
+#include "core/keptmark.h"
+#include "core/log.h"
 #include "core/mapfile.h"
 #include "core/util.h"
 
@@ -166,11 +168,39 @@ int overlay_make_durable(struct overlay *o, const struct map_stamp *stamp, struc
     return durable_create(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
 }
 
+void overlay_mark_kept(const struct overlay *o)
+{
+    if (!o->place.has_marks || o->is_read_only)
+        return;
+    int r = kept_mark_set(o->place.kept_fd, o->stamp.overlay_id);
+    if (r < 0)
+        log_warn("cannot note in 'kept' that an overlay has files: %s, ignoring", strerror(-r));
+}
+
+/* No files, and no live map either. */
+static int check_mark(const struct overlay *o, struct err *err)
+{
+    int r = o->is_kept && o->place.has_marks ? kept_mark_is_set(o->place.kept_fd, o->stamp.overlay_id) : 0;
+    if (r < 0)
+        return err_sys(err, r, "cannot read the folder 'kept'");
+    if (r == 0)
+        return 0;
+    return err_set(
+        err, -EBADMSG,
+        "the overlay's files '%s' and '%s' are gone, though it had some; is the disk with the overlays mounted? "
+        "Put the files back, from a backup for instance, or drop the overlay with 'diskgate client reset'",
+        o->names.map, o->names.data);
+}
+
+/* The mark goes last: where it is still there, an earlier process may have ended before its deletion of the map file was durable. */
 int overlay_drop_mapfile(const struct overlay *o)
 {
-    if (unlinkat(o->place.dir_fd, o->names.map, 0) < 0)
-        return errno == ENOENT ? 0 : -errno;
-    return sync_fd(o->place.dir_fd);
+    bool was_kept = o->place.has_marks && kept_mark_is_set(o->place.kept_fd, o->stamp.overlay_id) != 0;
+    int r = unlinkat(o->place.dir_fd, o->names.map, 0) < 0 ? -errno : 0;
+    if (r < 0 && r != -ENOENT)
+        return r;
+    r = r == 0 || was_kept ? sync_fd(o->place.dir_fd) : 0;
+    return r == 0 && was_kept ? kept_mark_clear(o->place.kept_fd, o->stamp.overlay_id) : r;
 }
 
 /* The first map file of a kept overlay: nothing is there. */
@@ -289,8 +319,8 @@ static int check_lost(const struct overlay *o, const struct map_stamp *stamp, bo
                    "client's next boot, or until 'diskgate client reset'");
 }
 
-int overlay_open_files(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
-                       struct err *err)
+static int open_files(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
+                      struct err *err)
 {
     int r = open_live(o, stamp, ret_found, err);
     if (r == 0)
@@ -306,5 +336,16 @@ int overlay_open_files(struct overlay *o, const struct map_stamp *stamp, struct 
     bool is_void = r == -ENOENT || r == 0; /* of a volatile overlay no map file counts */
     if (is_void)
         r = check_lost(o, stamp, r == 0 && info.leaves > 0, ret_found, err);
+    if (is_void && r == 0)
+        r = check_mark(o, err);
     return is_void && r == 0 ? make_fresh(o, stamp, err) : r;
+}
+
+int overlay_open_files(struct overlay *o, const struct map_stamp *stamp, struct ramfile **ret_ram, char *ret_found,
+                       struct err *err)
+{
+    int r = open_files(o, stamp, ret_ram, ret_found, err);
+    if (r == 0 && o->is_kept)
+        overlay_mark_kept(o);
+    return r;
 }

@@ -51,6 +51,10 @@ int overlay_open_files(struct overlay *o, const struct map_stamp *stamp, struct 
 /* Nothing is durable yet, and all that the live map says is to be. */
 int overlay_make_durable(struct overlay *o, const struct map_stamp *stamp, struct err *err);
 
+/* The files of a kept overlay are durable, so they must not be missing when it is opened again. What fails is told to the log: nothing but
+ * this warning depends on it. */
+void overlay_mark_kept(const struct overlay *o);
+
 /* A volatile overlay has no map file: one that it had as a kept overlay would bring back an old state after a power cut. */
 int overlay_drop_mapfile(const struct overlay *o);
 

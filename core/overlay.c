@@ -13,6 +13,7 @@
 #include "core/cow.h"
 #include "core/datafile.h"
 #include "core/durable.h"
+#include "core/keptmark.h"
 #include "core/mapfile.h"
 #include "core/overlay-priv.h"
 #include "core/ramfile.h"
@@ -182,6 +183,7 @@ static int become_kept_locked(struct overlay *o, struct err *err)
         return err_sys(err, r, "cannot make the overlay durable");
     }
     atomic_store(&o->is_kept, true);
+    overlay_mark_kept(o);
     o->goes_on = false;
     track(o);
     return 0;
@@ -276,6 +278,12 @@ static void delete_changes(const struct overlay_place *place, const unsigned cha
         .live_fd = place->live_fd, .dir_fd = place->dir_fd, .slot = place->slot, .stamp = &stamp});
 }
 
+static int forget_mark(const struct overlay_place *place, const unsigned char id[16], struct err *err)
+{
+    int r = place->has_marks ? kept_mark_clear(place->kept_fd, id) : 0;
+    return r < 0 ? err_sys(err, r, "cannot delete a mark in the folder 'kept'") : 0;
+}
+
 int overlay_delete(const struct overlay_place *place, const char *id, struct err *err)
 {
     unsigned char want[16], owner[16];
@@ -298,5 +306,7 @@ int overlay_delete(const struct overlay_place *place, const char *id, struct err
     struct ramfile_place ram = overlay_ram_place(place);
     if (r == 0)
         r = ramfile_delete(&ram, want, err);
-    return r < 0 ? r : unlink_if_there(place->live_fd, n.live, err);
+    if (r == 0)
+        r = unlink_if_there(place->live_fd, n.live, err);
+    return r < 0 ? r : forget_mark(place, want, err);
 }

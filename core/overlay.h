@@ -5,12 +5,14 @@
  *   ROOT/overlays/DIR/SLOT.map    durable map, of kept overlays only
  *   ROOT/run/live/ID.live         live map while the machine runs; ID = the overlay's id
  *   ROOT/run/ram/ID.*             of volatile overlays: blocks that lie in memory (core/ramfile.h)
+ *   ROOT/kept/ID                  mark of a kept one that has had files (core/keptmark.h)
  *   ...  SLOT.changes, ID.changes change map of kept ones, a hint for backups (core/changes.h)
  *
  * Which map counts when an overlay is opened:
  *   live map of this boot         taken as it is: nothing acknowledged is lost when diskgate-fs dies
  *   else the map file             kept: the state of the last flush or clean end
  *   else a data file of this overlay that was ever changed: lost (-EOWNERDEAD); only an overlay with another id may follow
+ *   else nothing, but a mark      kept: its files are gone (-EBADMSG)
  *   else nothing                  a fresh overlay; a data file that lies there is replaced if nothing was written into it
  *
  * A volatile overlay never comes back from a map file: what it wrote since it was kept may have reached the data file in any order.
@@ -45,9 +47,11 @@ struct overlay_place {
     int live_fd; /* ROOT/run/live, likewise */
     unsigned slot;
     struct journal
-        *journal; /* that kept overlays flush into, borrowed likewise; NULL: each flush replaces the map file */
-    bool has_ram; /* the three below count */
-    int ram_fd;   /* ROOT/run/ram, borrowed likewise */
+        *journal;   /* that kept overlays flush into, borrowed likewise; NULL: each flush replaces the map file */
+    bool has_marks; /* the one below counts */
+    int kept_fd;    /* ROOT/kept (core/keptmark.h), borrowed likewise */
+    bool has_ram;   /* the three below count */
+    int ram_fd;     /* ROOT/run/ram, borrowed likewise */
     struct ram_pool *ram_pool; /* likewise; NULL where nothing is written */
     int64_t client_id;         /* whose quota of the pool it is */
 };

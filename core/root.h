@@ -5,6 +5,7 @@
  *   ROOT/images/NAME/        copies made by `image add --copy`; adopted files stay where they lie
  *   ROOT/imports/            reports of imports, ID.json; pending: files of an import that runs
  *   ROOT/overlays/DIR/       one folder a client: SLOT.data, SLOT.map (DIR is kept in the catalog)
+ *   ROOT/kept/               marks of kept overlays that have had files (core/keptmark.h)
  *   ROOT/run/                all that may be lost with the machine's next boot:
  *       mnt/                 the FUSE mount
  *       fs.sock fs.lock      control socket and claim of diskgate-fs; fs.log its messages

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "core/keptmark.h"
 #include "core/log.h"
 #include "core/rampool.h"
 #include "core/util.h"
@@ -198,12 +199,19 @@ static void use_memory(const struct attach *a, struct overlay_place *place, int6
     place->client_id = client_id;
 }
 
+static void use_marks(const struct attach *a, struct overlay_place *place)
+{
+    place->has_marks = a->o.kept_fd >= 0;
+    place->kept_fd = a->o.kept_fd;
+}
+
 static int open_overlay(const struct attach *a, const struct view_row *row, struct base *base, int dir_fd,
                         struct overlay **ret, struct err *err)
 {
     struct overlay_place place = {
         .dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot, .journal = a->o.journal};
     use_memory(a, &place, row->client_id);
+    use_marks(a, &place);
     struct map_stamp stamp = {.size_bytes = base->blk->size};
     char found[UUID_LEN + 1];
     if (uuid_decode(row->overlay_id, stamp.overlay_id) < 0)
@@ -321,14 +329,24 @@ static int sync_slots(struct attach *a, const struct snapshot *s)
 
 /* --- garbage ----------------------------------------------------------------------------------------------------- */
 
+/* Its folder is gone, and its files with it. */
+static int forget_mark(const struct attach *a, const struct garbage_row *g)
+{
+    unsigned char id[16];
+    if (a->o.kept_fd >= 0 && uuid_decode(g->overlay_id, id) == 0)
+        (void)kept_mark_clear(a->o.kept_fd, id); /* what stays is in nobody's way */
+    return 0;
+}
+
 static int delete_overlay(const struct attach *a, const struct garbage_row *g, struct err *err)
 {
     _cleanup_close_ int dir_fd =
         openat(a->o.overlays_fd, g->overlay_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (dir_fd < 0)
-        return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
+        return errno == ENOENT ? forget_mark(a, g) : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
     struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = g->slot};
     use_memory(a, &place, 0);
+    use_marks(a, &place);
     return overlay_delete(&place, g->overlay_id, err);
 }
 

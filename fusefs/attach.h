@@ -25,6 +25,7 @@ struct attach_options {
     int opener;              /* socket to the privileged half */
     int overlays_fd;         /* ROOT/overlays */
     int live_fd;             /* ROOT/run/live */
+    int kept_fd;             /* ROOT/kept, -1 in a read-only mount */
     struct journal *journal; /* of the kept overlays, NULL in a read-only mount */
     int ram_fd;              /* ROOT/run/ram, -1 = there is none */
     struct preload *preload; /* RAM read cache, NULL = there is none */

@@ -69,7 +69,7 @@ static int own_new_overlays(int fd, const struct options *o, struct err *err)
 /* Folders of the root, opened before the privileges go: no path is walked afterwards. */
 static int open_folders(const struct options *o, struct worker_files *f, struct err *err)
 {
-    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = f->ram_fd = f->bootsets_fd = -1;
+    f->run_fd = f->live_fd = f->frozen_fd = f->journal_fd = f->ram_fd = f->bootsets_fd = f->kept_fd = -1;
     if (!o->is_read_only) {
         int r = make_folder(o->root, "run", 0755, err);
         if (r == 0)
@@ -80,6 +80,8 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
             r = make_folder(o->root, "overlays", 0700, err);
         if (r == 0)
             r = make_folder(o->root, "bootsets", 0700, err);
+        if (r == 0)
+            r = make_folder(o->root, "kept", 0700, err);
         if (r < 0)
             return r;
     }
@@ -94,6 +96,9 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
     f->bootsets_fd = root_open_dir(o->root, "bootsets", err);
     if (f->bootsets_fd < 0)
         return f->bootsets_fd;
+    f->kept_fd = root_open_dir(o->root, "kept", err);
+    if (f->kept_fd < 0)
+        return f->kept_fd;
     f->frozen_fd = root_open_dir(o->root, "run/frozen", err);
     if (f->frozen_fd < 0)
         return f->frozen_fd;
@@ -108,6 +113,8 @@ static int open_folders(const struct options *o, struct worker_files *f, struct 
         r = own_folder(f->live_fd, o, 0, err);
     if (r == 0)
         r = own_folder(f->bootsets_fd, o, 0, err);
+    if (r == 0)
+        r = own_folder(f->kept_fd, o, 0, err);
     return r < 0 ? r : own_folder(f->frozen_fd, o, 0, err);
 }
 

@@ -153,6 +153,7 @@ static int make_attach(struct worker *w)
                                .opener = w->files.opener,
                                .overlays_fd = w->files.overlays_fd,
                                .live_fd = w->files.live_fd,
+                               .kept_fd = w->files.kept_fd,
                                .journal = w->journal,
                                .preload = w->preload,
                                .ram_fd = w->files.ram_fd,

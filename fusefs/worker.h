@@ -14,6 +14,7 @@ struct worker_files {
     int overlays_fd;  /* ROOT/overlays */
     int live_fd;      /* ROOT/run/live, -1 in a read-only mount */
     int frozen_fd;    /* ROOT/run/frozen, likewise */
+    int kept_fd;      /* ROOT/kept, likewise */
     int bootsets_fd;  /* ROOT/bootsets, -1 in a read-only mount */
     int ram_fd;       /* ROOT/run/ram, -1 = there is no RAM write cache */
     int run_fd;       /* ROOT/run, likewise */

@@ -93,6 +93,9 @@ static void check_missing_map(struct check *c)
             "up'");
     else if (is_kept && l->is_used)
         add(c, "map file", l->dir, l->map_name, "missing", "nothing tells which blocks count; " WAY_OUT);
+    else if (is_kept && l->is_marked)
+        add(c, "map file", l->dir, l->map_name, "missing",
+            "it is gone, though the overlay had one; is the disk with the overlays mounted? If it is, " WAY_OUT);
     else
         add(c, "map file", l->dir, l->map_name, "none", NULL);
 }

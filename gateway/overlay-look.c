@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "core/datafile.h"
+#include "core/keptmark.h"
 #include "core/root.h"
 #include "core/util.h"
 
@@ -70,6 +71,13 @@ static void look_at_live(struct overlay_look *l, const char *root)
         fd < 0 ? err_sys(&c->err, -errno, "cannot open '%s'", l->live_name) : livemap_open(fd, true, &l->live, &c->err);
     if (c->code == 0)
         (void)take_fd(&fd);
+}
+
+static void look_at_mark(struct overlay_look *l, const char *root)
+{
+    struct look_code ignored; /* a root of an earlier version has no such folder */
+    _cleanup_close_ int fd = open_sub(root, "kept", &ignored);
+    l->is_marked = fd >= 0 && kept_mark_is_set(fd, l->stamp.overlay_id) > 0;
 }
 
 /* --- journal ------------------------------------------------------------------------------------------------------ */
@@ -164,6 +172,7 @@ int overlay_look(const char *root, struct catalog *c, const struct view_row *vie
         look_at_map(ret, dir_fd);
         look_at_data(ret, dir_fd);
     }
+    look_at_mark(ret, root);
     look_at_journal(ret, root, tag);
     look_at_live(ret, root);
     return 0;

@@ -34,6 +34,7 @@ struct overlay_look {
     struct mapfile_info info;    /* of the map file, where code is 0 */
     struct livemap *map, *live;  /* NULL where the code is not 0 */
     bool is_served, is_used;     /* diskgate-fs runs; the data file says that it was changed */
+    bool is_marked;              /* it has had files (core/keptmark.h) */
     uint64_t data_bytes;         /* that the data file occupies */
     struct journal_found found;  /* in all of the journal */
     struct look_commit *commits; /* of this overlay */

@@ -42,7 +42,7 @@
 #define SWINGER  (OVERLAYS - 1) /* is volatile from time to time */
 
 static const char *const overlays_dirs[] = {
-    ".", "overlays", "overlays/pc0", "overlays/pc1", "overlays/pc2", "overlays/pc3", NULL};
+    ".", "overlays", "overlays/pc0", "overlays/pc1", "overlays/pc2", "overlays/pc3", "kept", NULL};
 
 enum note { NOTE_WRITE, NOTE_ZERO, NOTE_ACK, NOTE_FLUSH, NOTE_FLUSHED, NOTE_MODE };
 
@@ -80,7 +80,7 @@ static struct blk *make_base(void)
 /* --- a root in use ------------------------------------------------------------------------------------------------ */
 
 struct site {
-    int overlays_fd, live_fd, journal_fd, dir_fd[OVERLAYS];
+    int overlays_fd, live_fd, kept_fd, journal_fd, dir_fd[OVERLAYS];
     struct blk *base;
     struct journal *journal;
     struct overlay *overlay[OVERLAYS];
@@ -111,6 +111,7 @@ static void site_folders(struct site *s, const char *root)
 {
     s->overlays_fd = open_folder(root, "overlays");
     s->live_fd = open_folder(root, "run/live");
+    s->kept_fd = open_folder(root, "kept");
     for (unsigned i = 0; i < OVERLAYS; i++)
         s->dir_fd[i] = open_folder(root, overlays_dirs[2 + i]);
     _cleanup_close_ int root_fd = open_folder(root, ".");
@@ -140,7 +141,11 @@ static int site_open(struct site *s, const char *root, bool swinger_is_kept)
     if (r == 0)
         r = journal_start(s->journal_fd, TAG, found.next_number, JOURNAL_AREA_MIN, &s->journal, &s->err);
     for (unsigned i = 0; i < OVERLAYS && r == 0; i++) {
-        struct overlay_place place = {.dir_fd = s->dir_fd[i], .live_fd = s->live_fd, .journal = s->journal};
+        struct overlay_place place = {.dir_fd = s->dir_fd[i],
+                                      .live_fd = s->live_fd,
+                                      .has_marks = true,
+                                      .kept_fd = s->kept_fd,
+                                      .journal = s->journal};
         struct map_stamp stamp = stamp_of(i);
         char found_id[UUID_LEN + 1];
         r = overlay_open(&place, &stamp, i != SWINGER || swinger_is_kept, false, s->base, &s->overlay[i], found_id,
@@ -172,6 +177,7 @@ static int site_close(struct site *s)
         (void)close(s->dir_fd[i]);
     (void)close(s->overlays_fd);
     (void)close(s->live_fd);
+    (void)close(s->kept_fd);
     blk_destroy(s->base);
     return r;
 }

@@ -67,7 +67,7 @@ def test_nobody_but_root_and_the_serving_user_can_open_what_matters(site):
             expected = (0o600, 0)
         elif path == "journal":
             expected = (0o600, user)
-        elif top in ("overlays", "bootsets") or path.startswith(("run/live", "run/frozen", "run/ram")):
+        elif top in ("overlays", "bootsets", "kept") or path.startswith(("run/live", "run/frozen", "run/ram")):
             expected = (0o700 if stat.S_ISDIR(st.st_mode) else 0o600, user)
         elif path == "run/fs.sock":
             expected = (0o600, 0)
@@ -80,7 +80,7 @@ def test_nobody_but_root_and_the_serving_user_can_open_what_matters(site):
             continue
         assert (mode, st.st_uid) == expected, f"{path} is {mode:o} of user {st.st_uid}"
         seen.add(path)
-    assert {"catalog.db", "overlays", "overlays/pc01/0.data", "run/live", "run/fs.sock", "run/fs.log", "run/tgt0.log", "run/up.lock"} <= seen
+    assert {"catalog.db", "overlays", "kept", "overlays/pc01/0.data", "run/live", "run/fs.sock", "run/fs.log", "run/tgt0.log", "run/up.lock"} <= seen
 
 
 def test_a_stranger_gets_nothing_from_sockets_mount_and_catalog(site):
