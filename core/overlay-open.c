@@ -126,7 +126,7 @@ static int look_at_mapfile(const struct overlay *o, const struct map_stamp *stam
 }
 
 /* The data of a kept overlay whose map says that no block is in it. It may be missing or half-made: the machine stopped while it
- * was made, and nothing is lost with it. */
+ * was made, and nothing is lost with it. If its maker was killed, its name is not durable yet. */
 static int open_empty_data(const struct overlay *o, const struct map_stamp *stamp, struct err *err)
 {
     int fd = datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
@@ -157,6 +157,8 @@ static int open_saved(struct overlay *o, const struct map_stamp *stamp, const st
     if (r == 0)
         r = o->data_fd = info.leaves == 0 ? open_empty_data(o, stamp, err)
                                           : datafile_open(o->place.dir_fd, o->names.data, stamp, o->is_read_only, err);
+    if (r >= 0 && info.leaves == 0 && !o->is_read_only && (r = sync_fd(o->place.dir_fd)) < 0)
+        (void)err_sys(err, r, "cannot make the overlay's data '%s' durable", o->names.data);
     if (r >= 0 && !o->is_read_only)
         r = durable_load(o->place.dir_fd, o->names.map, stamp, o->place.journal, &o->durable, err);
     return r < 0 ? r : publish_live(o, err);

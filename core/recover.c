@@ -82,12 +82,16 @@ static int open_dir_at(int fd, const char *name, DIR **ret)
     return *ret ? 0 : -errno;
 }
 
+/* The last process may have ended between the rename of a map file and the sync of its folder. What is read here is the new file then; after
+ * a power cut it would be the old one, and the commits behind that are about to be given up. */
 static int scan_dir(struct items *l, const char *dir)
 {
     _cleanup_closedir_ DIR *d = NULL;
     int r = open_dir_at(l->overlays_fd, dir, &d);
     if (r < 0)
         return r == -ENOTDIR || r == -ELOOP ? 0 : r; /* no folder of an overlay */
+    if (fsync(dirfd(d)) < 0)
+        return -errno;
     for (const struct dirent *e; r == 0 && (e = readdir(d));)
         if (is_mapfile_name(e->d_name))
             r = add_item(l, dirfd(d), dir, e->d_name);

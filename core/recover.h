@@ -4,6 +4,8 @@
  * It needs neither the catalog nor the images: a map file says which overlay it belongs to and up to which commit it is complete. So the
  * flushes of a client whose image is missing today are not lost when the journal begins anew.
  *
+ * When it returns, all that it found is durable, also what the last process had no time to sync: the journal may be emptied.
+ *
  * Runs before any overlay is opened. Done twice it changes nothing the second time.
  *
  * Threads: one at a time per root.

@@ -8,8 +8,8 @@
  *
  * One of the overlays is made volatile and kept again from time to time. As long as it is volatile, a cut loses it, and it must say so.
  *
- * The work is done in a process that ends in the middle, then in one that goes on where it stopped and ends well, then, after a
- * restart of the machine, in one more.
+ * The work is done in processes that are killed, some of them while they open the overlays, each going on where the last one stopped; then in
+ * one that ends well, then, after a restart of the machine, in one more.
  */
 #include "tests/powercut/subject.h"
 
@@ -34,6 +34,7 @@
 
 #define TAG      "0badcafe"
 #define OVERLAYS 4
+#define KILLS    6
 #define STRIPES  2 /* threads of an overlay; each writes its own part of the disk */
 #define BLOCKS   48ULL
 #define DISK     (BLOCKS * BLOCK_BYTES + 3 * SECTOR_BYTES) /* the last block is short */
@@ -381,9 +382,16 @@ static void overlays_work(const char *root, struct rec_log *log, unsigned ops, u
 {
     struct counters *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(c != MAP_FAILED, "out of memory");
+    struct rng rng = {seed};
     c->is_kept = true;
-    in_process(root, log, c, ops / 2, seed, true);
-    c->is_kept = is_kept_by(log);
+    for (unsigned i = 0; i < KILLS; i++) {
+        if (i % 2) /* starting takes about a hundred records */
+            rec_die_after(log, UINT32_MAX, 1 + rng_below(&rng, 200));
+        else /* a name that is not durable is taken for granted by who comes next */
+            rec_die_after(log, 1U << REC_RENAME | 1U << REC_UNLINK, 1 + rng_below(&rng, 16));
+        in_process(root, log, c, ops / (2 * KILLS), seed + 10 * i, true);
+        c->is_kept = is_kept_by(log);
+    }
     in_process(root, log, c, ops / 4, seed + 100, false);
     drop_live_maps(root);
     /* The swinger begins empty if it is volatile now, which the checker does not follow through a restart. */

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,9 @@ struct tracked {
 struct rec_log {
     pthread_mutex_t lock; /* protects all below; held over the recorded calls */
     size_t used, max;
+    uint64_t last_words; /* records of `last_kinds` until the process dies, 0 = it does not */
+    uint32_t last_kinds;
+    bool is_over;
     uint64_t next_id;
     size_t n_files;
     char mute[32];
@@ -53,6 +57,8 @@ void rec_mend(struct rec_log *l)
     pthread_mutexattr_setpshared(&a, PTHREAD_PROCESS_SHARED);
     pthread_mutex_init(&l->lock, &a);
     pthread_mutexattr_destroy(&a);
+    l->last_words = 0;
+    l->is_over = false;
 }
 
 struct rec_log *rec_log_create(size_t max_bytes)
@@ -108,7 +114,17 @@ static struct rec *add_locked(struct rec_log *l, enum rec_kind kind, const void 
     if (data)
         memcpy(r->data, data, len);
     l->used += bytes;
+    if (l->last_words > 0 && l->last_kinds >> kind & 1)
+        l->is_over = --l->last_words == 0;
     return r;
+}
+
+/* The records that were added are complete. */
+static void unlock(struct rec_log *l)
+{
+    while (l->is_over)
+        (void)raise(SIGKILL); /* it does not return */
+    pthread_mutex_unlock(&l->lock);
 }
 
 /* One call in sixteen waits, for up to 400 us. */
@@ -135,7 +151,13 @@ void rec_note(uint64_t kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
     r->note[2] = b;
     r->note[3] = c;
     r->note[4] = d;
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
+}
+
+void rec_die_after(struct rec_log *l, uint32_t kinds, uint64_t n)
+{
+    l->last_kinds = kinds;
+    l->last_words = n;
 }
 
 void rec_die(void)
@@ -234,7 +256,7 @@ static int do_open(int dirfd, const char *path, int flags, mode_t mode)
     int fd = (int)syscall(SYS_openat, dirfd, path, flags, mode), e = errno;
     if (fd >= 0 && parent)
         note_open_locked(l, fd, flags, is_new, parent, name, st.st_size);
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return fd;
 }
@@ -256,7 +278,7 @@ static ssize_t do_write(int fd, const void *buf, size_t len, off_t off, bool is_
         r->file = t->id;
         r->off = (uint64_t)off;
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return n;
 }
@@ -279,7 +301,7 @@ static int do_size(int fd, int mode, off_t off, off_t len)
         rec->len = (uint64_t)len;
     }
     if (l)
-        pthread_mutex_unlock(&l->lock);
+        unlock(l);
     errno = e;
     return r;
 }
@@ -295,7 +317,7 @@ static int do_sync(int fd)
     uint64_t id = t && !t->is_mute ? t->id : 0, begin = l->used;
     if (id)
         add_locked(l, REC_SYNC_BEGIN, NULL, 0)->file = id;
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     if (id)
         usleep((unsigned)(begin / 16 % 7) * 20);
     pthread_mutex_lock(&l->lock);
@@ -304,7 +326,7 @@ static int do_sync(int fd)
         r->file = id;
         r->off = begin;
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     dawdle();
     return 0;
 }
@@ -325,7 +347,7 @@ static int do_rename(int from, const char *old, int to, const char *path)
         set_name(rec->name, name);
         set_name(rec->name2, name2);
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return r;
 }
@@ -344,7 +366,7 @@ static int do_unlink(int dirfd, const char *path, int flags)
         rec->dir = dir->id;
         set_name(rec->name, name);
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return r;
 }
@@ -367,7 +389,7 @@ static int do_mkdir(int dirfd, const char *path, mode_t mode)
         rec->dir = dir;
         set_name(rec->name, name);
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return r;
 }
@@ -388,7 +410,7 @@ static int do_link(int from, const char *old, int to, const char *path, int flag
         set_name(rec->name, name);
         set_name(rec->name2, name2);
     }
-    pthread_mutex_unlock(&l->lock);
+    unlock(l);
     errno = e;
     return r;
 }

@@ -62,6 +62,8 @@ void rec_ignore_syncs(struct rec_log *l, const char *part);
 
 void rec_note(uint64_t kind, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
+/* Kill the process that makes the @n-th record of the kinds in @kinds (bit n = kind n) from now on, behind it. 0 = none. */
+void rec_die_after(struct rec_log *l, uint32_t kinds, uint64_t n);
 /* Kill this process, between two records. */
 void rec_die(void) __attribute__((noreturn));
 /* After such an end, before the next process. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
@@ -20,6 +21,31 @@
 
 #define BLOCKS 40000ULL
 #define DISK   (BLOCKS * BLOCK_BYTES)
+
+/* --- syncs that are counted, or fail ------------------------------------------------------------------------------ */
+
+static ino_t watched;
+static unsigned syncs;
+static int sync_error;
+
+int fsync(int fd)
+{
+    struct stat st;
+    if (fstat(fd, &st) == 0 && st.st_ino == watched) {
+        syncs++;
+        errno = sync_error;
+        return sync_error ? -1 : 0;
+    }
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void watch(int dirfd)
+{
+    struct stat st;
+    assert_int_equal(fstat(dirfd, &st), 0);
+    watched = st.st_ino;
+    syncs = 0;
+}
 
 struct rig {
     char path[64];
@@ -56,6 +82,8 @@ static void remove_tree(int dirfd)
 static int teardown(void **state)
 {
     struct rig *r = *state;
+    watched = 0;
+    sync_error = 0;
     journal_stop(r->journal);
     remove_tree(r->overlays_fd);
     assert_int_equal(rmdir(r->path), 0);
@@ -314,6 +342,24 @@ static void test_recover_overlooks_what_is_no_map_file(void **state)
     assert_int_equal(r->found.next_number, 1);
 }
 
+/* The last process may have been killed between the rename of a map file and the sync of its folder. Whoever emptied the journal now would
+ * leave the old map file to a power cut, and nothing to bring it up to date with. */
+static void test_recover_makes_durable_which_map_file_it_found(void **state)
+{
+    struct rig *r = *state;
+    make_mapfile(r, "a", 1, 1);
+    start_journal(r, 1);
+    commit(r, 1, 5, 10, BLOCK_PRESENT);
+    _cleanup_close_ int fd = open_dir(r, "a");
+    watch(fd);
+    recover_ok(r);
+    assert_int_equal(r->found.overlays, 0); /* it has the commit */
+    assert_true(syncs > 0);
+    sync_error = EIO;
+    assert_int_equal(try_recover(r), -EIO);
+    assert_non_null(strstr(r->err.msg, "overlays/a"));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -330,6 +376,7 @@ int main(void)
         TEST(test_recover_refuses_blocks_beyond_the_end),
         TEST(test_recover_with_a_damaged_journal_changes_no_map_file),
         TEST(test_recover_overlooks_what_is_no_map_file),
+        TEST(test_recover_makes_durable_which_map_file_it_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
