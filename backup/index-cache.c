@@ -134,7 +134,7 @@ static int put_head(struct sink *s, const char *stamp)
     memcpy(head, magic, sizeof(magic));
     put_u32(head + 8, 1);
     put_u64(head + 16, s->table->n);
-    memcpy(head + 24, stamp, HASH_HEX_LEN);
+    memcpy(head + 24, stamp, strlen(stamp)); /* none where nobody else shall take it */
     hash_update(s->hash, head, 56);
     hash_update(s->hash, no_sum, sizeof(no_sum));
     return pwrite_full(s->fd, head, sizeof(head), 0);
