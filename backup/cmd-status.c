@@ -11,6 +11,8 @@
 #include "core/ctl.h"
 #include "core/util.h"
 
+#define CLOCK_SLACK_S 3600 /* clocks of two machines differ */
+
 struct limits {
     int64_t max_age_s, max_verify_age_s; /* 0 = none */
 };
@@ -58,10 +60,16 @@ static int judge(const struct look *l, const struct limits *limits, int64_t now_
                        l->damaged == 1 ? " is" : "s are");
     if (!l->newest)
         return err_set(ret, EXIT_FAILED, "there is no backup yet");
+    if (limits->max_age_s > 0 && l->newest->time_s > now_s + CLOCK_SLACK_S) /* it would look young for years */
+        return err_set(ret, EXIT_FAILED,
+                       "the newest backup, %s, is from the future: the clock was wrong then, or is now, and nobody can "
+                       "tell how old it is",
+                       l->newest->id);
     if (limits->max_age_s > 0 && now_s - l->newest->time_s > limits->max_age_s)
         return err_set(ret, EXIT_FAILED, "the last backup is %lld hours old",
                        (long long)((now_s - l->newest->time_s) / 3600));
-    if (limits->max_verify_age_s > 0 && (!l->verified || now_s - l->verified_s > limits->max_verify_age_s))
+    if (limits->max_verify_age_s > 0 &&
+        (!l->verified || now_s - l->verified_s > limits->max_verify_age_s || l->verified_s > now_s + CLOCK_SLACK_S))
         return err_set(ret, EXIT_FAILED, l->verified ? "the last verify is too long ago" : "no set was ever verified");
     return EXIT_DONE;
 }

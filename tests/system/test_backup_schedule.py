@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`backup schedule`: units that systemd understands, one set of them for each repository, and nothing of others is touched."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -249,6 +250,25 @@ def test_monitor_is_told_of_backups_that_are_too_old(site):
     assert done.returncode == 10
     rows = json.loads(done.stdout)["repositories"]
     assert rows[0]["set"] == site.repository.last and rows[0]["problem"] is None and rows[1]["problem"]
+
+
+def test_set_from_the_future_is_not_young(site):
+    """Made while the clock was a year ahead: it would hide for a year that backups have stopped."""
+    site.repository.create()
+    site.repository.ok("verify", site.repository.path)
+    folder = site.repository.path / "sets" / site.repository.last
+    lines = (folder / "set.txt").read_text().splitlines(True)[:-1]
+    text = "".join(f"time {int(line.split()[1]) + 365 * 86400}\n" if line.startswith("time ") else line for line in lines)
+    hashed = subprocess.run(["xxhsum", "-H2", "-"], input=text.encode(), capture_output=True, check=True, timeout=60).stdout.split()[0].decode()
+    (folder / "set.txt").write_text(f"{text}end {len(lines)} {hashed}\n")
+    sums = (folder / "SHA256SUMS").read_text().splitlines(True)
+    digest = hashlib.sha256((folder / "set.txt").read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  set.txt\n" if line.endswith("  set.txt\n") else line for line in sums))
+    site.repository.ok("status", site.repository.path)
+    done = site.repository.run("status", site.repository.path, "--max-age", "26h")
+    assert done.returncode == 1 and "from the future" in done.stdout
+    done = site.repository.run("prune", site.repository.path, "--keep-last", "1")
+    assert done.returncode != 0 and site.repository.sets() == [site.repository.last], "nothing is deleted by such a clock"
 
 
 def test_status_of_the_root_knows_the_last_backup(site):
