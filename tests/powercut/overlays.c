@@ -385,10 +385,10 @@ static void overlays_work(const char *root, struct rec_log *log, unsigned ops, u
     struct rng rng = {seed};
     c->is_kept = true;
     for (unsigned i = 0; i < KILLS; i++) {
-        if (i % 2) /* starting takes about a hundred records */
+        if (rng_below(&rng, 2)) /* starting takes about a hundred records */
             rec_die_after(log, UINT32_MAX, 1 + rng_below(&rng, 200));
         else /* a name that is not durable is taken for granted by who comes next */
-            rec_die_after(log, 1U << REC_RENAME | 1U << REC_UNLINK, 1 + rng_below(&rng, 16));
+            rec_die_after(log, 1U << REC_CREATE | 1U << REC_RENAME | 1U << REC_UNLINK, 1 + rng_below(&rng, 24));
         in_process(root, log, c, ops / (2 * KILLS), seed + 10 * i, true);
         c->is_kept = is_kept_by(log);
     }
