@@ -35,10 +35,6 @@
 #define END_MS       6000
 #define KILL_MS      5000
 
-#ifndef DISKGATE_SBINDIR
-#define DISKGATE_SBINDIR "/usr/sbin"
-#endif
-
 /* --- is it there ------------------------------------------------------------------------------------------------- */
 
 static bool is_ours(pid_t pid, void *arg)

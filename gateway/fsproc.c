@@ -35,10 +35,6 @@
 #define END_MS    60000 /* kept overlays are flushed, what volatile ones have in memory is written to disk */
 #define KILL_MS   5000
 
-#ifndef DISKGATE_SBINDIR
-#define DISKGATE_SBINDIR "/usr/sbin"
-#endif
-
 static bool is_ours(pid_t pid, void *arg)
 {
     const struct site *s = arg;

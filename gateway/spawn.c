@@ -22,6 +22,10 @@
 #include "core/exe.h"
 #include "core/util.h"
 
+#ifndef DISKGATE_SBINDIR
+#define DISKGATE_SBINDIR "/usr/sbin"
+#endif
+
 extern char **environ;
 
 void spawn_output_finish(struct spawn_output *o)
