@@ -23,7 +23,7 @@
 
 struct staged_head {
     uint64_t row;
-    uint32_t fate;
+    uint32_t fate, none; /* no bytes without a value */
 };
 
 struct planned_head {

@@ -134,7 +134,7 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 
 /* The catalog keeps what is temporary in memory; names and addresses of a hundred thousand rows go to SQLite's own temporary file. */
 static const char temp_tables[] =
-    "PRAGMA main.cache_size = -6000; PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = "
+    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = "
     "-6000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_name TEXT, src TEXT, fate INTEGER,"
     " reason TEXT);"

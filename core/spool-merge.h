@@ -19,7 +19,7 @@
 #include "core/err.h"
 
 #define SPOOL_KEY_BYTES   24
-#define SPOOL_PIECE_BYTES (4u << 20)
+#define SPOOL_PIECE_BYTES (2u << 20)
 
 struct spool_merge;
 
