@@ -21,6 +21,7 @@ struct mounting {
     struct reader *reader;
     struct mount *mount;
     struct mount_session *session;
+    char key[PATH_MAX]; /* "" = none */
 };
 
 static void finish(struct mounting *m)
@@ -63,16 +64,20 @@ static int find_point(const char *dir, char *ret, struct err *err)
                    dir, dir);
 }
 
-static int begin(struct mounting *m, const char *repo, const char *set, const char *dir, int wait_ms, struct err *err)
+static int begin(struct mounting *m, const struct cmd *cmd, const char *set, const char *dir, int wait_ms,
+                 struct err *err)
 {
     char real[PATH_MAX];
+    const char *key = cmd_option(cmd, "key");
     int r = find_point(dir, real, err);
+    if (r == 0 && key && !realpath(key, m->key)) /* the server works in another folder */
+        r = err_sys(err, -errno, "cannot read the key '%s'", key);
     if (r == 0)
-        r = reader_open(repo, "mount", wait_ms, &m->reader, err);
+        r = reader_open(cmd_arg(cmd, 0), "mount", wait_ms, &m->reader, err);
     if (r == 0 && is_inside(real, repo_path(reader_repo(m->reader))))
         r = err_set(err, -EINVAL, "'%s' lies inside of the repository; choose another place", dir);
     if (r == 0)
-        r = mount_create(m->reader, set, &m->mount, err);
+        r = mount_create(m->reader, set, m->key[0] ? m->key : NULL, &m->mount, err);
     if (r < 0)
         return r;
     reader_unlock(m->reader);
@@ -138,7 +143,7 @@ static int run_mount(struct cmd *cmd, struct err *err)
     const char *dir = cmd_arg(cmd, has_set ? 2 : 1);
     int r = cmd_number(cmd, "wait", 0, 7 * 24 * 3600 / 4, &wait_s, err);
     if (r == 0)
-        r = begin(&m, cmd_arg(cmd, 0), has_set ? cmd_arg(cmd, 1) : NULL, dir, (int)wait_s * 1000, err);
+        r = begin(&m, cmd, has_set ? cmd_arg(cmd, 1) : NULL, dir, (int)wait_s * 1000, err);
     if (r < 0) {
         finish(&m);
         return r;
@@ -148,6 +153,7 @@ static int run_mount(struct cmd *cmd, struct err *err)
 
 static const struct option_def mount_options[] = {
     {"foreground", 'f', NULL, "do not return before it is unmounted; messages go to the terminal"},
+    {"key", 0, "FILE", "the sets must be signed by the owner of this public key (PEM)"},
     {"log", 0, "FILE", "messages of the server, damaged chunks above all (" LOG_DEFAULT ")"},
     WAIT_OPTION,
     {0},

@@ -44,6 +44,7 @@ struct mount_node {
 struct mount {
     struct reader *reader;
     struct chunk_cache *cache;
+    const char *key_file;
     struct set_info *sets;
     size_t n_sets;
     struct mount_node *root;
@@ -177,12 +178,23 @@ static int add_sets(struct mount *m)
     return r;
 }
 
-int mount_create(struct reader *reader, const char *set, struct mount **ret, struct err *err)
+/* What is signed, and by whom. */
+static int check_signatures(const struct mount *m, struct err *err)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && m->key_file && i < m->n_sets; i++)
+        if (!m->sets[i].problem)
+            r = set_check_signature(reader_repo(m->reader), m->sets[i].id, m->key_file, err);
+    return r;
+}
+
+int mount_create(struct reader *reader, const char *set, const char *key_file, struct mount **ret, struct err *err)
 {
     struct mount *m = calloc(1, sizeof(*m));
     if (!m)
         return err_sys(err, -ENOMEM, "cannot mount");
     m->reader = reader;
+    m->key_file = key_file;
     pthread_mutex_init(&m->lock, NULL);
     m->root = calloc(1, sizeof(*m->root));
     int r = m->root ? 0 : err_sys(err, -ENOMEM, "cannot mount");
@@ -193,6 +205,8 @@ int mount_create(struct reader *reader, const char *set, struct mount **ret, str
     } else if (r == 0) {
         r = set_list(reader_repo(reader), &m->sets, &m->n_sets, err);
     }
+    if (r == 0)
+        r = check_signatures(m, err);
     if (r == 0) {
         m->root->ino = 1;
         m->root->time_s = set ? m->sets[0].time_s : 0;
@@ -232,11 +246,21 @@ void mount_destroy(struct mount *m)
 
 /* --- disks ------------------------------------------------------------------------------------------------------- */
 
+/* The manifests are those of the set, and the set is still the one that was signed. */
+static int read_manifests(struct mount *m, struct disk *d, struct err *err)
+{
+    uint64_t missing;
+    struct repo *repo = reader_repo(m->reader);
+    int r = m->key_file ? set_check_signature(repo, d->set->id, m->key_file, err) : 0;
+    if (r == 0)
+        r = set_check_stream(repo, d->set, &d->stream->id, err);
+    return r < 0 ? r : chain_open(m->reader, d->set, &d->stream->id, &missing, &d->chain, err);
+}
+
 static int disk_open_locked(struct mount *m, struct disk *d)
 {
     struct err err;
-    uint64_t missing;
-    int r = d->chain ? 0 : chain_open(m->reader, d->set, &d->stream->id, &missing, &d->chain, &err);
+    int r = d->chain ? 0 : read_manifests(m, d, &err);
     if (r < 0) {
         log_error("mount: %s", err.msg);
         return r == -ENOMEM ? r : -EIO;

@@ -8,7 +8,7 @@
  * shown. Times are the set's, numbers of files come from their paths: the same in every mount, so that a client may be linked to such an
  * image for longer than one mount lasts.
  *
- * Manifests are read when a disk is first opened, and dropped when nobody has it open any more. Partitions are looked for when a folder is first
+ * Manifests are read, and compared with SHA256SUMS, when a disk is first opened, and dropped when nobody has it open any more. Partitions are looked for when a folder is first
  * looked into.
  *
  * Threads: any number at once, but for create and destroy.
@@ -31,8 +31,9 @@ struct mount_info {
     const char *target; /* MOUNT_LINK */
 };
 
-/* @reader is borrowed. @set may be NULL. */
-int mount_create(struct reader *reader, const char *set, struct mount **ret, struct err *err);
+/* @reader and @key_file are borrowed. @set may be NULL. @key_file: whose signature all sets that are shown must have, now and whenever a disk is
+ * opened; may be NULL. */
+int mount_create(struct reader *reader, const char *set, const char *key_file, struct mount **ret, struct err *err);
 void mount_destroy(struct mount *m);
 /* Before anything is read: threads begin here. 0 or -ENOMEM. */
 int mount_start(struct mount *m);

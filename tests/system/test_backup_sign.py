@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 
 import pytest
+from support import system
 from support.files import MIB, make_image
 from support.repository import Repository
 
@@ -122,3 +123,46 @@ def test_keys_that_are_none(site):
     assert site.repository.sets() == sets
     for key, status in ((site.files / "missing", 1), (text, 12), (site.private, 12)):
         assert str(key) in everything(site, key, status)
+
+
+# --- mount -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def point(site):
+    folder = site.base / "point"
+    folder.mkdir()
+    yield folder
+    subprocess.run(["umount", str(folder)], check=False, timeout=30, capture_output=True)
+    system.wait_until(lambda: not any("diskgate-backup" in c for c in system.processes_of(str(site.base)).values()), what="the end")
+
+
+def test_only_signed_sets_are_mounted(site, point):
+    """What is swapped after the mount is not shown either, signed or not."""
+    _, other = make_key(site.files, "other")
+    words = ("mount", site.repository.path, "latest", point, "--log", site.base / "log")
+    assert site.repository.run(*words, "--key", other).returncode == 12 and not point.is_mount()
+    assert site.repository.run(*words, "--key", site.files / "missing").returncode == 1 and not point.is_mount()
+    site.repository.ok(*words, "--key", site.public)
+    assert (point / "win" / "v1" / "disk.img").read_bytes() == site.image.read_bytes()
+    text = subprocess.run(["zstd", "-dc", str(site.folder / "image-win-1.manifest.zst")], capture_output=True, check=True, timeout=60).stdout
+    swapped = text.replace(b"name win\n", b"name other\n")  # as good as any: no chunk of it is missing
+    subprocess.run(["zstd", "-q", "-f", "-o", str(site.folder / "image-other-1.manifest.zst")], input=swapped, check=True, timeout=60)
+    resum(site.folder, "image-other-1.manifest.zst")
+    with pytest.raises(OSError):
+        (point / "other" / "v1" / "disk.img").read_bytes()
+    assert "does not hold" in (site.base / "log").read_text()
+
+
+def test_manifest_that_is_not_the_sets_own_is_not_shown(site, point):
+    """Without a key as well: it does not fit SHA256SUMS."""
+    site.repository.create()
+    first = site.folder
+    later = site.repository.path / "sets" / site.repository.last
+    site.repository.ok("mount", site.repository.path, point, "--log", site.base / "log")
+    name = "image-win-1.manifest.zst"
+    text = subprocess.run(["zstd", "-dc", str(first / name)], capture_output=True, check=True, timeout=60).stdout
+    subprocess.run(["zstd", "-q", "-f", "-19", "-o", str(later / name)], input=text, check=True, timeout=60)
+    with pytest.raises(OSError):
+        (point / later.name / "win" / "v1" / "disk.img").read_bytes()
+    assert (point / first.name / "win" / "v1" / "disk.img").read_bytes() == site.image.read_bytes()
