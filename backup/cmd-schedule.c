@@ -13,6 +13,7 @@
 #include "backup/run-note.h"
 #include "backup/schedule.h"
 #include "backup/set.h"
+#include "backup/sums.h"
 #include "core/ctl.h"
 #include "core/util.h"
 
@@ -106,6 +107,18 @@ static int own_path(char *ret, struct err *err)
     return 0;
 }
 
+/* A key that cannot be used is told now, and not by a backup that is missing tomorrow. */
+static int take_key(const struct cmd *cmd, struct schedule *s, struct err *err)
+{
+    const char *file = cmd_option(cmd, "sign");
+    struct sign_key *key = NULL;
+    int r = file ? sign_key_load(file, true, &key, err) : 0;
+    sign_key_destroy(key);
+    if (r == 0 && file && !realpath(file, s->sign))
+        r = err_sys(err, -errno, "cannot read the key '%s'", file);
+    return r;
+}
+
 static int understand(struct cmd *cmd, struct schedule *s, struct err *err)
 {
     _cleanup_(repo_closep) struct repo *repo = NULL;
@@ -119,9 +132,12 @@ static int understand(struct cmd *cmd, struct schedule *s, struct err *err)
         r = repo_open(cmd->args[used], REPO_READ, 5000, "schedule", &repo, err);
     if (r < 0)
         return r;
+    r = take_key(cmd, s, err);
+    if (r < 0)
+        return r;
     (void)snprintf(s->repo, sizeof(s->repo), "%s", repo_path(repo)); /* of one size, as the next */
     (void)snprintf(s->root, sizeof(s->root), "%s", cmd->root);
-    if (strpbrk(s->repo, "\n\r") || strpbrk(s->root, "\n\r"))
+    if (strpbrk(s->repo, "\n\r") || strpbrk(s->root, "\n\r") || strpbrk(s->sign, "\n\r"))
         return err_set(err, -EINVAL, "a path with a line break cannot be scheduled");
     schedule_name(s->root, s->repo, s->unit);
     return 0;
@@ -130,7 +146,7 @@ static int understand(struct cmd *cmd, struct schedule *s, struct err *err)
 static int print_cron(struct cmd *cmd, const char *program, const struct schedule *s, struct err *err)
 {
     static const char *const verbs[] = {"create", "prune", "verify"};
-    _cleanup_free_ char *line = malloc(3 * PATH_MAX);
+    _cleanup_free_ char *line = malloc(4 * PATH_MAX);
     char cron[32];
     json_t *lines = json_array();
     int r = line ? 0 : err_sys(err, -ENOMEM, "cannot print");
@@ -347,6 +363,7 @@ static const struct option_def schedule_options[] = {
     {"keep-monthly", 0, "N", "likewise"},
     {"keep-yearly", 0, "N", "likewise"},
     {"keep-within", 0, "SPAN", "likewise"},
+    {"sign", 0, "FILE", "sign the sets with this ed25519 private key (PEM)"},
     {"unit-dir", 0, "DIR", "write to, list or remove in this folder (" SCHEDULE_DIR ")"},
     {0},
 };

@@ -59,9 +59,9 @@ static int quote(const char *text, char *ret, size_t room)
     return 0;
 }
 
-static int quote_all(const struct schedule *s, const char *program, char q[3][2 * PATH_MAX], struct err *err)
+static int quote_all(const struct schedule *s, const char *program, char q[4][2 * PATH_MAX], struct err *err)
 {
-    const char *const words[] = {program, s->root, s->repo};
+    const char *const words[] = {program, s->root, s->repo, s->sign};
     for (size_t i = 0; i < ARRAY_SIZE(words); i++)
         if (quote(words[i], q[i], 2 * PATH_MAX) < 0)
             return err_set(err, -EINVAL, "the path '%.200s' is too long or has characters that no unit file can hold",
@@ -74,9 +74,10 @@ static const char *options_of(const struct part *p, const struct schedule *s)
     return strcmp(p->verb, "prune") == 0 ? s->keep : strcmp(p->verb, "verify") == 0 ? "--max-time 1h" : "";
 }
 
-static void print_service(FILE *f, const struct part *p, const struct schedule *s, char q[3][2 * PATH_MAX])
+static void print_service(FILE *f, const struct part *p, const struct schedule *s, char q[4][2 * PATH_MAX])
 {
     const char *options = options_of(p, s);
+    bool is_signed = s->sign[0] && strcmp(p->verb, "create") == 0;
     fprintf(f,
             "# SPDX-License-Identifier: GPL-2.0-or-later\n"
             "# Made by 'diskgate backup schedule', which also removes it.\n"
@@ -87,7 +88,7 @@ static void print_service(FILE *f, const struct part *p, const struct schedule *
             "\n"
             "[Service]\n"
             "Type=oneshot\n"
-            "ExecStart=%s --root %s %s %s%s%s --wait 21600\n"
+            "ExecStart=%s --root %s %s %s%s%s%s%s --wait 21600\n"
             "Nice=10\n"
             "IOSchedulingClass=idle\n"
             "CPUSchedulingPolicy=batch\n"
@@ -99,7 +100,8 @@ static void print_service(FILE *f, const struct part *p, const struct schedule *
             "RestrictRealtime=yes\n"
             "RestrictSUIDSGID=yes\n"
             "SystemCallArchitectures=native\n",
-            p->does, s->unit, q[1], q[2], q[0], q[1], p->verb, q[2], *options ? " " : "", options, q[1], q[2]);
+            p->does, s->unit, q[1], q[2], q[0], q[1], p->verb, q[2], *options ? " " : "", options,
+            is_signed ? " --sign " : "", is_signed ? q[3] : "", q[1], q[2]);
 }
 
 static void print_timer(FILE *f, const struct part *p, const struct schedule *s)
@@ -128,6 +130,8 @@ static void print_timer(FILE *f, const struct part *p, const struct schedule *s)
             "Repository=%s\n"
             "Keep=%s\n",
             p->does, s->unit, calendar, when, s->root, s->repo, s->keep);
+    if (s->sign[0])
+        fprintf(f, "Sign=%s\n", s->sign);
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------- */
@@ -141,7 +145,7 @@ static bool is_foreign(int dirfd, const char *name)
 }
 
 static int put(int dirfd, const char *dir, const struct part *p, const struct schedule *s, bool is_timer,
-               char q[3][2 * PATH_MAX], struct err *err)
+               char q[4][2 * PATH_MAX], struct err *err)
 {
     char name[UNIT_LEN + 32];
     char *text = NULL;
@@ -191,7 +195,7 @@ static int check_names(int dirfd, const char *dir, const char *unit, struct err 
 
 int schedule_write(const char *dir, const char *program, const struct schedule *s, struct err *err)
 {
-    _cleanup_free_ char(*q)[2 * PATH_MAX] = calloc(3, sizeof(*q));
+    _cleanup_free_ char(*q)[2 * PATH_MAX] = calloc(4, sizeof(*q));
     if (!q)
         return err_sys(err, -ENOMEM, "cannot write units");
     int r = quote_all(s, program, q, err);
@@ -237,6 +241,8 @@ static bool decode_timer(const char *text, struct schedule *ret)
         !take_value(ours, "\nRepository=", ret->repo, sizeof(ret->repo)) ||
         !take_value(ours, "\nKeep=", ret->keep, sizeof(ret->keep)))
         return false;
+    if (!take_value(ours, "\nSign=", ret->sign, sizeof(ret->sign)))
+        ret->sign[0] = 0; /* most have none */
     for (word = strtok_r(when, " ", &rest); word && n < ARRAY_SIZE(words); word = strtok_r(NULL, " ", &rest))
         words[n++] = word;
     return when_parse(words, n, &ret->when, &used, &ignored) == 0;
@@ -312,11 +318,14 @@ static size_t shell_quote(const char *text, char *ret, size_t room)
 
 int schedule_command(const char *program, const struct schedule *s, const char *verb, char *ret, struct err *err)
 {
-    char root[PATH_MAX + 64], repo[PATH_MAX + 64];
+    char root[PATH_MAX + 64], repo[PATH_MAX + 64], sign[PATH_MAX + 64] = "";
     const char *options = strcmp(verb, "prune") == 0 ? s->keep : strcmp(verb, "verify") == 0 ? "--max-time 1h" : "";
     (void)shell_quote(s->root, root, sizeof(root));
     (void)shell_quote(s->repo, repo, sizeof(repo));
-    int n = snprintf(ret, 3 * PATH_MAX, "ionice -c 3 nice -n 10 %s --root %s %s %s%s%s --wait 21600", program, root,
-                     verb, repo, *options ? " " : "", options);
-    return n < 3 * PATH_MAX ? 0 : err_set(err, -ENAMETOOLONG, "the paths are too long");
+    bool is_signed = s->sign[0] && strcmp(verb, "create") == 0;
+    if (is_signed)
+        (void)shell_quote(s->sign, sign, sizeof(sign));
+    int n = snprintf(ret, 4 * PATH_MAX, "ionice -c 3 nice -n 10 %s --root %s %s %s%s%s%s%s --wait 21600", program, root,
+                     verb, repo, *options ? " " : "", options, is_signed ? " --sign " : "", sign);
+    return n < 4 * PATH_MAX ? 0 : err_set(err, -ENAMETOOLONG, "the paths are too long");
 }

@@ -43,6 +43,7 @@ int64_t when_next(const struct when *w, int64_t now_s);
 struct schedule {
     char unit[UNIT_LEN + 1];                                 /* "diskgate-backup-NAME" */
     char root[PATH_MAX], repo[PATH_MAX], keep[KEEP_LEN + 1]; /* keep: "--keep-daily 7 ..." or "" */
+    char sign[PATH_MAX];                                     /* private key of `create`, or "" */
     struct when when;
 };
 
@@ -55,7 +56,7 @@ int schedule_write(const char *dir, const char *program, const struct schedule *
 int schedule_list(const char *dir, struct schedule **ret, size_t *ret_n, struct err *err);
 /* The units of that name that are ours go; those that are not there are as good. */
 int schedule_drop(const char *dir, const char *unit, struct err *err);
-/* The command of one of them: "create", "prune", "verify"; for a shell. @ret: 3 * PATH_MAX bytes. -ENAMETOOLONG. */
+/* The command of one of them: "create", "prune", "verify"; for a shell. @ret: 4 * PATH_MAX bytes. -ENAMETOOLONG. */
 int schedule_command(const char *program, const struct schedule *s, const char *verb, char *ret, struct err *err);
 
 #endif

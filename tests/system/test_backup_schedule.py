@@ -51,6 +51,26 @@ def test_command_of_a_unit_does_what_it_says(site):
     assert len(site.repository.sets()) == 1
 
 
+def test_scheduled_sets_are_signed(site):
+    key, public = site.files / "my key.pem", site.files / "public.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, timeout=60)
+    subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout", "-out", str(public)], check=True, timeout=60)
+    for wrong in (site.files / "missing", public):
+        done = site.repository.run("schedule", "hourly", site.repository.path, "--unit-dir", site.units, "--sign", wrong)
+        assert done.returncode in (1, 12) and str(wrong) in done.stderr and list(site.units.iterdir()) == []
+    name = schedule(site, "hourly", site.repository.path, "--sign", key, "--keep-last", "3")["schedule"]
+    commands = {}
+    for part in ("", "-prune", "-verify"):
+        (line,) = [text for text in (site.units / f"{name}{part}.service").read_text().splitlines() if text.startswith("ExecStart=")]
+        commands[part] = line.removeprefix("ExecStart=").replace("%%", "%")
+    assert "--sign" not in commands["-prune"] and "--sign" not in commands["-verify"]
+    subprocess.run(["sh", "-c", commands[""]], check=True, timeout=60, capture_output=True)
+    site.repository.ok("verify", site.repository.path, "--key", public)
+    if not os.path.exists("/run/systemd/system"):
+        create, verify = json.loads(site.repository.ok("--json", "schedule", "hourly", site.repository.path, "--sign", key))["cron"]
+        assert f"--sign '{key}'" in create and "--sign" not in verify
+
+
 def test_schedules_are_listed_and_removed(site):
     other = Repository(site, "other").init("--no-reserve")
     first = schedule(site, "daily", "03:30", site.repository.path, "--keep-last", "3")["schedule"]
