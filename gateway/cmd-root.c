@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "core/catalog.h"
+#include "core/clock.h"
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -185,6 +186,7 @@ static void status_notices(struct cmd *cmd, json_t *notices)
 
 #define SETTLE_MS    15000
 #define SETTLE_TRIES 3
+#define SILENT_MS    1500
 
 static bool is_settled(json_t *s)
 {
@@ -192,16 +194,24 @@ static bool is_settled(json_t *s)
     return state && strcmp(state, "degraded") != 0 && json_array_size(json_object_get(s, "problems")) == 0;
 }
 
+/* A look that began at @start_ms has waited for a part that does not answer, and no command is at work that would change that. */
+static bool is_silent(const char *root, int64_t start_ms)
+{
+    int pid;
+    return clock_ms() - start_ms >= SILENT_MS && !root_locked(root, "up.lock", &pid);
+}
+
 /* The state of what runs. Another command may be between its change and the reconciliation that follows it: what looks broken is
- * looked at again when that has ended, and only counts if it is still there. */
+ * looked at again when that has ended, and only counts if it is still there. Who does not answer is waited for once. */
 static int look_at_state(const char *root, struct catalog *c, json_t **ret, struct err *err)
 {
     for (int i = 0;; i++) {
         _cleanup_json_ json_t *s = NULL;
+        int64_t start_ms = clock_ms();
         int r = service_status(root, c, &s, err);
         if (r < 0)
             return r;
-        if (is_settled(s) || i == SETTLE_TRIES) {
+        if (is_settled(s) || i == SETTLE_TRIES || is_silent(root, start_ms)) {
             *ret = json_incref(s);
             return 0;
         }

@@ -92,6 +92,26 @@ def test_all_that_do_not_answer_are_named(site):
         assert set(problems_of(site)) == {"tgtd 0", "tgtd 1", "tgtd 2"}
 
 
+def test_status_waits_once_for_a_tgtd_that_does_not_answer(site):
+    site.ok("up")
+    path, real = site.path / "run/tgt.1", site.path / "run/tgt.real"
+    path.rename(real)
+    try:
+        with socket.socket(socket.AF_UNIX) as silent:
+            silent.bind(str(path))
+            silent.listen(16)
+            assert set(problems_of(site)) == {"tgtd 0"}
+            silent.settimeout(0)
+            asked = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    silent.accept()[0].close()
+                    asked += 1
+            assert asked == 1
+    finally:
+        real.rename(path)
+
+
 def test_up_replaces_a_tgtd_that_does_not_answer(site):
     site.ok("up")
     with frozen(site, 0) as pid:
