@@ -11,6 +11,7 @@
 #include "core/base.h"
 #include "core/catalog.h"
 #include "core/ctl.h"
+#include "core/keptmark.h"
 #include "core/recover.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -193,6 +194,11 @@ static int open_unserved(const struct still *s, struct still_overlay *o, struct 
     r = overlay_open(&place, &stamp, true, true, o->lower, &overlay, found, err);
     if (r < 0)
         return r;
+    int lost = overlay_loss(overlay);
+    if (lost < 0) {
+        (void)overlay_close(overlay, NULL); /* read-only */
+        return err_set(err, lost, "a write to its data was lost (%s); see 'diskgate overlay check'", strerror(-lost));
+    }
     o->frozen = frozen_of(overlay, s->holder_fd);
     if (!o->frozen) {
         (void)overlay_close(overlay, NULL); /* read-only */
@@ -200,6 +206,14 @@ static int open_unserved(const struct still *s, struct still_overlay *o, struct 
     }
     find_changes(s, o, &stamp);
     return 0;
+}
+
+/* It has none, so either nobody ever used it, or they are gone. */
+static bool had_files(const struct still *s, const struct still_overlay *o)
+{
+    struct map_stamp stamp = stamp_of(o);
+    _cleanup_close_ int fd = open_folder(s->root, "kept", false, NULL); /* a root of an earlier version has none */
+    return fd >= 0 && kept_mark_is_set(fd, stamp.overlay_id) > 0;
 }
 
 /* The caller holds fs.lock. */
@@ -211,7 +225,10 @@ static int take_unserved(struct still *s, struct err *err)
     for (size_t i = 0; i < s->n; i++) {
         struct still_overlay *o = &s->overlays[i];
         r = open_unserved(s, o, &o->why);
-        if (r == -ENOENT)
+        if (r == -ENOENT && had_files(s, o))
+            (void)err_set(&o->why, -EBADMSG, "its files in 'overlays/%s' are gone; is their disk mounted?",
+                          o->row->overlay_dir);
+        else if (r == -ENOENT)
             o->why.msg[0] = 0; /* the client was never there: nothing is written */
     }
     return 0;

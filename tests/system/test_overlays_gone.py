@@ -7,6 +7,7 @@ import shutil
 import pytest
 from support.damage import assert_alive, fill, kill_file_system, pattern_of
 from support.files import MIB, make_image
+from support.repository import Repository
 
 SIZE = 16 * MIB
 FILLED = len(pattern_of("pc01"))
@@ -126,3 +127,16 @@ def test_a_root_of_an_earlier_version_gets_its_marks(site):
     site.ok("up")
     assert has_pattern(site, "pc01")
     assert marks_of(site) == ["pc01", "pc02"]
+
+
+def test_backup_leaves_out_and_says_what_is_gone(site):
+    site.ok("down")
+    shutil.rmtree(site.path / "overlays" / "pc01")
+    forget_live_maps(site)
+    repository = Repository(site).init()
+    summary = repository.create(status=3)
+    assert summary["left_out"] == 1
+    (warning,) = summary["warnings"]
+    assert "pc01" in warning and "are gone" in warning and "mounted" in warning
+    site.ok("client", "reset", "pc01")
+    assert repository.create()["left_out"] == 0
