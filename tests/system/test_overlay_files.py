@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`overlay check` and `overlay dump-map`: they say what lies on disk, also while it is in use."""
 
+import errno
 import json
 import os
 import pathlib
+import struct
 
 import pytest
+from support.damage import kill_file_system
 from support.files import KIB, MIB, make_image
 
 BLOCK = 4 * KIB
@@ -147,3 +150,38 @@ def test_overlay_dump_map_and_check_name_a_journal_of_another_root(kept):
     kept.ok("up")
     own = kept.json("overlay", "dump-map", "pc01")
     assert own["journal_version"] == 2 and own["journal_root"] in kept.json("client", "show", "pc01")["iqn"]
+
+
+# --- a write that was lost
+
+
+def problem_of(root, client):
+    rows = json.loads(root.run("--json", "status").stdout)["problems"]
+    return next((row["problem"] for row in rows if client in row["what"]), None)
+
+
+def test_lost_write_is_told_while_it_is_served_and_after_a_restart_until_the_administrator_decides(kept):
+    """As a failed sync of the data notes it in the live map; the sync itself fails in tests/unit/test-flush-faults.c."""
+    kept.ok("up")
+    write_and_flush(kept.view("pc01"), 3, 2)
+    (row,) = kept.json("overlay", "show", "pc01")["overlays"]
+    live = kept.path / "run" / "live" / f"{row['overlay_id']}.live"
+    fd = os.open(live, os.O_WRONLY)
+    os.pwrite(fd, struct.pack("=I", errno.EIO), 160)  # docs/live-map-format.md, loss
+    os.close(fd)
+    assert "was lost (Input/output error)" in problem_of(kept, "pc01") and "client reset" in problem_of(kept, "pc01")
+    with pytest.raises(OSError, match="Input/output error"):
+        write_and_flush(kept.view("pc01"), 3, 2)
+    kill_file_system(kept)
+    kept.run("up")
+    assert "was lost (Input/output error)" in problem_of(kept, "pc01") and f"run/live/{live.name}" in problem_of(kept, "pc01")
+    assert problem_of(kept, "pc02") is None
+    assert not kept.view("pc01").exists() and kept.view("pc02").exists()
+    state, problem = states(kept, status=3)["data file"]
+    assert state == "damaged" and "was lost" in problem and "client reset" in problem and live.name in problem
+    kept.run("down")
+    live.rename(kept.files / live.name)
+    kept.ok("up")
+    assert problem_of(kept, "pc01") is None
+    assert kept.view("pc01").read_bytes()[3 * BLOCK : 5 * BLOCK] == b"k" * BLOCK * 2
+    assert states(kept) == good(map_file="ok", data_file="ok", live_map="ok", journal="ok")
