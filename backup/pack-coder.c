@@ -23,7 +23,7 @@ struct zstd_row {
 /* The levels between take the parameters of the row below them. Window: one chunk. Measured on 6 GiB of a system disk in chunks of 256 KiB;
  * docs/backup-format.md has the numbers. */
 static const struct zstd_row zstd_rows[] = {
-    {1, 15, 14, 1, 5, 1, ZSTD_fast},      {2, 16, 15, 1, 5, 1, ZSTD_fast},    {3, 14, 13, 1, 5, 1, ZSTD_dfast},
+    {1, 13, 13, 1, 6, 1, ZSTD_fast},      {2, 14, 14, 1, 5, 1, ZSTD_fast},    {3, 13, 11, 1, 5, 1, ZSTD_dfast},
     {5, 17, 17, 2, 5, 4, ZSTD_greedy},    {7, 17, 17, 3, 5, 8, ZSTD_lazy2},   {9, 17, 18, 4, 5, 16, ZSTD_lazy2},
     {12, 18, 18, 6, 4, 32, ZSTD_btlazy2}, {16, 18, 19, 5, 3, 64, ZSTD_btopt}, {19, 18, 19, 8, 3, 256, ZSTD_btultra2}};
 

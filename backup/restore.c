@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -168,6 +169,39 @@ int restore_check(const struct work *work, struct reader *r, const struct chain 
     return e;
 }
 
+/* --- sync -------------------------------------------------------------------------------------------------------- */
+
+struct syncing {
+    struct target *target;
+    int code;
+    struct err err;
+};
+
+static void *run_sync(void *arg)
+{
+    struct syncing *s = arg;
+    s->code = target_sync(s->target, &s->err);
+    return NULL;
+}
+
+/* The disk writes what is left while the hashes are compared. Both must succeed; a disk that cannot write is the better sentence. */
+static int sync_and_check(const struct work *work, struct reader *reader, const struct chain *c, struct target *t,
+                          struct restore_counts *counts, struct err *err)
+{
+    struct syncing s = {.target = t};
+    pthread_t thread;
+    bool is_beside = pthread_create(&thread, NULL, run_sync, &s) == 0;
+    if (!is_beside)
+        (void)run_sync(&s);
+    int r = s.code == 0 || is_beside ? restore_check(work, reader, c, t, counts, err) : 0;
+    if (is_beside)
+        (void)pthread_join(thread, NULL); /* it is ours and ends */
+    if (s.code == 0)
+        return r;
+    *err = s.err;
+    return s.code;
+}
+
 /* --- the whole --------------------------------------------------------------------------------------------------- */
 
 /* Name of the file, where DEST is a folder. */
@@ -233,12 +267,10 @@ static int restore_stream(const struct work *work, struct reader *reader, const 
     if (r < 0)
         return r;
     r = restore_fill(work, reader, c, &t, &ret->counts, err);
-    if (r == 0)
-        r = target_sync(&t, err);
     if (r == 0 && !p->has_no_check)
-        r = restore_check(work, reader, c, &t, &ret->counts, err);
+        r = sync_and_check(work, reader, c, &t, &ret->counts, err);
     if (r == 0)
-        r = target_commit(&t, err);
+        r = target_commit(&t, err); /* which syncs */
     target_close(&t);
     (void)snprintf(ret->path, sizeof(ret->path), "%s", t.path); /* of one size */
     (void)snprintf(ret->image_xxh128, sizeof(ret->image_xxh128), "%s", chain_tail(c)->image_xxh128);

@@ -3,7 +3,7 @@
  *
  *   1. open     the set, all its manifests; every chunk is looked up and the trees of SHA-256 compared; nothing is written before
  *   2. fill     by several threads: what is there and equal stays, zeros become holes, the rest is read, hashed and written
- *   3. sync, check: the whole target is read back and its hashes compared with the manifest's
+ *   3. sync, check: the whole target is read back and its hashes compared with the manifest's, while the disk writes what is left
  *   4. commit   the target gets its name (restore-target.h)
  *
  * Threads: one at a time per object.
