@@ -32,8 +32,16 @@ static bool head_fits(const unsigned char *p, uint64_t len, const char *stamp, u
            mul_ok(*ret_n, INDEX_ENTRY_BYTES, &bytes) && bytes == len - CACHE_HEAD;
 }
 
-/* All of it once: its check sum, and the fences. */
-static int read_all(struct table *t, const unsigned char *head, struct hash *h)
+/* The file may go away under a mount that lasts for weeks: its disk is pulled, another machine of an NFS writes a new one. What is small is copied. */
+#define COPY_MAX (32ULL << 20)
+
+static int open_copy(uint64_t bytes)
+{
+    return bytes <= COPY_MAX ? memfd_create("diskgate-index", MFD_CLOEXEC) : -1;
+}
+
+/* All of it once: its check sum, the fences, and to @copy (-1: nowhere). */
+static int read_all(struct table *t, const unsigned char *head, int copy, struct hash *h)
 {
     _cleanup_free_ unsigned char *buf = malloc(IO_BYTES);
     unsigned char sum[16];
@@ -44,6 +52,8 @@ static int read_all(struct table *t, const unsigned char *head, struct hash *h)
     for (size_t i = 0, n; i < t->n; i += n) {
         n = MIN((size_t)IO_ENTRIES, t->n - i);
         int r = pread_full(t->fd, buf, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
+        if (r == 0 && copy >= 0)
+            r = pwrite_full(copy, buf, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
         if (r < 0)
             return r;
         hash_update(h, buf, n * INDEX_ENTRY_BYTES);
@@ -67,9 +77,14 @@ int cache_load(struct index *x, const char *stamp)
         table_init(&t, fd, CACHE_HEAD, (size_t)n) < 0)
         return -ESTALE;
     (void)take_fd(&fd);
-    if (read_all(&t, head, h) < 0) {
+    _cleanup_close_ int copy = open_copy((uint64_t)st.st_size);
+    if (read_all(&t, head, copy, h) < 0) {
         table_finish(&t);
         return -ESTALE;
+    }
+    if (copy >= 0) {
+        (void)close(t.fd); /* read only */
+        t.fd = take_fd(&copy);
     }
     table_finish(&x->table);
     x->table = t;

@@ -10,7 +10,7 @@
  * (2) Of two copies of a chunk the one in the pack with the greater number counts, but a bad one never.
  * (3) Nothing is ever deleted, refused or kept because of the cache alone.
  *
- * Memory: the table stays in its file; 8 bytes for every 56 entries of it (index-table.h), and what this process adds until that goes to
+ * Memory: a table above 32 MiB stays in its file; 8 bytes for every 56 entries of it (index-table.h), and what this process adds until that goes to
  * the file as well: 72 bytes each, up to 128 Ki of them or an eighth of the table.
  *
  * Threads: index_find*() and index_add() any number at once; open, store and close one.

@@ -167,7 +167,10 @@ int store_get(struct store_worker *w, const struct chunk_name *name, void *buf, 
     struct chunk_place place;
     char text[CHUNK_NAME_LEN + 1];
     (void)chunk_name_text(name, text);
-    if (index_find(w->store->index, name, &place) < 0)
+    int found = index_find(w->store->index, name, &place);
+    if (found < 0 && found != -ENOENT)
+        return err_sys(err, found, "cannot look for chunk %s in the index", text);
+    if (found < 0)
         return err_set(err, -EBADMSG, "chunk %s is in no pack that can be read%s%s", text,
                        *index_problems(w->store->index) ? ": " : "", index_problems(w->store->index));
     int r = read_chunk(w, &place, text, buf, ret != NULL, err);

@@ -103,6 +103,17 @@ def test_only_root_reads_it(site):
     assert done.returncode != 0 and done.stdout == b""
 
 
+def test_index_that_is_lost_under_a_mount_hurts_nobody(site):
+    """Another machine may write a new one, and caches may be deleted at any time."""
+    site.repository.create()
+    mount(site, "latest")
+    disk = site.point / "win" / "v1" / "disk.img"
+    with open(disk, "rb") as file:
+        os.truncate(site.repository.path / "index.cache", 100)
+        (site.repository.path / "index.cache").unlink()
+        assert file.read() == site.image.read_bytes()
+
+
 # --- places ------------------------------------------------------------------------------------------------------------
 
 
