@@ -25,7 +25,7 @@
 #include "core/util.h"
 
 #define NEW_FILE        ".catalog.db.new"
-#define BUSY_TIMEOUT_MS 10000
+#define BUSY_TIMEOUT_MS 30000 /* a queue of commands on a busy disk: each of them syncs */
 #define INIT_WAIT_MS    10000
 
 void catalog_now(char *ret)

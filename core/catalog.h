@@ -16,7 +16,7 @@
  *     after as JSON. Passwords are never part of it.
  * (3) catalog_open() checks the application id, user_version, the quick integrity check and the foreign keys.
  *     A newer user_version is refused, an older one is migrated (read-write mode only) in one transaction.
- * (4) A writer waits up to 10 s for another one and then fails with -EBUSY.
+ * (4) A writer waits up to 30 s for another one and then fails with -EBUSY.
  *
  * Rows are plain structs with no pointers inside; a list is one malloc()ed array that the caller frees. A writer checks what
  * it is given (names, MAC, slot, mode) and says what is wrong in a sentence. Foreign keys, UNIQUE and CHECK constraints say

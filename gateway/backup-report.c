@@ -8,7 +8,8 @@
 #include "core/root.h"
 #include "core/util.h"
 
-#define STATE_MAX 65536U
+#define STATE_MAX     65536U
+#define CLOCK_SLACK_S 3600 /* the clock was set since */
 
 static json_t *read_state(const char *root)
 {
@@ -29,9 +30,15 @@ void backup_report(const char *root, struct catalog *c, json_t *problems, json_t
         (void)json_object_set(status, "last_backup", state); /* missing without memory */
     if (setting_get_u64(c, "backup.max_age_h", &max_h, NULL) < 0 || max_h == 0)
         return;
-    if (time_s > 0 && now_s - time_s <= (int64_t)max_h * 3600)
+    bool is_future = time_s > now_s + CLOCK_SLACK_S; /* it would look young for as long as the clock was ahead */
+    if (time_s > 0 && !is_future && now_s - time_s <= (int64_t)max_h * 3600)
         return;
-    if (time_s > 0)
+    if (is_future)
+        (void)snprintf(
+            sentence, sizeof(sentence),
+            "the last backup of all of the root is from the future: the clock was wrong then, or is now, and "
+            "nobody can tell how old it is; see 'date', then make another one"); /* fits */
+    else if (time_s > 0)
         (void)snprintf(sentence, sizeof(sentence),
                        "the last backup of all of the root is %lld hours old, and backup.max_age_h allows %llu",
                        (long long)((now_s - time_s) / 3600), (unsigned long long)max_h); /* fits */

@@ -302,5 +302,8 @@ def test_status_of_the_root_knows_the_last_backup(site):
     state["time_s"] -= 48 * 3600
     note.write_text(json.dumps(state))
     assert any("48 hours old" in p["problem"] for p in json.loads(site.run("--json", "status").stdout)["problems"])
+    state["time_s"] += 96 * 3600
+    note.write_text(json.dumps(state))
+    assert any("from the future" in p["problem"] for p in json.loads(site.run("--json", "status").stdout)["problems"])
     site.ok("set", "backup.max_age_h", "0")
     assert json.loads(site.run("--json", "status").stdout)["problems"] == []

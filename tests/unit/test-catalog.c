@@ -558,7 +558,7 @@ static void test_catalog_second_writer_is_told_that_it_is_busy(void **state)
     _cleanup_(catalog_closep) struct catalog *other = NULL;
     OK(f, catalog_open(f->dir, CATALOG_WRITE, &other, &f->err));
     OK(f, catalog_begin(other, &f->err));
-    (void)sqlite3_busy_timeout(f->c->db, 50); /* instead of ten seconds */
+    (void)sqlite3_busy_timeout(f->c->db, 50); /* instead of half a minute */
     FAILS(f, catalog_begin(f->c, &f->err), -EBUSY, "is being changed by another program");
     OK(f, catalog_commit(other, &f->err));
     OK(f, catalog_begin(f->c, &f->err));
