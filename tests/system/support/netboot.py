@@ -182,7 +182,7 @@ class PC:
 
     def marker(self, seconds=100):
         """What it said when its system had started: {"host", "count", ...}."""
-        line = self.wait_for(r"^E2E-MARKER (.*)$", seconds)[1]
+        line = self.wait_for(r"^E2E-MARKER (.*)\n", seconds)[1]
         return dict(word.split("=", 1) for word in line.split())
 
     def wait_off(self, seconds=40):

@@ -37,7 +37,8 @@ class Root:
         self.files = self.base / "files"
         self.files.mkdir()
         self.mnt = self.path / "run" / "mnt"
-        self.port = system.free_ports(SHARDS_MAX + 1)
+        self.ports = system.free_ports(SHARDS_MAX + 1)
+        self.port = self.ports
         self.boot_port = self.port + SHARDS_MAX
         # A test that reads a view of a server that hangs could not be interrupted: its connection is ended first.
         self.watchdog = threading.Timer(limit_s, system.unmount_all, [str(self.base)])
@@ -152,4 +153,5 @@ class Root:
         system.unmount_all(str(self.base))
         system.kill_all(system.processes_of(str(self.base)))
         shutil.rmtree(self.base, ignore_errors=True)
+        system.release_ports(self.ports)
         return faults

@@ -103,15 +103,39 @@ def listening_ports():
     return found
 
 
+PORTS_IN_BLOCK = 8
+_blocks_held = {}  # first port: the socket that keeps the block
+
+
+def _hold_block(first):
+    """Tests run side by side: a block of ports is one test's, from here to release_ports(), by a name that the kernel frees when its process ends."""
+    holder = socket.socket(socket.AF_UNIX)
+    try:
+        holder.bind(f"\0diskgate-test-ports-{first}")
+    except OSError:
+        holder.close()
+        return False
+    _blocks_held[first] = holder
+    return True
+
+
+def release_ports(first):
+    _blocks_held.pop(first).close()
+
+
 def free_ports(count):
-    """The first of `count` neighbouring ports that nobody listens on; below those that the kernel hands out."""
+    """The first of `count` neighbouring ports that nobody listens on and no other test has; below those that the kernel hands out."""
+    assert count <= PORTS_IN_BLOCK
     while True:
-        first = random.randrange(20000, 32000 - count)
+        first = random.randrange(20000, 32000, PORTS_IN_BLOCK)
+        if not _hold_block(first):
+            continue
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", port))
         except OSError:
+            release_ports(first)
             continue
         return first
 
