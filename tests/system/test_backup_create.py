@@ -248,7 +248,7 @@ def test_folder_of_frozen_blocks_without_any_room_costs_the_clients_disks_and_sa
 
 def test_backup_into_a_repository_that_lost_a_pack_stores_it_again_and_warns(site):
     site.repository.create("win")
-    for pack in (site.repository.path / "packs").rglob("*.tar.zst"):
+    for pack in site.repository.packs():
         pack.unlink()
     summary = site.repository.create("win", status=3)
     assert summary["chunks_new"] > 0 and "is gone" in summary["warnings"][0]

@@ -5,37 +5,12 @@ import json
 import subprocess
 
 import pytest
-from support.files import MIB, make_image
-from support.repository import Repository
-
-SIZE = 16 * MIB
+from support.repository import Repository, flip_byte, with_image
 
 
 @pytest.fixture
 def site(root):
-    root.image = make_image(root.files / "base.raw", SIZE)
-    root.ok("image", "add", "win", root.image)
-    root.repository = Repository(root).init("--pack", "4M")
-    root.repository.create()
-    return root
-
-
-def verify(site, *args, status=0):
-    done = site.repository.run("--json", "verify", site.repository.path, *args)
-    assert done.returncode == status, f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"
-    return json.loads(done.stdout)
-
-
-def packs(site):
-    return sorted((site.repository.path / "packs").rglob("*.tar.zst"))
-
-
-def damage(path, share=0.5):
-    with open(path, "r+b") as file:
-        file.seek(int(path.stat().st_size * share))
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 0xFF]))
+    return with_image(root)
 
 
 # --- where nothing can be written --------------------------------------------------------------------------------------
@@ -60,7 +35,7 @@ def test_repository_on_a_read_only_disk_is_verified(site, read_only):
         assert report["noted"] is False and any("not noted" in text for text in report["warnings"])
     (site.repository.path / "index.cache").unlink()
     assert site.repository.run("verify", read_only).returncode == 0
-    damage(packs(site)[0])
+    flip_byte(site.repository.packs()[0])
     before = sorted((p.name, p.stat().st_mtime_ns) for p in site.repository.path.iterdir())
     done = site.repository.run("--json", "verify", read_only)
     report = json.loads(done.stdout)
@@ -86,7 +61,7 @@ def test_other_verbs_on_a_read_only_disk(site, read_only):
 
 def test_pack_that_lost_both_tables_and_a_chunk(site):
     """Nobody knows the name of what was in the damaged place; the manifests do, and so which sets and disks lack it."""
-    pack = packs(site)[0]
+    pack = site.repository.packs()[0]
     lines = pack.with_name(pack.name.replace(".tar.zst", ".toc")).read_text().splitlines()
     offset, length = map(int, lines[5].split()[2:4])
     pack.with_name(pack.name.replace(".tar.zst", ".toc")).unlink()
@@ -97,15 +72,15 @@ def test_pack_that_lost_both_tables_and_a_chunk(site):
         file.seek(last)  # what is behind the last chunk: the table in the pack
         file.write(b"\xaa" * (pack.stat().st_size - last))
     (site.repository.path / "index.cache").unlink()
-    report = verify(site, status=13)
+    report = site.repository.verify(status=13)
     assert report["sets_damaged"] == 1 and report["chunks_missing"] == 1
     assert report["affected"] == [{"set": site.repository.last, "stream": "win@1", "chunks": 1}]
     assert any(pack.name[:6] in text for text in report["problems"])
     site.repository.ok("prune", site.repository.path, "--keep-last", "1")
-    again = verify(site, status=13)
+    again = site.repository.verify(status=13)
     assert again["affected"] == report["affected"], "a writer made the table anew from what it found; what is lost stays known"
     site.repository.create()
-    after = verify(site)
+    after = site.repository.verify()
     assert after["sets_damaged"] == 0 and after["chunks_missing"] == 0, "the next backup stored it again, and wrote the table anew"
     out = site.files / "out.raw"
     site.repository.ok("restore", site.repository.path, site.repository.sets()[0], "win", out)
@@ -115,8 +90,8 @@ def test_pack_that_lost_both_tables_and_a_chunk(site):
 def test_heal_without_help(site):
     """The other one has nothing of it, and has chunks of another size."""
     other = Repository(site, "other").init("--no-reserve")
-    packs(site)[0].unlink()
-    lost = verify(site, status=13)["chunks_missing"]
+    site.repository.packs()[0].unlink()
+    lost = site.repository.verify(status=13)["chunks_missing"]
     done = site.repository.run("--json", "heal", site.repository.path, "--from", other.path)
     assert done.returncode == 13
     report = json.loads(done.stdout)
@@ -135,10 +110,10 @@ def test_heal_without_help(site):
 def test_other_repository_that_is_damaged_as_well_heals_what_it_has(site):
     other = Repository(site, "other").init("--no-reserve")
     other.create()
-    packs(site)[0].unlink()
-    damage(sorted((other.path / "packs").rglob("*.tar.zst"))[0], 0.1)
-    lost = verify(site, status=13)["chunks_missing"]
+    site.repository.packs()[0].unlink()
+    flip_byte(other.packs()[0], 0.1)
+    lost = site.repository.verify(status=13)["chunks_missing"]
     done = site.repository.run("--json", "heal", site.repository.path, "--from", other.path)
     report = json.loads(done.stdout)
     assert report["missing"] == lost and report["healed"] >= lost - 1 and done.returncode in (0, 13)
-    assert verify(site, "--quick", status=13)["chunks_missing"] == lost - report["healed"]
+    assert site.repository.verify("--quick", status=13)["chunks_missing"] == lost - report["healed"]

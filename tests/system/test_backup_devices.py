@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from support.files import MIB, make_image, make_partitioned
-from support.repository import Repository
+from support.repository import Repository, flip_byte
 
 SIZE = 8 * MIB
 
@@ -99,12 +99,7 @@ def test_device_in_use_is_refused(site):
 
 def test_damage_is_found_before_or_while_a_device_is_written(site):
     """A chunk that is known to be bad stops it before; nothing was changed."""
-    pack = sorted((site.repository.path / "packs").rglob("*.tar.zst"))[0]
-    with open(pack, "r+b") as file:
-        file.seek(pack.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 0xFF]))
+    flip_byte(site.repository.packs()[0])
     with loop(site.files / "device", SIZE) as device:
         assert "damaged" in restore(site, "latest", "win", device, "--force", status=13)
         assert site.repository.run("verify", site.repository.path).returncode == 13

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`backup verify --restore-test` with the file systems of guests: good, damaged, in use."""
 
-import json
 import shutil
 import subprocess
 
@@ -14,12 +13,6 @@ from support.repository import Repository
 def site(root):
     root.repository = Repository(root).init()
     return root
-
-
-def verify(site, *args, status=0):
-    done = site.repository.run("--json", "verify", site.repository.path, *args)
-    assert done.returncode == status, f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"
-    return json.loads(done.stdout)
 
 
 def make_file_system(path, size, *command):
@@ -50,7 +43,7 @@ def test_restore_test_knows_other_file_systems(site, kind):
     site.ok("image", "add", "good", good)
     site.repository.create("good")
     has_checker = shutil.which(checker) is not None
-    (row,) = verify(site, site.repository.last, "--restore-test")["tests"]
+    (row,) = site.repository.verify(site.repository.last, "--restore-test")["tests"]
     assert row["file"] == "good/v1/disk.img" and row["file_system"] == kind
     assert row["result"] == ("good" if has_checker else "not checked"), row
     bad = site.files / "bad.raw"
@@ -66,7 +59,7 @@ def test_restore_test_knows_other_file_systems(site, kind):
         worse.write_bytes(content)
         site.ok("image", "add", "worse", worse)
     site.repository.create("bad", *(["worse"] if kind == "ntfs" else []))
-    for row in verify(site, site.repository.last, "--restore-test", status=13 if has_checker else 0)["tests"]:
+    for row in site.repository.verify(site.repository.last, "--restore-test", status=13 if has_checker else 0)["tests"]:
         assert row["result"] == ("damaged" if has_checker else "not checked"), row
         assert row["file_system"] == kind
 
@@ -79,5 +72,5 @@ def test_file_system_in_use_is_no_damage(site):
         file.write(b"\x01")
     site.ok("image", "add", "used", disk)
     site.repository.create("used")
-    (row,) = verify(site, site.repository.last, "--restore-test")["tests"]
+    (row,) = site.repository.verify(site.repository.last, "--restore-test")["tests"]
     assert row["result"] in ("in use", "not checked"), row

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from support import system
 from support.files import MIB, make_image, make_partitioned, put
-from support.repository import Repository
+from support.repository import Repository, flip_byte
 
 SIZE = 16 * MIB
 
@@ -74,12 +74,7 @@ def test_files_are_the_disks(site):
 
 def test_damaged_chunk_is_an_error_and_only_it(site):
     site.repository.create()
-    pack = sorted((site.repository.path / "packs").rglob("*.tar.zst"))[0]
-    with open(pack, "r+b") as file:
-        file.seek(pack.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 0xFF]))
+    flip_byte(site.repository.packs()[0])
     mount(site, "latest")
     content, errors = site.image.read_bytes(), 0
     fd = os.open(site.point / "win" / "v1" / "disk.img", os.O_RDONLY)
@@ -117,10 +112,10 @@ def test_prune_does_not_disturb_a_mount(site):
     first = site.repository.create("other", "win")["set"]
     site.repository.create("win")
     mount(site, "latest")
-    before = sorted(p.name for p in (site.repository.path / "packs").rglob("*.tar.zst"))
+    before = site.repository.packs()
     site.repository.ok("remove", site.repository.path, first, "--force")
     site.repository.ok("prune", site.repository.path, "--keep-last", "1", "--now")
-    assert sorted(p.name for p in (site.repository.path / "packs").rglob("*.tar.zst")) != before
+    assert site.repository.packs() != before
     shown = site.point / "win" / "v1" / "disk.img"
     assert shown.read_bytes() == site.image.read_bytes()
 

@@ -10,9 +10,8 @@ import subprocess
 import time
 
 import pytest
-from support import system
 from support.files import KIB, MIB, fallocate, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, make_image, make_vhd, put
-from support.repository import Repository
+from support.repository import Repository, flip_byte
 
 SIZE = 16 * MIB
 ODD = 5 * MIB + 300 * KIB + 512  # no multiple of a chunk
@@ -43,16 +42,6 @@ def punch(site, client, offset, length):
     fallocate(fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, offset, length)
     os.fsync(fd)
     os.close(fd)
-
-
-def damage_a_chunk(repository):
-    """Flips a byte in the middle of the first pack; returns its place."""
-    pack = sorted((repository.path / "packs").rglob("*.tar.zst"))[0]
-    with open(pack, "r+b") as file:
-        file.seek(pack.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 0xFF]))
 
 
 # --- one disk ----------------------------------------------------------------------------------------------------------
@@ -176,7 +165,7 @@ def test_file_of_a_running_root_is_refused(site):
 
 def test_damaged_chunk_stops_a_restore(site):
     site.repository.create()
-    damage_a_chunk(site.repository)
+    flip_byte(site.repository.packs()[0])
     out = site.files / "out.raw"
     assert "damaged" in restore(site, "latest", "win", out, status=13)
     assert not out.exists(), "what is not whole does not get the name"

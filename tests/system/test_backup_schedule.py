@@ -222,7 +222,7 @@ def test_list_shows_how_the_last_run_went(site):
     site.repository.ok("prune", site.repository.path, "--keep-last", "1", "-n")
     assert listed(site)["prune"] == "never"
     site.repository.ok("prune", site.repository.path, "--keep-last", "1")
-    pack = sorted((site.repository.path / "packs").rglob("*.tar.zst"))[0]
+    pack = site.repository.packs()[0]
     pack.write_bytes(pack.read_bytes()[:-5000])
     assert site.repository.run("verify", site.repository.path).returncode == 13
     row = listed(site)

@@ -8,6 +8,17 @@ import tempfile
 
 import pytest
 
+from .files import MIB, make_image
+
+
+def flip_byte(path, share=0.5):
+    """One byte of a file, so far into it, becomes another one."""
+    with open(path, "r+b") as file:
+        file.seek(int(path.stat().st_size * share))
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 0xFF]))
+
 
 class Repository:
     def __init__(self, root, name="repo"):
@@ -44,6 +55,13 @@ class Repository:
         self.last = summary["set"]
         return summary
 
+    def verify(self, *args, status=0):
+        """What `verify` found."""
+        return json.loads(self.ok("--json", "verify", self.path, *args, status=status))
+
+    def packs(self):
+        return sorted((self.path / "packs").rglob("*.tar.zst"))
+
     def start(self, *args):
         return subprocess.Popen(self.command("--json", "create", self.path, *args), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, env=self.environment())
@@ -72,7 +90,7 @@ class Repository:
         size, chunk = int(head["size"]), int(head["chunk"])
         content = bytearray(size)
         with tempfile.TemporaryDirectory(dir=self.root.files) as folder:
-            for pack in sorted((self.path / "packs").rglob("*.tar.zst")):
+            for pack in self.packs():
                 subprocess.run(["bsdtar", "-xf", str(pack), "-C", folder], check=True, timeout=120)
             for number, what in chunks.items():
                 start, end = number * chunk, min((number + 1) * chunk, size)
@@ -83,3 +101,12 @@ class Repository:
                         content[start:end] = file.read()
         assert len(content) == size
         return bytes(content)
+
+
+def with_image(root):
+    """@root with an image `win` of 16 MiB that is in a repository of several packs."""
+    root.image = make_image(root.files / "base.raw", 16 * MIB)
+    root.ok("image", "add", "win", root.image)
+    root.repository = Repository(root).init("--pack", "4M")
+    root.repository.create()
+    return root
