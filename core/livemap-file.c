@@ -82,6 +82,7 @@ static int map_file(int fd, uint64_t size_bytes, bool read_only, struct livemap 
         free(m);
         return err_sys(err, -ENOMEM, "cannot open the live map");
     }
+    m->found_generation = atomic_load(&m->head->generation);
     lock_init(&m->lock, LOCK_MAP);
     *ret = m;
     return 0;
@@ -228,4 +229,16 @@ void livemap_close(struct livemap *m)
         return;
     (void)close(m->fd); /* nothing is buffered in the descriptor */
     unmap_file(m);
+}
+
+int livemap_end_file(int dirfd, const char *name)
+{
+    struct live_header h;
+    _cleanup_close_ int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    if (pread_full(fd, &h, sizeof(h), 0) < 0 || memcmp(h.magic, LIVE_MAGIC, sizeof(h.magic)) != 0)
+        return -EBADMSG;
+    uint32_t next = h.generation + 1; /* nobody else counts: whoever serves this root does it in one thread */
+    return pwrite_full(fd, &next, sizeof(next), offsetof(struct live_header, generation));
 }

@@ -25,13 +25,14 @@ struct live_header {
     _Atomic uint32_t leaf_count;
     _Atomic uint64_t changes;
     _Atomic uint32_t lost_errno; /* 0 = all that was written to the data file is there */
+    _Atomic uint32_t generation;
 };
 _Static_assert(sizeof(struct live_header) <= LIVE_PAGE, "the header is one page");
 _Static_assert(offsetof(struct live_header, boot_id) == 16, "the same in every version");
 _Static_assert(offsetof(struct live_header, stamp) == 32 && offsetof(struct map_stamp, size_bytes) == 96 &&
                    offsetof(struct live_header, leaf_off) == 136 && offsetof(struct live_header, is_complete) == 144 &&
                    offsetof(struct live_header, leaf_count) == 148 && offsetof(struct live_header, changes) == 152 &&
-                   offsetof(struct live_header, lost_errno) == 160,
+                   offsetof(struct live_header, lost_errno) == 160 && offsetof(struct live_header, generation) == 164,
                "as docs/live-map-format.md says");
 
 struct live_dir {
@@ -40,6 +41,7 @@ struct live_dir {
 
 struct livemap {
     int fd;
+    uint32_t found_generation;
     size_t map_bytes;
     uint64_t dir_count, nblk, leaf_max;
     struct live_header *head; /* the mapping */

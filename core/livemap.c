@@ -30,6 +30,28 @@ int livemap_loss(const struct livemap *m)
     return e == 0 ? 0 : e < 4096 ? -(int)e : -EIO;
 }
 
+uint32_t livemap_generation(const struct livemap *m)
+{
+    return atomic_load(&m->head->generation);
+}
+
+/* The same step whoever makes it first, so that nobody is through here before it is made. */
+void livemap_begin(struct livemap *m)
+{
+    uint32_t found = m->found_generation;
+    (void)atomic_compare_exchange_strong(&m->head->generation, &found, found + 1); /* else it was made */
+}
+
+void livemap_end(struct livemap *m)
+{
+    (void)atomic_fetch_add(&m->head->generation, 1);
+}
+
+int livemap_fd(const struct livemap *m)
+{
+    return m->fd;
+}
+
 uint64_t livemap_dir_count(const struct livemap *m)
 {
     return m->dir_count;

@@ -74,6 +74,17 @@ uint64_t livemap_changes(const struct livemap *m);
 void livemap_note_loss(struct livemap *m, int code);
 int livemap_loss(const struct livemap *m);
 
+/* Who uses the map: goes up when a process that opened it lets the first write come (livemap_begin(), any thread, as often as it likes), and when
+ * the map is about to lose its name. Whoever reads the map from outside (core/direct.h) knows by it that the one who let him in is gone. */
+uint32_t livemap_generation(const struct livemap *m);
+void livemap_begin(struct livemap *m);
+void livemap_end(struct livemap *m);
+/* livemap_end() for the map @name in folder @dirfd, which nobody here has open. 0; -ENOENT; -EBADMSG when it is none, ... */
+int livemap_end_file(int dirfd, const char *name);
+
+/* Borrowed. */
+int livemap_fd(const struct livemap *m);
+
 uint64_t livemap_block_count(const struct livemap *m);
 
 /* Directory entries that changed since they were last taken, for a flush. Finds the first one from *dir on, stores it there and takes it;
