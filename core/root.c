@@ -3,8 +3,8 @@
  *
  * A lock is an flock() on ROOT/run/NAME; the file holds the pid of the process that took it, as text, for the sentence that
  * another one gets. (1) The file that is locked is the file that carries the name: who finds it replaced after the wait
- * begins again. (2) root_locked() cannot ask without a short shared lock of its own, so a single try of root_lock() is
- * several tries within PROBE_MS.
+ * begins again. (2) root_locked() cannot ask without a short shared lock of its own; root_lock() waits for those who only
+ * ask, however little time it was given: a shared lock that it gets as well tells that nobody has the lock.
  */
 #include "core/root.h"
 
@@ -20,7 +20,8 @@
 #include "core/util.h"
 
 #define POLL_MS  10
-#define PROBE_MS 30 /* longer than root_locked() holds its shared lock */
+#define HELD_MS  30    /* a holder that is just ending */
+#define PROBE_MS 10000 /* longer than root_locked() holds its shared lock where it has to wait for a processor */
 
 /* --- paths ------------------------------------------------------------------------------------------------------- */
 
@@ -161,16 +162,23 @@ static int lock_pid(int fd)
     return pid > 0 && pid <= INT_MAX ? (int)pid : 0;
 }
 
+/* True if whoever is in the way of an exclusive lock has a shared one: it only asks. */
+static bool is_only_asked_for(int fd)
+{
+    return flock(fd, LOCK_SH | LOCK_NB) == 0 && flock(fd, LOCK_UN) == 0;
+}
+
 /* Lock @fd within the time. 0; -EBUSY without a sentence; a negative errno of flock. */
 static int lock_wait(int fd, int timeout_ms)
 {
-    int64_t end = clock_ms() + MAX(timeout_ms, PROBE_MS);
+    int64_t begin = clock_ms();
     for (;;) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0)
             return 0;
         if (errno != EWOULDBLOCK && errno != EINTR)
             return -errno;
-        if (timeout_ms >= 0 && clock_ms() >= end)
+        int limit_ms = MAX(timeout_ms, is_only_asked_for(fd) ? PROBE_MS : HELD_MS);
+        if (timeout_ms >= 0 && clock_ms() - begin >= limit_ms)
             return -EBUSY;
         const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
         (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */

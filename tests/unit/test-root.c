@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -131,7 +133,7 @@ static pid_t hold_in_child(struct fixture *f, const char *name)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        (void)alarm(20); /* never outlives its test */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* never outlives its test */
         if (root_lock(f->dir, name, 0, NULL) < 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
         for (;;)
@@ -189,7 +191,7 @@ static void test_root_lock_is_not_taken_from_a_probe(void **state)
     pid_t pid = fork();
     int holder;
     if (pid == 0) {
-        (void)alarm(20);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         for (;;)
             (void)root_locked(f->dir, "up.lock", &holder);
     }
@@ -202,6 +204,34 @@ static void test_root_lock_is_not_taken_from_a_probe(void **state)
     (void)kill(pid, SIGKILL);
     (void)waitpid(pid, NULL, 0);
     assert_int_equal(failed, 0);
+}
+
+/* Who asks whether it is held may lose its processor in the middle of that. */
+static void test_root_lock_waits_for_who_only_asks(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_MAX], byte;
+    int ready[2], fd = root_lock(f->dir, "up.lock", 0, NULL); /* makes the file */
+    assert_true(fd >= 0);
+    closep(&fd);
+    (void)snprintf(path, sizeof(path), "%s/run/up.lock", f->dir);
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || flock(fd, LOCK_SH) < 0 || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        (void)usleep(300000);
+        _exit(0);
+    }
+    (void)close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    (void)close(ready[0]);
+    fd = root_lock(f->dir, "up.lock", 0, NULL);
+    (void)waitpid(pid, NULL, 0);
+    assert_true(fd >= 0);
+    closep(&fd);
 }
 
 static void test_root_lock_without_a_root(void **state)
@@ -225,6 +255,7 @@ int main(void)
         WITH_ROOT(test_root_lock_names_its_holder_and_dies_with_it),
         WITH_ROOT(test_root_lock_waits_for_its_turn),
         WITH_ROOT(test_root_lock_is_not_taken_from_a_probe),
+        WITH_ROOT(test_root_lock_waits_for_who_only_asks),
         WITH_ROOT(test_root_lock_without_a_root),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
