@@ -204,6 +204,15 @@ int catalog_begin(struct catalog *c, struct err *err)
     return r;
 }
 
+int catalog_begin_read(struct catalog *c, struct err *err)
+{
+    assert(c->mode == CATALOG_READ && !c->is_in_transaction);
+    int r = db_exec(c, "BEGIN", err); /* the state is that of the first statement */
+    if (r == 0)
+        c->is_in_transaction = true;
+    return r;
+}
+
 int catalog_commit(struct catalog *c, struct err *err)
 {
     assert(c->is_in_transaction);

@@ -60,6 +60,10 @@ int catalog_begin(struct catalog *c, struct err *err);
 int catalog_commit(struct catalog *c, struct err *err); /* on failure the transaction is rolled back */
 void catalog_rollback(struct catalog *c);
 
+/* From here to catalog_rollback() or catalog_close() all is read from one state of the catalog, whatever others change. For reading what belongs
+ * together; nothing may be written. */
+int catalog_begin_read(struct catalog *c, struct err *err);
+
 /* The whole catalog as the bytes of a database file, checked for damage; *ret is to be free()d. For a backup; changes nothing.
  * -EBADMSG: damaged. */
 int catalog_copy(struct catalog *c, void **ret, size_t *ret_len, struct err *err);

@@ -186,6 +186,8 @@ int client_run_list(struct cmd *cmd, struct err *err)
     size_t n = 0;
     int r = read_open(cmd, &c, err);
     if (r == 0)
+        r = catalog_begin_read(c, err);
+    if (r == 0)
         r = client_list(c, &rows, &n, err);
     if (r == 0)
         r = boot_last(c, &boots.rows, &boots.n, err);
@@ -195,6 +197,7 @@ int client_run_list(struct cmd *cmd, struct err *err)
         r = boot_list(c, NULL, 0, &all.rows, &all.n, err);
     if (r < 0)
         return r;
+    catalog_rollback(c); /* the rest may take a while */
     sessions = sessions_or_none(cmd, c, NULL);
     for (size_t i = 0; i < n; i++)
         if (is_listed(cmd, &rows[i], sessions, &all))
@@ -279,5 +282,7 @@ int client_run_show(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     int r = read_open(cmd, &c, err);
+    if (r == 0)
+        r = catalog_begin_read(c, err);
     return r < 0 ? r : client_print(cmd, c, cmd_arg(cmd, 0), err);
 }

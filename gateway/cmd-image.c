@@ -122,6 +122,8 @@ static int run_list(struct cmd *cmd, struct err *err)
     size_t n = 0;
     int r = read_open(cmd, &c, err);
     if (r == 0)
+        r = catalog_begin_read(c, err);
+    if (r == 0)
         r = image_list(c, &rows, &n, err);
     if (r == 0)
         r = link_rows(c, NULL, &links, err);
@@ -227,6 +229,8 @@ static int run_show(struct cmd *cmd, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
     int r = read_open(cmd, &c, err);
+    if (r == 0)
+        r = catalog_begin_read(c, err);
     return r < 0 ? r : image_print(cmd, c, cmd_arg(cmd, 0), err);
 }
 
