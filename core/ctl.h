@@ -11,7 +11,8 @@
  *   {"cmd":"sync"}     -> make the views follow the catalog, then as "status"
  *   {"cmd":"status"}   -> {"views":[{"client","slot","image","version","mode","overlay_id","path"(by-id/..., relative to the mount),
  *                          "state":"ready"|"failed"|"lost"(with the machine's power),"error"(sentence, where not ready),"untouched"(nothing was ever written),"alarm"(sentence, while requests wait),"errors","size_bytes","overlay_bytes"(with "ram_bytes"),
- *                          "read_bytes","written_bytes","reads","writes","flushes","opens"}],
+ *                          "read_bytes","written_bytes","reads","writes","flushes","opens",
+ *                          "direct_luns"(whose store reads by itself, core/direct.h),"direct_reads","direct_read_bytes"(counted in reads, too)}],
  *                         "images":[{"image","version","state","error","read_bytes","read_bytes_per_s","hits","misses"(waited for a disk),"saved_s",
  *                          "boots","boot_extents","boot_bytes","ram_bytes"(locked),"load_ms"}],
  *                         "ram_read":{"limit_bytes","used_bytes","error"},"pid":N,"uptime_s":N,

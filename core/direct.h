@@ -34,7 +34,7 @@
 #include <stdint.h>
 
 #define DIRECT_SOCKET  "direct.sock" /* below ROOT/run */
-#define DIRECT_MAGIC   0x44524744U /* "DGRD" */
+#define DIRECT_MAGIC   0x44524744U   /* "DGRD" */
 #define DIRECT_VERSION 1U
 
 enum { DIRECT_FD_BOARD, DIRECT_FD_MAP, DIRECT_FD_BASE, DIRECT_FD_DATA, DIRECT_FDS }; /* all but the board read-only */
@@ -46,10 +46,11 @@ struct direct_ask {
 
 struct direct_answer {
     uint32_t magic, version;
-    int32_t error; /* 0; else a negative errno, and there are no descriptors: such a LUN is read through FUSE */
+    int32_t error;       /* 0; else a negative errno, and there are no descriptors: such a LUN is read through FUSE */
     uint32_t generation; /* of the live map (core/livemap.h) */
     uint64_t size_bytes; /* of the disk */
-    uint64_t base_bytes; /* so many bytes from the base's offset 0 on are the disk's, at the same offsets; <= size_bytes */
+    uint64_t
+        base_bytes; /* so many bytes from the base's offset 0 on are the disk's, at the same offsets; <= size_bytes */
 };
 
 enum {

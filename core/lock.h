@@ -17,8 +17,10 @@
  *   13    store.lock         backup/store: the pack that is being written, counts; not held over I/O
  *   14    store.packs_lock   backup/store: packs that are open for reading
  *   15    index.lock         backup/index: what is where
- *   16    tape.lock          fusefs/tape: the recording of one client's boot
- *   17    preload.lock       fusefs/preload: what is to be loaded, and its figures; not held while anything is loaded
+ *   16    direct.lock        fusefs/direct: views that stores may ask for, and their connections
+ *   17    boards.lock        fusefs/boards: what the stores of one view may answer, and have answered
+ *   18    tape.lock          fusefs/tape: the recording of one client's boot
+ *   19    preload.lock       fusefs/preload: what is to be loaded, and its figures; not held while anything is loaded
  *
  * Threads: that is what it is for.
  */
@@ -44,6 +46,8 @@ enum lock_rank {
     LOCK_STORE,
     LOCK_PACKS,
     LOCK_INDEX,
+    LOCK_DIRECT,
+    LOCK_BOARDS,
     LOCK_TAPE,
     LOCK_PRELOAD,
 };

@@ -33,12 +33,14 @@ struct overlay {
     struct map_stamp stamp;
     struct changes *changes; /* of kept overlays, NULL where there is none */
     _Atomic bool is_abandoned;
-    _Atomic bool is_marked;      /* the data file says that it was changed */
-    struct lock flush_lock;      /* orders flushes and marks, protects `durable` against a change of mode */
-    struct durable *durable;     /* of kept overlays only */
-    struct ramfile *_Atomic ram; /* made by the first change of a volatile overlay */
-    _Atomic bool is_without_ram; /* none could be made */
-    _Atomic bool is_spilling;    /* one thread at a time */
+    _Atomic bool is_marked;        /* the data file says that it was changed */
+    struct lock flush_lock;        /* orders flushes and marks, protects `durable` against a change of mode */
+    struct durable *durable;       /* of kept overlays only */
+    struct ramfile *_Atomic ram;   /* made by the first change of a volatile overlay */
+    _Atomic bool is_without_ram;   /* none could be made */
+    _Atomic bool is_spilling;      /* one thread at a time */
+    void (*before_ram)(void *arg); /* NULL = nobody wants to know */
+    void *before_ram_arg;
 };
 
 /* --- overlay-open.c ---------------------------------------------------------------------------------------------- */

@@ -146,6 +146,23 @@ struct blk *overlay_blk(struct overlay *o)
     return o->blk;
 }
 
+void overlay_begin(struct overlay *o)
+{
+    if (!o->is_read_only)
+        livemap_begin(o->map);
+}
+
+void overlay_on_ram(struct overlay *o, void (*f)(void *arg), void *arg)
+{
+    o->before_ram = f;
+    o->before_ram_arg = arg;
+}
+
+bool overlay_has_ram(const struct overlay *o)
+{
+    return atomic_load(&o->ram) != NULL;
+}
+
 bool overlay_is_untouched(const struct overlay *o)
 {
     return livemap_changes(o->map) == 0;
@@ -220,6 +237,8 @@ int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err)
 void overlay_abandon(struct overlay *o)
 {
     atomic_store(&o->is_abandoned, true);
+    if (!o->is_read_only)
+        livemap_end(o->map);
     if (o->durable)
         durable_abandon(o->durable);
 }
@@ -230,8 +249,10 @@ static int end_kept(struct overlay *o)
     int r = overlay_flush(o);
     if (r == 0)
         r = durable_save(o->durable);
-    if (r == 0)
+    if (r == 0) {
+        livemap_end(o->map);
         (void)unlinkat(o->place.live_fd, o->names.live, 0); /* the map file says the same */
+    }
     if (r == 0 && o->changes)
         (void)changes_save(o->changes); /* else the next backup reads everything */
     return r;
@@ -258,6 +279,16 @@ static int unlink_if_there(int dirfd, const char *name, struct err *err)
     if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
         return err_sys(err, -errno, "cannot delete '%s'", name);
     return 0;
+}
+
+void overlay_disown(int live_fd, const char *id)
+{
+    const struct overlay_place nowhere = {0};
+    unsigned char bytes[16];
+    if (uuid_decode(id, bytes) < 0)
+        return;
+    struct overlay_names n = names_of(&nowhere, bytes);
+    (void)livemap_end_file(live_fd, n.live); /* where there is none, nobody has it */
 }
 
 static bool map_owner(const struct overlay_place *place, const struct overlay_names *n, unsigned char ret_id[16])
@@ -306,6 +337,7 @@ int overlay_delete(const struct overlay_place *place, const char *id, struct err
     struct ramfile_place ram = overlay_ram_place(place);
     if (r == 0)
         r = ramfile_delete(&ram, want, err);
+    overlay_disown(place->live_fd, id);
     if (r == 0)
         r = unlink_if_there(place->live_fd, n.live, err);
     return r < 0 ? r : forget_mark(place, want, err);

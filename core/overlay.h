@@ -77,6 +77,16 @@ int overlay_set_kept(struct overlay *o, bool is_kept, struct err *err);
  * -ESTALE and the close writes nothing, so that nothing of it can reach the files of the overlay that takes its place. */
 void overlay_abandon(struct overlay *o);
 
+/* Somebody may write from now on: as livemap_begin(). Any thread, as often as it likes. */
+void overlay_begin(struct overlay *o);
+/* Who had the live map of overlay @id from an earlier process (core/direct.h) reads nothing more from it. For one that is not opened. */
+void overlay_disown(int live_fd, const char *id);
+
+/* Call @f(@arg) before the first of its blocks goes to memory, by whichever thread, with a lock of the overlay held. Before the first write;
+ * @arg lives as long as the overlay. overlay_has_ram(): it is too late for that. */
+void overlay_on_ram(struct overlay *o, void (*f)(void *arg), void *arg);
+bool overlay_has_ram(const struct overlay *o);
+
 /* True if nothing was ever written or zeroed in it. */
 bool overlay_is_untouched(const struct overlay *o);
 

@@ -6,6 +6,7 @@
 #include "fusefs/attach-priv.h"
 
 #include "core/util.h"
+#include "fusefs/boards.h"
 #include "fusefs/preload.h"
 
 #include <string.h>
@@ -40,6 +41,14 @@ static json_t *alarm_text(const struct view *v)
         (unsigned long long)atomic_load(&v->errors), (long long)(now.tv_sec - last));
 }
 
+static void add_direct(json_t *into, const struct board_counts *c)
+{
+    json_t *j = json_pack("{sI sI sI}", "direct_luns", (json_int_t)c->boards, "direct_reads", (json_int_t)c->reads,
+                          "direct_read_bytes", (json_int_t)c->read_bytes);
+    (void)json_object_update(into, j); /* fails for lack of memory only: then the keys are missing */
+    json_decref(j);
+}
+
 static json_t *slot_status(const struct slot *s)
 {
     const struct view_row *row = &s->row;
@@ -51,18 +60,21 @@ static json_t *slot_status(const struct slot *s)
     json_t *more = NULL;
     if (s->view) {
         struct view_counters *c = &s->view->count;
+        struct board_counts direct = boards_count(s->view->boards);
         more = json_pack("{ss sI sI sI sI sI sI sI}", "state", "ready", "overlay_bytes",
                          (json_int_t)(s->view->overlay ? overlay_bytes(s->view->overlay) : 0), "read_bytes",
-                         (json_int_t)atomic_load(&c->read_bytes), "written_bytes",
-                         (json_int_t)atomic_load(&c->written_bytes), "reads", (json_int_t)atomic_load(&c->reads),
-                         "writes", (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes),
-                         "opens", (json_int_t)atomic_load(&c->opens));
+                         (json_int_t)(atomic_load(&c->read_bytes) + direct.read_bytes), "written_bytes",
+                         (json_int_t)atomic_load(&c->written_bytes), "reads",
+                         (json_int_t)(atomic_load(&c->reads) + direct.reads), "writes",
+                         (json_int_t)atomic_load(&c->writes), "flushes", (json_int_t)atomic_load(&c->flushes), "opens",
+                         (json_int_t)atomic_load(&c->opens));
         (void)json_object_set_new(
             more, "untouched",
             json_boolean(!s->view->overlay || overlay_is_untouched(s->view->overlay))); /* as below */
         (void)json_object_set_new(
             more, "ram_bytes",
             json_integer((json_int_t)(s->view->overlay ? overlay_ram_bytes(s->view->overlay) : 0))); /* likewise */
+        add_direct(more, &direct);
         (void)json_object_set_new(more, "errors",
                                   json_integer((json_int_t)atomic_load(&s->view->errors))); /* likewise */
     } else {
@@ -93,8 +105,9 @@ static struct reads reads_of(const struct attach *a, const struct version *v)
         if (!s->view || s->view->base != v->base)
             continue;
         const struct view_counters *c = &s->view->count;
-        r.count += atomic_load(&c->reads);
-        r.bytes += atomic_load(&c->read_bytes);
+        struct board_counts direct = boards_count(s->view->boards);
+        r.count += atomic_load(&c->reads) + direct.reads;
+        r.bytes += atomic_load(&c->read_bytes) + direct.read_bytes;
         r.waited += atomic_load(&c->waited_reads);
         r.waited_us += atomic_load(&c->waited_us);
     }

@@ -8,10 +8,13 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "core/direct.h"
 #include "core/keptmark.h"
 #include "core/log.h"
 #include "core/rampool.h"
 #include "core/util.h"
+#include "fusefs/boards.h"
+#include "fusefs/direct.h"
 #include "fusefs/hold.h"
 #include "fusefs/opener.h"
 #include "fusefs/preload.h"
@@ -79,8 +82,20 @@ static void version_open(const struct attach *a, struct version *v)
     }
 }
 
+/* What is no longer what was recorded goes by our hands, where errors are told. */
+static void allow_direct(const struct attach *a, const struct version *v, bool is_allowed)
+{
+    for (const struct slot *s = a->slots; s; s = s->next)
+        if (s->view && s->view->boards && s->view->base == v->base) {
+            if (is_allowed)
+                boards_allow(s->view->boards, DIRECT_ON);
+            else
+                boards_forbid(s->view->boards, DIRECT_ON);
+        }
+}
+
 /* A file that changes under running clients cannot be mended here, but nobody else gets to see it. */
-static void version_watch(struct version *v)
+static void version_watch(const struct attach *a, struct version *v)
 {
     bool has_changed = v->base && base_has_changed(v->base);
     if (has_changed && !v->has_changed) {
@@ -91,6 +106,8 @@ static void version_watch(struct version *v)
             v->row.path, v->row.image, v->row.number, v->row.image);
         log_error("%s", v->err.msg);
     }
+    if (has_changed != v->has_changed)
+        allow_direct(a, v, !has_changed);
     v->has_changed = has_changed;
 }
 
@@ -149,7 +166,7 @@ static int sync_versions(struct attach *a, const struct snapshot *s)
         v->is_current = is_current(s, &v->row);
         if (!v->base)
             version_open(a, v);
-        version_watch(v);
+        version_watch(a, v);
     }
     for (struct version **p = &a->versions; *p;) {
         struct version *v = *p;
@@ -254,8 +271,12 @@ static int open_client_view(const struct attach *a, const struct view_row *row, 
 
 static void gather(const struct attach *a, const struct slot *s, bool is_end)
 {
-    if (a->o.preload && s->view && s->view->tape)
-        preload_learn(a->o.preload, s->view->base, tape_take(s->view->tape, is_end));
+    if (!a->o.preload || !s->view || !s->view->tape)
+        return;
+    if (tape_is_on(s->view->tape))
+        boards_gather(s->view->boards);
+    preload_learn(a->o.preload, s->view->base, tape_take(s->view->tape, is_end));
+    boards_refresh(s->view->boards);
 }
 
 void attach_gather(struct attach *a)
@@ -270,11 +291,14 @@ void attach_note_boot(struct attach *a, const char *name)
         if (s->view && s->view->tape && strcmp(s->row.client, name) == 0) {
             gather(a, s, true);
             tape_start(s->view->tape);
+            boards_refresh(s->view->boards);
         }
 }
 
 static void slot_drop(const struct attach *a, struct slot *s)
 {
+    if (s->view)
+        direct_forget(a->o.direct, s->view);
     gather(a, s, true);
     if (s->view)
         view_revoke(s->view);
@@ -403,11 +427,15 @@ static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
         (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */
         r = open_client_view(a, &s->row, &s->view, &s->err);
     }
-    if (r < 0)
+    if (r < 0) {
+        if (!a->o.is_read_only)
+            overlay_disown(a->o.live_fd, s->row.overlay_id); /* who cannot have it from us reads it no more */
         log_error("client '%s' slot %u: %s", s->row.client, s->row.slot, s->err.msg);
-    else
-        log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image,
-                 s->row.version, overlay_mode_name(s->row.mode));
+        return;
+    }
+    direct_add(a->o.direct, s->view);
+    log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image, s->row.version,
+             overlay_mode_name(s->row.mode));
 }
 
 static uint64_t cache_bytes(const struct snapshot *s, int64_t image_id)
@@ -479,6 +507,8 @@ void attach_destroy(struct attach *a)
     while (a->slots) {
         struct slot *s = a->slots;
         a->slots = s->next;
+        if (s->view)
+            direct_forget(a->o.direct, s->view);
         gather(a, s, true);
         if (s->view)
             view_end(s->view);

@@ -18,6 +18,7 @@
 #include "fusefs/tree.h"
 
 struct attach;
+struct direct;
 struct hold;
 
 struct attach_options {
@@ -31,7 +32,8 @@ struct attach_options {
     struct preload *preload; /* RAM read cache, NULL = there is none */
     struct ram_pool *ram;    /* RAM write cache of the volatile overlays, NULL = there is none */
     bool is_read_only;
-    struct hold *hold; /* gets its limit from the catalog; NULL in a read-only mount */
+    struct direct *direct; /* gets to know of views that stores may ask for; NULL = there is none */
+    struct hold *hold;     /* gets its limit from the catalog; NULL in a read-only mount */
     void (*forget_name)(void *arg, uint64_t parent, const char *name);
     void *arg;
 };

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 
 #include "core/catalog.h"
+#include "core/direct.h"
 #include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -186,8 +187,10 @@ static int opener_run(const struct options *o, const struct worker_files *f, int
     if (umount2(o->mountpoint, MNT_DETACH) < 0 && errno != EINVAL && errno != ENOENT)
         log_error("cannot unmount '%s': %s", o->mountpoint, strerror(errno));
     memory_end(o, f->ram_fd);
-    if (f->run_fd >= 0)
-        (void)unlinkat(f->run_fd, "fs.sock", 0); /* it may be gone */
+    if (f->run_fd >= 0) {
+        (void)unlinkat(f->run_fd, "fs.sock", 0); /* they may be gone */
+        (void)unlinkat(f->run_fd, DIRECT_SOCKET, 0);
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 

@@ -72,6 +72,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     else
         out.open_flags |= FOPEN_KEEP_CACHE;
     atomic_fetch_add(&v->count.opens, 1);
+    view_begin(v);
     if (fuse_reply_buf(req, (const char *)&out, sizeof(out)) < 0)
         view_unref(v); /* nobody will release it */
 }

@@ -44,9 +44,14 @@ void tape_start(struct tape *t)
     atomic_store(&t->is_on, true);
 }
 
+bool tape_is_on(const struct tape *t)
+{
+    return t && atomic_load_explicit(&t->is_on, memory_order_relaxed);
+}
+
 void tape_note(struct tape *t, uint64_t off, uint64_t len)
 {
-    if (!t || !atomic_load_explicit(&t->is_on, memory_order_relaxed))
+    if (!tape_is_on(t))
         return;
     LOCK_SCOPE(&t->lock);
     if (!t->record) {

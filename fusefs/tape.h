@@ -27,6 +27,9 @@ void tape_destroy(struct tape *t); /* NULL is allowed */
 /* The client boots: what was recorded so far is dropped, and recorded from now on. */
 void tape_start(struct tape *t);
 
+/* Is it recording? Costs one load. NULL is allowed. */
+bool tape_is_on(const struct tape *t);
+
 /* [off, off + len) was read. Costs one load where nothing is recorded. NULL is allowed. */
 void tape_note(struct tape *t, uint64_t off, uint64_t len);
 

@@ -8,8 +8,10 @@
 #include <time.h>
 
 #include "core/base.h"
+#include "core/direct.h"
 #include "core/log.h"
 #include "core/util.h"
+#include "fusefs/boards.h"
 #include "fusefs/tape.h"
 
 struct base *base_open(int fd, const struct image_info *info, const struct version_row *row)
@@ -25,6 +27,7 @@ struct base *base_open(int fd, const struct image_info *info, const struct versi
     b->refs = 1;
     b->row = *row;
     b->fd = fd;
+    b->data_bytes = info->data_bytes;
     b->opened_mtime_ns = info->mtime_ns;
     return b;
 }
@@ -77,6 +80,20 @@ struct view *view_of_version(struct base *base)
     return v;
 }
 
+/* The overlay is about to put blocks into memory: what a store takes for theirs in the data file is theirs no longer. */
+static void forbid_data(void *arg)
+{
+    boards_forbid(arg, DIRECT_DATA);
+}
+
+static void make_boards(struct view *v)
+{
+    uint32_t allowed = DIRECT_ON | (overlay_has_ram(v->overlay) ? 0 : DIRECT_DATA);
+    v->boards = boards_create(v->blk->size, v->tape, allowed); /* without them all goes the long way */
+    if (v->boards)
+        overlay_on_ram(v->overlay, forbid_data, v->boards);
+}
+
 struct view *view_of_client(struct base *base, struct overlay *overlay, int dir_fd, const struct view_row *row)
 {
     struct view *v = view_new(VIEW_CLIENT, overlay ? overlay_blk(overlay) : base->blk);
@@ -89,6 +106,8 @@ struct view *view_of_client(struct base *base, struct overlay *overlay, int dir_
     v->row = *row;
     if (!v->is_read_only && (row->slot == 0 || row->slot >= BOOT_SLOT_FIRST))
         v->tape = tape_create(); /* without one nothing is learnt */
+    if (!v->is_read_only)
+        make_boards(v);
     return v;
 }
 
@@ -113,6 +132,7 @@ struct view *view_ref(struct view *v)
 void view_end(struct view *v)
 {
     struct err err;
+    boards_end(v->boards);
     if (overlay_close(v->overlay, &err) < 0)
         log_error("overlay of client '%s' slot %u: %s", v->row.client, v->row.slot, err.msg);
     v->overlay = NULL;
@@ -122,8 +142,9 @@ void view_end(struct view *v)
 static void add_to_past(const struct view *v)
 {
     struct base *b = v->base;
-    atomic_fetch_add(&b->past_reads, atomic_load(&v->count.reads));
-    atomic_fetch_add(&b->past_read_bytes, atomic_load(&v->count.read_bytes));
+    struct board_counts direct = boards_count(v->boards);
+    atomic_fetch_add(&b->past_reads, atomic_load(&v->count.reads) + direct.reads);
+    atomic_fetch_add(&b->past_read_bytes, atomic_load(&v->count.read_bytes) + direct.read_bytes);
     atomic_fetch_add(&b->past_waited_reads, atomic_load(&v->count.waited_reads));
     atomic_fetch_add(&b->past_waited_us, atomic_load(&v->count.waited_us));
 }
@@ -137,6 +158,7 @@ void view_unref(struct view *v)
     view_end(v);
     if (v->kind == VIEW_CLIENT)
         add_to_past(v);
+    boards_destroy(v->boards);
     tape_destroy(v->tape);
     base_unref(v->base);
     view_unref(v->whole);
@@ -146,14 +168,24 @@ void view_unref(struct view *v)
 
 void view_revoke(struct view *v)
 {
+    boards_end(v->boards);
     atomic_store(&v->is_revoked, true);
     if (v->overlay)
         overlay_abandon(v->overlay);
 }
 
+void view_begin(struct view *v)
+{
+    if (v->boards)
+        overlay_begin(v->overlay);
+}
+
 void view_count_read(struct view *v, uint64_t off, uint64_t bytes)
 {
-    tape_note(v->tape, off, bytes);
+    if (tape_is_on(v->tape)) {
+        boards_gather(v->boards); /* what came before */
+        tape_note(v->tape, off, bytes);
+    }
     atomic_fetch_add_explicit(&v->count.reads, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&v->count.read_bytes, bytes, memory_order_relaxed);
 }

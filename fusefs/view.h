@@ -26,6 +26,7 @@ struct base {
     _Atomic unsigned refs;
     struct version_row row; /* as it was when the file was opened */
     int fd;                 /* belongs to blk */
+    uint64_t data_bytes;    /* of the file's beginning are the disk's */
     struct blk *blk;
     int64_t opened_mtime_ns; /* of the file when it was checked */
     /* What clients read whose views are gone. */
@@ -59,8 +60,9 @@ struct view {
     struct view *whole;      /* VIEW_PART: the view that it is a part of */
     struct view_row row;     /* VIEW_CLIENT */
     struct view_counters count;
-    struct tape *tape;       /* VIEW_CLIENT of a boot disk: what it reads while it boots; else NULL */
-    _Atomic unsigned held;   /* requests that wait for room now */
+    struct tape *tape;     /* VIEW_CLIENT of a boot disk: what it reads while it boots; else NULL */
+    struct boards *boards; /* VIEW_CLIENT that can be written: what stores in tgtd may read by themselves; else NULL */
+    _Atomic unsigned held; /* requests that wait for room now */
     _Atomic uint64_t errors; /* requests that failed because a file of ours could not be read or written */
     _Atomic int64_t error_s; /* time of the last line in the log about one, monotonic seconds */
 };
@@ -80,6 +82,9 @@ static inline void view_unrefp(struct view **v)
 {
     view_unref(*v);
 }
+
+/* Somebody opened the view: who had it from a diskgate-fs that is dead reads nothing more by himself (core/direct.h). */
+void view_begin(struct view *v);
 
 /* For the statistics; any thread. */
 void view_count_read(struct view *v, uint64_t off, uint64_t bytes);

@@ -18,6 +18,7 @@
 #include "core/recover.h"
 #include "core/util.h"
 #include "fusefs/attach.h"
+#include "fusefs/direct.h"
 #include "fusefs/freezer.h"
 #include "fusefs/hold.h"
 #include "fusefs/preload.h"
@@ -37,6 +38,7 @@ struct worker {
     struct preload *preload; /* RAM read cache, NULL in a read-only mount */
     struct ram_pool *ram;    /* RAM write cache, NULL = there is none */
     struct ctl_server *ctl;
+    struct direct *direct; /* NULL: tgtd reads through the mount alone */
     pid_t opener_pid;
     struct timespec start;
 };
@@ -158,12 +160,21 @@ static int make_attach(struct worker *w)
                                .preload = w->preload,
                                .ram_fd = w->files.ram_fd,
                                .ram = w->ram,
+                               .direct = w->direct,
                                .hold = w->fs.hold,
                                .is_read_only = w->o->is_read_only,
                                .forget_name = forget_name,
                                .arg = w};
     w->attach = attach_create(&o);
     return w->attach ? 0 : -ENOMEM;
+}
+
+/* Clients can do without. */
+static void open_direct(struct worker *w)
+{
+    struct err err;
+    if (direct_open(w->files.run_fd, &w->direct, &err) < 0)
+        log_warn("%s; tgtd reads through the mount alone, ignoring", err.msg);
 }
 
 int worker_prepare(const struct options *o, const struct worker_files *files, struct worker **ret, struct err *err)
@@ -182,6 +193,8 @@ int worker_prepare(const struct options *o, const struct worker_files *files, st
     int r = 0;
     if (!o->is_read_only)
         r = ctl_server_open(files->run_fd, "fs.sock", handle, w, &w->ctl, err);
+    if (r == 0 && !o->is_read_only)
+        open_direct(w);
     struct session_options so = {.root = o->root,
                                  .mountpoint = o->mountpoint,
                                  .is_read_only = o->is_read_only,
@@ -268,6 +281,9 @@ static int start(struct worker *w, struct err *err)
         if (r < 0)
             (void)err_sys(err, r, "cannot start the control socket");
     }
+    int direct = r == 0 && w->direct ? direct_start(w->direct) : 0;
+    if (direct < 0)
+        log_warn("cannot start direct reads: %s; tgtd reads through the mount alone, ignoring", strerror(-direct));
     return r;
 }
 
@@ -296,12 +312,14 @@ int worker_run(struct worker *w)
     }
     tell_systemd("STOPPING=1\nSTATUS=stopping");
     ctl_server_stop(w->ctl);
+    direct_stop(w->direct);
     if (w->fs.hold)
         hold_stop(w->fs.hold);
     freezer_stop(w->freezer);
     if (w->preload)
         preload_stop(w->preload);
     attach_destroy(w->attach);
+    direct_close(w->direct);
     preload_destroy(w->preload);
     if (w->ram)
         ram_pool_stop(

@@ -20,6 +20,7 @@
 
 #include "core/clock.h"
 #include "core/ctl.h"
+#include "core/direct.h"
 #include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -187,6 +188,7 @@ int fsproc_stop(const struct site *s, json_t *report, struct err *err)
                        s->root, pid);
     /* Absent ones are as good. */
     (void)unlinkat(s->run_fd, "fs.sock", 0);
+    (void)unlinkat(s->run_fd, DIRECT_SOCKET, 0);
     (void)unlinkat(s->run_fd, "fs.lock", 0);
     if (was_running)
         report_change(report, is_clean ? "diskgate-fs stopped" : "diskgate-fs stopped by force");
