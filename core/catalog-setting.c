@@ -178,6 +178,9 @@ static bool is_tcp_wmem(const char *form, char *value)
 static const struct setting_def defs[] = {
     {"gateway.address", "127.0.0.1", "address of this machine that clients connect to; 127.0.0.1 serves nobody else",
      "one IPv4 or IPv6 address of this machine, not 0.0.0.0", is_address},
+    {"gateway.direct", "on",
+     "whether tgtd answers reads of what is in memory by itself, without asking diskgate-fs; off = never", "on|off",
+     is_choice},
     {"gateway.port", "3260", "first iSCSI port; shard k listens on port + k", "1..65535", is_number},
     {"gateway.shards", "1", "number of tgtd processes that share the clients", "1..64", is_number},
     {"gateway.tcp_wmem", "4096 2097152 16777216",

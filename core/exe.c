@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-bool exe_beside(const char *name, char *ret)
+static bool is_beside(const char *name, int mode, char *ret)
 {
     char own[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
@@ -17,5 +17,15 @@ bool exe_beside(const char *name, char *ret)
     if (!slash)
         return false;
     *slash = 0;
-    return snprintf(ret, PATH_MAX, "%s/%s", own, name) < PATH_MAX && access(ret, X_OK) == 0;
+    return snprintf(ret, PATH_MAX, "%s/%s", own, name) < PATH_MAX && access(ret, mode) == 0;
+}
+
+bool exe_beside(const char *name, char *ret)
+{
+    return is_beside(name, X_OK, ret);
+}
+
+bool exe_file_beside(const char *name, char *ret)
+{
+    return is_beside(name, R_OK, ret);
 }

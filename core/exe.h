@@ -11,5 +11,7 @@
 
 /* @name, relative to the folder of the program that runs, into @ret (PATH_MAX bytes). False when nothing there can be run. */
 bool exe_beside(const char *name, char *ret);
+/* The same for a file that only has to be readable. */
+bool exe_file_beside(const char *name, char *ret);
 
 #endif

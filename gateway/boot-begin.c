@@ -112,6 +112,12 @@ static bool is_open(const json_t *row)
     return strcmp(json_text(row, "state"), "open") == 0;
 }
 
+/* Open, and in the way that the setting gateway.direct asks for: now nobody is logged in, so it can be changed. */
+static bool is_right(const json_t *row)
+{
+    return is_open(row) && !json_object_get(row, "next_store");
+}
+
 static int follow(struct event *e)
 {
     _cleanup_json_ json_t *report = NULL;
@@ -128,7 +134,7 @@ int event_prepare(struct event *e, json_t **list, const json_t **ret)
     int r = begin_boot(e);
     r = r ? r : rotate_secret(e);
     r = r ? r : find_target(e, list, ret);
-    if (r < 0 || (!e->is_renewed && !e->has_new_secret && is_open(*ret)))
+    if (r < 0 || (!e->is_renewed && !e->has_new_secret && is_right(*ret)))
         return r;
     r = follow(e);
     r = r ? r : find_target(e, list, ret);

@@ -18,6 +18,7 @@
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"
+#include "gateway/service-direct.h"
 #include "gateway/service-memory.h"
 #include "gateway/service.h"
 
@@ -244,6 +245,7 @@ static int run_status(struct cmd *cmd, struct err *err)
         out_line(&cmd->out, "%s", "");
         out_table(&cmd->out, "parts", part_columns, json_object_get(s, "parts"), "no parts");
         memory_lines(s, status_line, cmd);
+        direct_line(s, status_line, cmd);
     }
     status_problems(cmd, problems);
     status_notices(cmd, json_object_get(s, "notices"));

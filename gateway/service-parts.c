@@ -2,7 +2,8 @@
 /* Starting and letting go of shards.
  *
  * A shard that listens on another address or port than the settings say now is started anew as soon as it has no session; until then it goes on
- * as it is, and the report says so.
+ * as it is, and the report says so. So is one that was started without the library for direct reads where it could have it; that hurts nobody, so
+ * `status` has a notice and the report nothing.
  */
 #include "gateway/service-parts.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "core/util.h"
+#include "gateway/direct.h"
 #include "gateway/fsproc.h"
 #include "gateway/portal.h"
 #include "gateway/report.h"
@@ -41,6 +43,17 @@ static bool has_session(const struct site *s, unsigned k)
     return false;
 }
 
+/* As judge_shard(), of one that is right but for direct reads. */
+static int give_library(const struct site *s, unsigned k, pid_t pid, json_t *report, struct err *err)
+{
+    char library[PATH_MAX];
+    if (!s->wants_direct || direct_was_given(pid) || direct_library(library, NULL) < 0 || has_session(s, k))
+        return 0;
+    int r = shard_stop(s, k, pid, false, NULL, err);
+    report_change(report, "tgtd shard %u stopped, it had no library for direct reads", k);
+    return r < 0 ? r : 1;
+}
+
 /* A shard that runs: may it go on? 0 yes, 1 it was stopped, or an error. */
 static int judge_shard(const struct site *s, unsigned k, pid_t pid, bool is_strict, json_t *report, struct err *err)
 {
@@ -55,7 +68,7 @@ static int judge_shard(const struct site *s, unsigned k, pid_t pid, bool is_stri
         return r < 0 ? r : 1;
     }
     if (parts_listens_right(s, k))
-        return 0;
+        return give_library(s, k, pid, report, err);
     if (has_session(s, k)) {
         report_problem(
             report, what,

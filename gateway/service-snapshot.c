@@ -8,6 +8,7 @@
 
 #include "core/util.h"
 #include "gateway/daemon.h"
+#include "gateway/direct.h"
 #include "gateway/dnsmasq.h"
 #include "gateway/fsproc.h"
 #include "gateway/service.h"
@@ -35,6 +36,12 @@ static void look_at_fs(struct service_snapshot *n)
     want_index_views(n->fs);
 }
 
+static int look_at_shard(struct tgtadm *a, struct service_snapshot *n, unsigned k)
+{
+    int r = tgtadm_show(a, &n->states[k], &n->shard_problems[k]);
+    return r ? r : tgtadm_has_store(a, DIRECT_STORE, &n->has_direct[k], &n->shard_problems[k]);
+}
+
 static void look_at_shards(struct service_snapshot *n)
 {
     (void)shard_find(&n->site, n->pids);
@@ -42,7 +49,7 @@ static void look_at_shards(struct service_snapshot *n)
     for (unsigned k = 0; k < SHARDS_MAX; k++) {
         struct tgtadm a = {.dirfd = n->site.run_fd, .shard = k, .timeout_ms = TGTD_MS};
         if (n->pids[k] && n->shard_errors[k] == 0)
-            n->shard_errors[k] = tgtadm_show(&a, &n->states[k], &n->shard_problems[k]);
+            n->shard_errors[k] = look_at_shard(&a, n, k);
         else if (!n->pids[k] && k < n->site.shards)
             n->shard_errors[k] =
                 err_set(&n->shard_problems[k], -ENOENT, "tgtd shard %u does not run; start it with 'diskgate up'", k);

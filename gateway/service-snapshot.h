@@ -30,6 +30,7 @@ struct service_snapshot {
     int shard_errors[SHARDS_MAX];
     struct err *shard_problems; /* SHARDS_MAX entries */
     struct tgt_state states[SHARDS_MAX];
+    bool has_direct[SHARDS_MAX]; /* has the store for direct reads */
     int daemon_pid, daemon_error;
     struct err daemon_problem; /* if daemon_error */
     pid_t dnsmasq_pid;

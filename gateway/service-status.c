@@ -12,6 +12,7 @@
 #include "gateway/auto-limit.h"
 #include "gateway/backup-report.h"
 #include "gateway/net-report.h"
+#include "gateway/service-direct.h"
 #include "gateway/service-memory.h"
 #include "gateway/service-snapshot.h"
 
@@ -80,6 +81,8 @@ int service_status(const char *root, struct catalog *c, json_t **ret, struct err
     _cleanup_json_ json_t *net = json_object();
     if (n.is_up)
         net_report(root, c, problems, notices, net);
+    if (n.is_up)
+        direct_report(&n, notices, net);
     if (n.is_up)
         auto_limit_report(c, problems, notices);
     backup_report(root, c, problems, net);

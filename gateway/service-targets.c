@@ -18,6 +18,13 @@ static size_t disk_count(const struct tgt_target *t)
     return n;
 }
 
+/* NULL where there is no boot disk. */
+static const char *boot_store(const struct tgt_target *t)
+{
+    const struct tgt_lun *l = tgt_find_lun(t, BOOT_LUN);
+    return l ? l->bstype : NULL;
+}
+
 int service_sessions(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err)
 {
     _cleanup_(service_snapshot_finish) struct service_snapshot n = {0};
@@ -35,10 +42,10 @@ int service_sessions(const char *root, struct catalog *c, const char *client, js
             if (client && strcasecmp(client, name) != 0)
                 continue;
             for (size_t m = 0; m < t->n_sessions; m++)
-                (void)json_array_append_new(list,
-                                            json_pack("{s:s, s:s, s:s, s:s, s:I}", "client", name, "target_iqn",
-                                                      t->name, "initiator", t->sessions[m].initiator, "address",
-                                                      t->sessions[m].address, "lun_count", (json_int_t)disk_count(t)));
+                (void)json_array_append_new(
+                    list, json_pack("{s:s, s:s, s:s, s:s, s:I, s:s*}", "client", name, "target_iqn", t->name,
+                                    "initiator", t->sessions[m].initiator, "address", t->sessions[m].address,
+                                    "lun_count", (json_int_t)disk_count(t), "store", boot_store(t)));
         }
     }
     *ret = take_ptr(list);
@@ -53,6 +60,17 @@ static json_t *session_list(const struct tgt_target *t)
                                     json_pack("{s:s, s:s}", "initiator", t->sessions[i].initiator, "address",
                                               t->sessions[i].address)); /* a list too short is all that can happen */
     return list;
+}
+
+/* Who answers reads of the disk, and who will after the client's next boot if that is somebody else. */
+static void add_store(json_t *row, const struct service_snapshot *n, const struct tgt_target *t, unsigned shard,
+                      unsigned lun)
+{
+    const struct tgt_lun *l = t ? tgt_find_lun(t, lun) : NULL;
+    const char *wanted = want_store(&n->site, n->has_direct[shard]);
+    (void)json_object_set_new(row, "store", l ? json_string(l->bstype) : json_null()); /* without memory: missing */
+    if (l && strcmp(l->bstype, wanted) != 0)
+        (void)json_object_set_new(row, "next_store", json_string(wanted)); /* likewise */
 }
 
 static json_t *target_row(const struct service_snapshot *n, const struct want_entry *e, const struct view_row *v,
@@ -72,6 +90,7 @@ static json_t *target_row(const struct service_snapshot *n, const struct want_en
                   : *why    ? "closed"
                             : "open",
                   "sessions", session_list(t));
+    add_store(row, n, t, k, want_lun(e->client, v->slot));
     if (row && *why)
         (void)json_object_set_new(row, "problem", json_string(why));
     if (row && with_secrets && n->site.has_chap) {

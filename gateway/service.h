@@ -34,7 +34,7 @@ int service_down(const char *root, json_t **ret_report, struct err *err);
 /* True if any part of the root runs. */
 bool service_is_up(const char *root);
 
-/* Sessions that are logged in now: [{"client","target_iqn","initiator","address","lun_count"}], of @client only when not NULL.
+/* Sessions that are logged in now: [{"client","target_iqn","initiator","address","lun_count","store" (of the boot disk)}], of @client only when not NULL.
  * An empty array when nothing runs. */
 int service_sessions(const char *root, struct catalog *c, const char *client, json_t **ret, struct err *err);
 

@@ -72,6 +72,15 @@ static int read_access(struct site *s, struct catalog *c, struct err *err)
     return 0;
 }
 
+static int read_direct(struct site *s, struct catalog *c, struct err *err)
+{
+    char value[SETTING_LEN + 1];
+    int r = setting_get(c, "gateway.direct", value, err);
+    if (r == 0)
+        s->wants_direct = strcmp(value, "off") != 0;
+    return r;
+}
+
 int site_read(struct site *s, struct catalog *c, struct err *err)
 {
     char value[SETTING_LEN + 1];
@@ -87,6 +96,7 @@ int site_read(struct site *s, struct catalog *c, struct err *err)
     r = r ? r : setting_get(c, "gateway.tcp_wmem", s->tcp_wmem, err);
     r = r ? r : setting_get(c, "fs.user", s->fs_user, err);
     r = r ? r : read_access(s, c, err);
+    r = r ? r : read_direct(s, c, err);
     return r ? r : catalog_root_tag(c, s->tag, err);
 }
 

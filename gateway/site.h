@@ -25,6 +25,7 @@ struct site {
     char address[64];
     unsigned port, shards, threads;
     bool has_chap;
+    bool wants_direct; /* see direct.h */
     enum site_acl acl;
     char tcp_wmem[SETTING_LEN + 1];
     char fs_user[SETTING_LEN + 1];

@@ -18,6 +18,7 @@
 
 #include "core/clock.h"
 #include "core/util.h"
+#include "gateway/direct.h"
 #include "gateway/proc.h"
 
 #define CREW     8
@@ -116,6 +117,28 @@ static int heal_lun(struct tgtadm *a, const struct tgt_op *op, struct err *err)
     return r ? r : tgtadm_lun_set(a, op->tid, op->lun, "online=1", err);
 }
 
+/* What can be served without direct reads is not left closed for want of them. */
+static int new_lun(struct tgtadm *a, const struct tgt_op *op, struct err *err)
+{
+    int r = tgtadm_lun_new(a, op->tid, op->lun, op->text, op->store, err);
+    if (r != -EREMOTEIO || strcmp(op->store, PLAIN_STORE) == 0)
+        return r;
+    return tgtadm_lun_new(a, op->tid, op->lun, op->text, PLAIN_STORE, err);
+}
+
+/* The ACLs are off: who is not logged in now stays out until the LUN is there again. Commands of a session that has just ended may still be in work. */
+static int swap_lun(struct tgtadm *a, const struct tgt_op *op, struct err *err)
+{
+    bool is_used;
+    int r = tgtadm_is_used(a, op->tid, &is_used, err);
+    if (r < 0 || is_used)
+        return r;
+    r = tgtadm_lun_delete(a, op->tid, op->lun, err);
+    if (r == -EBUSY)
+        return 0;
+    return r < 0 && r != -ENOENT ? r : new_lun(a, op, err);
+}
+
 static int set_mark(struct tgtadm *a, const struct tgt_op *op, struct err *err)
 {
     char params[sizeof(op->text) + 16];
@@ -147,7 +170,9 @@ static int run_op(struct tgtadm *a, const struct tgt_op *op, struct err *err)
     case TGT_SET_TARGET:
         return set_target(a, op->tid, err);
     case TGT_NEW_LUN:
-        return tgtadm_lun_new(a, op->tid, op->lun, op->text, err);
+        return new_lun(a, op, err);
+    case TGT_SWAP_LUN:
+        return swap_lun(a, op, err);
     case TGT_SET_LUN:
         return tgtadm_lun_set(a, op->tid, op->lun, op->text, err);
     case TGT_HEAL_LUN:

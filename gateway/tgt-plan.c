@@ -9,9 +9,9 @@
  *       -> all of it goes                  mark differs    ACLs off, parameters, account anew, mark
  *     LUN not wanted                       LUN missing     new LUN, its parameters
  *       -> it goes, sessions stay          LUN dead        online=0, path, online=1
- *     LUN with another file, aio, ...      flags differ    its parameters
- *       -> ACLs off, connections ended,    ACL differs     wrong ones off, right one on
- *          it goes
+ *     LUN with another file, aio, ...      other store     ACLs off, exchanged if nobody is logged in
+ *       -> ACLs off, connections ended,    flags differ    its parameters
+ *          it goes                         ACL differs     wrong ones off, right one on
  */
 #include "gateway/tgt-plan.h"
 
@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "core/util.h"
+#include "gateway/direct.h"
 
 const char *const tgt_target_params[][2] = {
     {"MaxRecvDataSegmentLength", "262144"},
@@ -111,7 +112,8 @@ static int close_target(const struct tgt_target *t, struct tgt_plan *p)
 
 static bool is_same_file(const struct want_lun *w, const struct tgt_lun *l)
 {
-    return strcmp(w->path, l->path) == 0 && strcmp(l->bstype, "rdwr") == 0;
+    bool is_ours = strcmp(l->bstype, PLAIN_STORE) == 0 || strcmp(l->bstype, DIRECT_STORE) == 0;
+    return strcmp(w->path, l->path) == 0 && is_ours;
 }
 
 static int close_luns(const struct want_target *w, const struct tgt_target *t, struct tgt_plan *p)
@@ -175,16 +177,43 @@ static int set_lun(const struct want_target *w, const struct want_lun *l, struct
     return add(p, TGT_SET_LUN, w->tid, l->lun, params);
 }
 
+/* Has it another store than wanted, and is nobody logged in who would feel an exchange? */
+static bool is_due_now(const struct want_target *w, const struct tgt_target *t, const struct tgt_lun *l)
+{
+    return l->lun != 0 && strcmp(l->bstype, w->store) != 0 && t->n_sessions == 0;
+}
+
+static bool has_due(const struct want_target *w, const struct tgt_target *t)
+{
+    for (size_t i = 0; t && i < w->n_luns; i++) {
+        const struct tgt_lun *have = tgt_find_lun(t, w->luns[i].lun);
+        if (have && is_due_now(w, t, have))
+            return true;
+    }
+    return false;
+}
+
+static int add_lun(struct tgt_plan *p, enum tgt_op_kind kind, const struct want_target *w, const struct want_lun *l)
+{
+    int r = add(p, kind, w->tid, l->lun, l->path);
+    if (r == 0)
+        p->ops[p->n - 1].store = w->store;
+    return r;
+}
+
 static int open_lun(const struct want_target *w, const struct want_lun *l, const struct tgt_target *t,
                     struct tgt_plan *p)
 {
     const struct tgt_lun *have = t ? tgt_find_lun(t, l->lun) : NULL;
     int r = 0;
+    bool is_due = have && is_due_now(w, t, have);
     if (!have)
-        r = add(p, TGT_NEW_LUN, w->tid, l->lun, l->path);
+        r = add_lun(p, TGT_NEW_LUN, w, l);
+    else if (is_due)
+        r = add_lun(p, TGT_SWAP_LUN, w, l);
     else if (l->is_dead || !have->is_online)
         r = add(p, TGT_HEAL_LUN, w->tid, l->lun, l->path);
-    if (r == 0 && (!have || !have->is_thin || strcmp(have->sn, l->sn) != 0))
+    if (r == 0 && (!have || is_due || !have->is_thin || strcmp(have->sn, l->sn) != 0))
         r = set_lun(w, l, p);
     return r;
 }
@@ -218,8 +247,8 @@ static int open_target(const struct want_target *w, const struct tgt_target *t, 
     tgt_mark(w, mark);
     const struct tgt_lun *lun0 = t ? tgt_find_lun(t, 0) : NULL;
     bool has_mark = lun0 && strcmp(lun0->sn, mark) == 0;
-    bool has_access = has_mark && has_right_account(w, t);
-    int r = t ? unbind_all(t, has_access ? w->acl : NULL, p) : add(p, TGT_NEW_TARGET, w->tid, 0, w->iqn);
+    bool has_access = has_mark && has_right_account(w, t), is_shut = !has_access || has_due(w, t);
+    int r = t ? unbind_all(t, is_shut ? NULL : w->acl, p) : add(p, TGT_NEW_TARGET, w->tid, 0, w->iqn);
     if (r == 0 && !has_mark)
         r = add(p, TGT_SET_TARGET, w->tid, 0, NULL);
     for (size_t i = 0; i < w->n_luns && r == 0; i++)
@@ -228,7 +257,7 @@ static int open_target(const struct want_target *w, const struct tgt_target *t, 
         r = renew_account(w, t, have, p);
         r = r ? r : add(p, TGT_MARK, w->tid, 0, mark);
     }
-    if (r == 0 && !(has_access && tgt_has(t->acls, t->n_acls, w->acl)))
+    if (r == 0 && (is_shut || !tgt_has(t->acls, t->n_acls, w->acl)))
         r = add(p, TGT_BIND_ACL, w->tid, 0, w->acl);
     return r;
 }

@@ -8,7 +8,8 @@
  * (2) A target's ACLs are bound last: nobody logs in before its LUNs, parameters and account are there.
  * (3) An account is never removed or changed while an ACL of its target is bound (tgtd would admit anyone).
  * (4) A LUN changes its file only while its target has no ACL and no connection. A LUN with the same path whose file has
- *     died (@is_dead) is opened again under its sessions.
+ *     died (@is_dead) is opened again under its sessions. A LUN that differs in its store only (see direct.h) is exchanged while
+ *     nobody is logged in, and else stays as it is.
  * (5) Both plans of equal states are empty: what tgtd shows decides, nothing is remembered elsewhere. Secrets and target parameters, which
  *     tgtd does not show, leave a mark: the serial number of tgt's own LUN 0 is a hash of them, set after them and before the ACLs.
  *
@@ -40,6 +41,7 @@ struct want_target {
     const char *iqn;             /* borrowed, as the next three */
     const char *acl;             /* the only one that is bound */
     const char *user, *password; /* NULL: no CHAP */
+    const char *store;           /* of its LUNs */
     struct want_lun luns[SLOT_MAX + 1];
     size_t n_luns;
 };
@@ -52,7 +54,8 @@ enum tgt_op_kind {
     TGT_DELETE_ACCOUNT, /* text */
     TGT_NEW_TARGET,     /* text = iqn */
     TGT_SET_TARGET,     /* all parameters of design.md section 4 */
-    TGT_NEW_LUN,        /* lun, text = path */
+    TGT_NEW_LUN,        /* lun, text = path, store */
+    TGT_SWAP_LUN,       /* the same, for one that has another store; nothing if somebody is logged in */
     TGT_SET_LUN,        /* lun, text = parameters */
     TGT_HEAL_LUN,       /* lun, text = path */
     TGT_NEW_ACCOUNT,    /* text = user, secret */
@@ -65,6 +68,7 @@ struct tgt_op {
     enum tgt_op_kind kind;
     int64_t tid; /* 0: belongs to no target */
     uint64_t lun;
+    const char *store; /* borrowed, as long as the wish */
     char text[256];
     char secret[64];
 };

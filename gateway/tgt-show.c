@@ -346,6 +346,22 @@ int tgt_accounts_parse(const char *text, struct tgt_state *ret, struct err *err)
     return 0;
 }
 
+/* "Backing stores:", and below it "    NAME" or "    NAME (bsoflags ...)". */
+bool tgt_store_parse(const char *text, const char *name)
+{
+    bool is_in = false;
+    for (const char *line = text, *next; *line; line = next) {
+        size_t len = strcspn(line, "\n"), blanks = strspn(line, " ");
+        next = line + len + (line[len] == '\n');
+        if (blanks == 0)
+            is_in = strncmp(line, "Backing stores:", len) == 0;
+        else if (is_in && strcspn(line + blanks, " \n") == strlen(name) &&
+                 strncmp(line + blanks, name, strlen(name)) == 0)
+            return true;
+    }
+    return false;
+}
+
 size_t tgt_conn_parse(const char *text, struct tgt_conn *ret, size_t max, bool *ret_is_odd)
 {
     size_t n = 0;

@@ -59,6 +59,9 @@ int tgt_show_parse(const char *text, struct tgt_state *ret, struct err *err);
 /* Output of `--op show --mode account`: fills accounts of @ret. */
 int tgt_accounts_parse(const char *text, struct tgt_state *ret, struct err *err);
 
+/* Output of `--op show --mode system`: does this tgtd have a store (its "bstype") named @name? */
+bool tgt_store_parse(const char *text, const char *name);
+
 struct tgt_conn {
     uint64_t sid, cid;
 };

@@ -12,6 +12,7 @@
 
 #include "core/ctl.h"
 #include "core/util.h"
+#include "gateway/direct.h"
 #include "gateway/fsproc.h"
 #include "gateway/mount.h"
 #include "gateway/report.h"
@@ -31,7 +32,7 @@ struct sync {
     bool is_strict;
     pid_t pids[SHARDS_MAX];
     struct tgtadm tgtd[SHARDS_MAX];
-    bool has_warned[SHARDS_MAX];
+    bool has_warned[SHARDS_MAX], has_direct[SHARDS_MAX];
     struct want want;
     struct tgt_state state[SHARDS_MAX]; /* of shards with a pid */
 };
@@ -102,6 +103,14 @@ static void show_all(struct sync *y)
 {
     for (unsigned k = 0; k < SHARDS_MAX; k++)
         show(y, k);
+}
+
+/* Which of them took the library for direct reads? One that does not answer is noticed by what comes next. */
+static void find_stores(struct sync *y)
+{
+    for (unsigned k = 0; k < SHARDS_MAX && y->site->wants_direct; k++)
+        if (y->pids[k])
+            (void)tgtadm_has_store(&y->tgtd[k], DIRECT_STORE, &y->has_direct[k], NULL); /* see above */
 }
 
 /* Clients stay where they have a session, and on the disk that they run from. The last call within a reconciliation
@@ -221,7 +230,7 @@ static int close_on(struct sync *y, unsigned k, struct err *err)
 {
     _cleanup_(tgt_plan_finish) struct tgt_plan plan = {0};
     size_t n;
-    _cleanup_free_ struct want_target *want = want_of_shard(&y->want, k, &n);
+    _cleanup_free_ struct want_target *want = want_of_shard(&y->want, k, want_store(y->site, y->has_direct[k]), &n);
     if (!want)
         return err_sys(err, -ENOMEM, "cannot plan the targets");
     int r = tgt_plan_close(want, n, &y->state[k], &plan, err);
@@ -279,7 +288,7 @@ static int open_on(struct sync *y, unsigned k, const struct file_id *ids, int *r
     int r = find_dead(y, k, ids, err);
     *ret_revived = r;
     size_t n;
-    _cleanup_free_ struct want_target *want = want_of_shard(&y->want, k, &n);
+    _cleanup_free_ struct want_target *want = want_of_shard(&y->want, k, want_store(y->site, y->has_direct[k]), &n);
     if (r >= 0)
         r = want ? tgt_plan_open(want, n, &y->state[k], &plan, err) : err_sys(err, -ENOMEM, "cannot plan the targets");
     return r < 0 || plan.n == 0 ? r : run_plan(y, k, &plan, err);
@@ -431,6 +440,7 @@ int tgt_sync(const struct site *s, struct catalog *c, const pid_t pids[SHARDS_MA
     if (r < 0)
         return r;
     show_all(&y);
+    find_stores(&y);
     place(&y, false);
     r = close_all(&y, err);
     if (r >= 0)

@@ -18,6 +18,7 @@
 
 #include "core/json.h"
 #include "core/util.h"
+#include "gateway/direct.h"
 #include "gateway/report.h"
 
 #define VIEWS_BY_ID "views_by_id" /* {overlay id: view}, beside diskgate-fs's own "views" */
@@ -254,13 +255,20 @@ void want_check_views(const struct site *s, struct want *w, const json_t *status
     w->n = n;
 }
 
-struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_n)
+const char *want_store(const struct site *s, bool has_direct)
+{
+    return s->wants_direct && has_direct ? DIRECT_STORE : PLAIN_STORE;
+}
+
+struct want_target *want_of_shard(const struct want *w, unsigned k, const char *store, size_t *ret_n)
 {
     struct want_target *ret = calloc(w->n + 1, sizeof(*ret));
     size_t n = 0;
     for (size_t i = 0; i < w->n && ret; i++)
         if (w->entries[i].shard == k && w->entries[i].target.n_luns > 0)
             ret[n++] = w->entries[i].target;
+    for (size_t i = 0; i < n; i++)
+        ret[i].store = store;
     *ret_n = n;
     return ret;
 }

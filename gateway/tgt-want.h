@@ -45,6 +45,9 @@ void want_finish(struct want *w);
 /* The LUN that @slot of @client is; 0 = none: a boot slot that its PC did not choose. */
 unsigned want_lun(const struct client_row *client, uint32_t slot);
 
+/* The store of LUNs in a tgtd that has (@has_direct) or has not the one for direct reads. */
+const char *want_store(const struct site *s, bool has_direct);
+
 /* Name by which tgtd opens the view of overlay @id, relative to ROOT/run, into @ret (64 bytes). */
 void want_path(const char *id, char *ret);
 
@@ -69,8 +72,8 @@ void want_acl_problem(const struct site *s, const struct client_row *client, cha
 
 void want_check_views(const struct site *s, struct want *w, const json_t *status, json_t *report);
 
-/* Targets of shard @k that have a LUN, a fresh array whose pointers live as long as @w. NULL without memory. */
-struct want_target *want_of_shard(const struct want *w, unsigned k, size_t *ret_n);
+/* Targets of shard @k that have a LUN, with store @store, a fresh array whose pointers live as long as @w and @store. NULL without memory. */
+struct want_target *want_of_shard(const struct want *w, unsigned k, const char *store, size_t *ret_n);
 
 /* NULL when client id @tid has no link. */
 struct want_entry *want_find(const struct want *w, int64_t tid);

@@ -186,6 +186,26 @@ int tgtadm_drop_connections(struct tgtadm *a, int64_t tid, bool only_odd, struct
     return r;
 }
 
+int tgtadm_is_used(struct tgtadm *a, int64_t tid, bool *ret, struct err *err)
+{
+    _cleanup_free_ char *text = NULL;
+    struct tgt_request q = {.mode = TGT_MODE_CONNECTION, .verb = TGT_VERB_SHOW, .tid = tid};
+    int r = run(a, &q, "show its connections", &text, err);
+    if (r == 0)
+        *ret = *text != 0;
+    return r;
+}
+
+int tgtadm_has_store(struct tgtadm *a, const char *name, bool *ret, struct err *err)
+{
+    static const struct tgt_request q = {.mode = TGT_MODE_SYSTEM, .verb = TGT_VERB_SHOW};
+    _cleanup_free_ char *text = NULL;
+    int r = run(a, &q, "show its state", &text, err);
+    if (r == 0)
+        *ret = tgt_store_parse(text, name);
+    return r;
+}
+
 int tgtadm_portals(struct tgtadm *a, char **ret, struct err *err)
 {
     static const struct tgt_request q = {.mode = TGT_MODE_PORTAL, .verb = TGT_VERB_SHOW};
@@ -230,10 +250,10 @@ int tgtadm_target_delete(struct tgtadm *a, int64_t tid, struct err *err)
     return change(a, &q, "remove a target", err);
 }
 
-int tgtadm_lun_new(struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, struct err *err)
+int tgtadm_lun_new(struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, const char *store, struct err *err)
 {
     struct tgt_request q = {TGT_MODE_LUN, TGT_VERB_NEW, .tid = tid, .lun = lun,
-                            .params = {{"path", path}, {"bstype", "rdwr"}}};
+                            .params = {{"path", path}, {"bstype", store}}};
     return change(a, &q, "open a LUN", err);
 }
 

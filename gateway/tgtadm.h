@@ -42,6 +42,10 @@ void tgtadm_ping_all(struct tgtadm *list, size_t n, int timeout_ms, int *ret_cod
 int tgtadm_show(struct tgtadm *a, struct tgt_state *ret, struct err *err);
 /* End each session of target @tid; with @only_odd, of a target only if an initiator's name forges lines. 0 when there is none. */
 int tgtadm_drop_connections(struct tgtadm *a, int64_t tid, bool only_odd, struct err *err);
+/* Is anybody logged in to target @tid? */
+int tgtadm_is_used(struct tgtadm *a, int64_t tid, bool *ret, struct err *err);
+/* Has it a store of this name? */
+int tgtadm_has_store(struct tgtadm *a, const char *name, bool *ret, struct err *err);
 /* Address and port of the portals, one in a line, into a fresh string: "127.0.0.1:3260\n". */
 int tgtadm_portals(struct tgtadm *a, char **ret, struct err *err);
 
@@ -49,7 +53,7 @@ int tgtadm_target_new(struct tgtadm *a, int64_t tid, const char *iqn, struct err
 int tgtadm_target_set(struct tgtadm *a, int64_t tid, const char *name, const char *value, struct err *err);
 int tgtadm_target_delete(struct tgtadm *a, int64_t tid, struct err *err); /* with force */
 
-int tgtadm_lun_new(struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, struct err *err); /* rdwr */
+int tgtadm_lun_new(struct tgtadm *a, int64_t tid, uint64_t lun, const char *path, const char *store, struct err *err);
 int tgtadm_lun_set(struct tgtadm *a, int64_t tid, uint64_t lun, const char *params, struct err *err);
 int tgtadm_lun_delete(struct tgtadm *a, int64_t tid, uint64_t lun, struct err *err);
 

@@ -373,7 +373,8 @@ static void make_plan(struct tgt_plan *p, struct tgt_op *ops)
     *p = (struct tgt_plan){.ops = ops};
     for (size_t t = 1; t <= TARGETS; t++)
         for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-            ops[p->n++] = (struct tgt_op){.kind = kinds[i], .tid = (int64_t)t, .lun = 1, .text = "text"};
+            ops[p->n++] =
+                (struct tgt_op){.kind = kinds[i], .tid = (int64_t)t, .lun = 1, .store = "rdwr", .text = "text"};
     ops[p->n++] = (struct tgt_op){.kind = TGT_DELETE_ACCOUNT, .text = "one"};
     ops[p->n++] = (struct tgt_op){.kind = TGT_DELETE_ACCOUNT, .text = "two"};
 }
@@ -464,7 +465,7 @@ static int deed(struct tgtadm *a, unsigned n, struct err *err)
     case 2:
         return tgtadm_target_delete(a, 7, err);
     case 3:
-        return tgtadm_lun_new(a, 7, 31, "mnt/by-id/0123.img", err);
+        return tgtadm_lun_new(a, 7, 31, "mnt/by-id/0123.img", "rdwr", err);
     case 4:
         return tgtadm_lun_set(a, 7, 1, "thin_provisioning=1,scsi_sn=abc-1-0", err);
     case 5:

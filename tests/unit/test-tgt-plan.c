@@ -18,7 +18,7 @@
 
 struct model_lun {
     uint64_t lun;
-    char path[64], sn[64];
+    char path[64], sn[64], store[16];
     bool is_thin, is_online;
 };
 
@@ -131,6 +131,18 @@ static void run(struct model *m, const struct tgt_op *op)
         l = &t->luns[t->n_luns++];
         *l = (struct model_lun){.lun = op->lun, .is_online = true};
         strcpy(l->path, op->text);
+        strcpy(l->store, op->store);
+        return;
+    case TGT_SWAP_LUN:
+        assert_non_null(l);
+        assert_string_equal(l->path, op->text);
+        assert_string_not_equal(l->store, op->store);
+        assert_int_equal(t->n_acls, 0);
+        if (t->n_sessions > 0) /* of somebody who was faster */
+            return;
+        *l = (struct model_lun){.lun = op->lun, .is_online = true};
+        strcpy(l->path, op->text);
+        strcpy(l->store, op->store);
         return;
     case TGT_SET_LUN:
         l->is_thin = strstr(op->text, "thin_provisioning=1") != NULL;
@@ -170,8 +182,6 @@ struct shown {
     char *accounts[MAX_ITEMS][MAX_ITEMS], *acls[MAX_ITEMS][MAX_ITEMS], *all[MAX_ITEMS];
 };
 
-static char rdwr[] = "rdwr";
-
 static void show(struct model *m, struct shown *w)
 {
     *w = (struct shown){.s = {.targets = w->targets, .accounts = w->all, .n_accounts = m->n_accounts}};
@@ -188,7 +198,7 @@ static void show(struct model *m, struct shown *w)
                                              .is_thin = t->luns[k].is_thin,
                                              .sn = t->luns[k].sn,
                                              .path = t->luns[k].path,
-                                             .bstype = rdwr};
+                                             .bstype = t->luns[k].store};
         for (size_t k = 0; k < t->n_accounts; k++)
             w->accounts[n][k] = t->accounts[k];
         for (size_t k = 0; k < t->n_acls; k++)
@@ -211,7 +221,8 @@ static void show(struct model *m, struct shown *w)
 static struct want_target make_want(int64_t tid, const char *iqn, const char *user, const char *password,
                                     const char *file)
 {
-    struct want_target w = {.tid = tid, .iqn = iqn, .acl = "ALL", .user = user, .password = password, .n_luns = 1};
+    struct want_target w = {
+        .tid = tid, .iqn = iqn, .acl = "ALL", .user = user, .password = password, .store = "rdwr", .n_luns = 1};
     w.luns[0].lun = 1;
     strcpy(w.luns[0].path, file);
     (void)snprintf(w.luns[0].sn, sizeof(w.luns[0].sn), "tag-%d-0", (int)tid);
@@ -247,6 +258,7 @@ static void assert_right(struct model *m, const struct want_target *want, size_t
         for (size_t k = 0; k < want[i].n_luns; k++) {
             assert_string_equal(lun(t, want[i].luns[k].lun)->path, want[i].luns[k].path);
             assert_string_equal(lun(t, want[i].luns[k].lun)->sn, want[i].luns[k].sn);
+            assert_true(t->n_sessions > 0 || strcmp(lun(t, want[i].luns[k].lun)->store, want[i].store) == 0);
         }
         assert_int_equal(t->n_acls, 1);
         assert_string_equal(t->acls[0], want[i].acl);
@@ -395,6 +407,59 @@ static void test_tgt_plan_heals_dead_luns_in_place(void **state)
     assert_int_equal(target(&x.m, 1)->n_sessions, 1);
 }
 
+static void test_tgt_plan_exchanges_the_store_when_nobody_is_logged_in(void **state)
+{
+    struct setup x;
+    set_up(&x);
+    x.w[0].store = x.w[1].store = "diskgate";
+    target(&x.m, 1)->n_sessions = 0;
+    assert_true(converge(&x.m, x.w, 2) > 0);
+    assert_right(&x.m, x.w, 2);
+    assert_string_equal(lun(target(&x.m, 1), 1)->store, "diskgate");
+}
+
+static void test_tgt_plan_leaves_the_store_under_a_session(void **state)
+{
+    struct setup x;
+    set_up(&x);
+    struct model before = x.m;
+    x.w[0].store = x.w[1].store = "diskgate";
+    assert_int_equal(converge(&x.m, x.w, 2), 0);
+    assert_memory_equal(&before, &x.m, sizeof(before));
+}
+
+/* The listing is older than the login. */
+static void test_tgt_plan_leaves_the_store_to_who_logs_in_meanwhile(void **state)
+{
+    struct setup x;
+    struct shown w;
+    _cleanup_(tgt_plan_finish) struct tgt_plan p = {0};
+    set_up(&x);
+    x.w[0].store = "diskgate";
+    target(&x.m, 1)->n_sessions = 0;
+    show(&x.m, &w);
+    assert_int_equal(tgt_plan_open(x.w, 2, &w.s, &p, NULL), 0);
+    target(&x.m, 1)->n_sessions = 1;
+    for (size_t i = 0; i < p.n; i++)
+        run(&x.m, &p.ops[i]);
+    assert_right(&x.m, x.w, 2);
+    assert_string_equal(lun(target(&x.m, 1), 1)->store, "rdwr");
+    assert_int_equal(target(&x.m, 1)->n_sessions, 1);
+}
+
+/* bs_aio says that flushes are done and does none: better no session than one of those. */
+static void test_tgt_plan_throws_foreign_stores_out(void **state)
+{
+    struct setup x;
+    set_up(&x);
+    strcpy(lun(target(&x.m, 1), 1)->store, "aio");
+    assert_true(converge(&x.m, x.w, 2) > 0);
+    assert_right(&x.m, x.w, 2);
+    assert_string_equal(lun(target(&x.m, 1), 1)->store, "rdwr");
+    assert_int_equal(target(&x.m, 1)->n_sessions, 0);
+    assert_int_equal(target(&x.m, 2)->n_sessions, 1);
+}
+
 static void test_tgt_plan_replaces_target_with_other_name(void **state)
 {
     struct setup x;
@@ -455,6 +520,10 @@ int main(void)
         cmocka_unit_test(test_tgt_plan_ends_sessions_before_another_file),
         cmocka_unit_test(test_tgt_plan_adds_and_removes_slots_under_sessions),
         cmocka_unit_test(test_tgt_plan_heals_dead_luns_in_place),
+        cmocka_unit_test(test_tgt_plan_exchanges_the_store_when_nobody_is_logged_in),
+        cmocka_unit_test(test_tgt_plan_leaves_the_store_under_a_session),
+        cmocka_unit_test(test_tgt_plan_leaves_the_store_to_who_logs_in_meanwhile),
+        cmocka_unit_test(test_tgt_plan_throws_foreign_stores_out),
         cmocka_unit_test(test_tgt_plan_replaces_target_with_other_name),
         cmocka_unit_test(test_tgt_plan_resumes_after_any_interruption),
         cmocka_unit_test(test_tgt_mark_tells_secrets_apart),

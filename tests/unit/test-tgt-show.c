@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "core/util.h"
+#include "gateway/direct.h"
 #include "gateway/tgt-show.h"
 
 #define HEAD(tid, name)                                                                                                \
@@ -228,6 +229,32 @@ static void test_tgt_conn_finds_the_forger(void **state)
     assert_false(is_odd);
 }
 
+static void test_tgt_store_is_found_by_its_whole_name(void **state)
+{
+    static const char text[] =
+        "System:\n    State: ready\n    diskgate\nLLDs:\n    iscsi: ready\nBacking stores:\n"
+        "    diskgate2\n    rdwr (bsoflags sync:direct)\n    null\nDevice types:\n    disk\n    aio\n";
+    assert_true(tgt_store_parse(text, "rdwr"));
+    assert_true(tgt_store_parse(text, "null"));
+    assert_true(tgt_store_parse(text, "diskgate2"));
+    assert_false(tgt_store_parse(text, "diskgate"));
+    assert_false(tgt_store_parse(text, "aio"));
+    assert_false(tgt_store_parse("", "rdwr"));
+    assert_false(tgt_store_parse("Backing stores:\n    rdw", "rdwr"));
+    assert_true(tgt_store_parse("Backing stores:\n    rdwr", "rdwr"));
+}
+
+static void test_direct_knows_versions_that_were_looked_at(void **state)
+{
+    static const char *const good[] = {"1.0.85\n", "1.0.97", "1.0.90\n"};
+    static const char *const bad[] = {"",      "1.0.84\n", "1.0.98\n",  "1.1.90\n",    "2.0.85\n",
+                                      "1.0\n", "1.0.85a",  "1.0.85 \n", "tgtd 1.0.85", "1.0.85\n\n"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++)
+        assert_true(direct_knows_version(good[i]));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_false(direct_knows_version(bad[i]));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +270,8 @@ int main(void)
         cmocka_unit_test(test_tgt_show_survives_damage),
         cmocka_unit_test(test_tgt_show_reads_accounts),
         cmocka_unit_test(test_tgt_conn_finds_the_forger),
+        cmocka_unit_test(test_tgt_store_is_found_by_its_whole_name),
+        cmocka_unit_test(test_direct_knows_versions_that_were_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
