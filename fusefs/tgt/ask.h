@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The question to diskgate-fs: what lies behind an overlay? See core/direct.h.
+ *
+ * Threads: any number at once.
+ */
+#ifndef DISKGATE_FUSEFS_TGT_ASK_H
+#define DISKGATE_FUSEFS_TGT_ASK_H
+
+#include <stdint.h>
+
+#include "core/direct.h"
+#include "core/err.h"
+
+struct ask_reply {
+    int sock; /* open as long as the LUN is */
+    int fds[DIRECT_FDS];
+    uint32_t generation;
+    uint64_t size_bytes, base_bytes;
+};
+
+/* Close what is open in @r, and forget it. Begins as ASK_REPLY_NONE. */
+void ask_reply_finish(struct ask_reply *r);
+#define ASK_REPLY_NONE                                                                                                 \
+    {                                                                                                                  \
+        .sock = -1, .fds = { -1, -1, -1, -1 }                                                                          \
+    }
+
+/* Ask the process behind the socket @path for overlay @id, and wait @timeout_ms at most. The descriptors are of the kinds that they should be: regular files,
+ * read-only but for the board, which cannot shrink and is large enough.
+ * -ETIMEDOUT; -EBADMSG: an answer that is none; what the answer says; a negative errno of the system. With a sentence. */
+int ask(const char *path, const unsigned char id[16], int timeout_ms, struct ask_reply *ret, struct err *err);
+
+#endif
