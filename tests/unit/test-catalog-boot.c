@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The catalog's part for booting: waiting PCs, names by a rule, boots. */
-#include "tests/unit/catalog-fixture.h"
+#include "tests/unit/catalog-look.h"
 
 #include <time.h>
 
 #include "core/catalog-boot.h"
-#include "core/catalog-priv.h"
-
-static int64_t count(struct fixture *f, const char *sql)
-{
-    int64_t n = -1;
-    OK(f, db_number(f->c, sql, ARGS(), &n, &f->err));
-    return n;
-}
 
 static const char *mac_of(unsigned i)
 {

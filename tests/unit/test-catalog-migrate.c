@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Catalogs of former releases, as they left them (tests/data/catalog-vN.sql), become what a new one is and lose nothing. */
-#include "tests/unit/catalog-fixture.h"
+#include "tests/unit/catalog-look.h"
 
 #include <unistd.h>
 
 #include "core/catalog-boot.h"
-#include "core/catalog-priv.h"
-
-static int64_t count(struct fixture *f, const char *sql)
-{
-    int64_t n = -1;
-    OK(f, db_number(f->c, sql, ARGS(), &n, &f->err));
-    return n;
-}
 
 static char *read_text(const char *name)
 {
