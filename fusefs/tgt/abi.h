@@ -23,6 +23,10 @@
 #define TGT_FAILED  1
 #define TGT_IS_READ 2 /* tgt_cmd.direction */
 
+/* tgt_cmd.state of a command that was called at once. Bits: 0 it had to wait in the LUN's queue (behind one of ORDERED or HEAD OF QUEUE), 1 it was
+ * called, 2 it is asynchronous, 3 more of them follow. */
+#define TGT_STATE_MASK 7
+
 struct tgt_store;
 
 /* struct scsi_lu: a LUN. Behind it lie tgt_store.lun_bytes that the store may use. */
@@ -36,8 +40,8 @@ struct tgt_lun {
 struct tgt_cmd {
     unsigned char other1[48];
     struct tgt_lun *lun; /* 48 */
-    unsigned char other2[8];
-    int direction; /* 64 */
+    unsigned long state; /* 56 */
+    int direction;       /* 64 */
     unsigned char other3[4];
     uint64_t in_buf;      /* 72: address of what is sent to the initiator */
     uint32_t in_len;      /* 80: bytes the initiator takes */
@@ -66,11 +70,11 @@ struct tgt_store {
 
 _Static_assert(sizeof(void *) == 8, "64 bits");
 _Static_assert(offsetof(struct tgt_lun, store) == 6336 && sizeof(struct tgt_lun) == 7608, "struct scsi_lu");
-_Static_assert(offsetof(struct tgt_cmd, lun) == 48 && offsetof(struct tgt_cmd, direction) == 64 &&
-                   offsetof(struct tgt_cmd, in_buf) == 72 && offsetof(struct tgt_cmd, in_len) == 80 &&
-                   offsetof(struct tgt_cmd, off) == 128 && offsetof(struct tgt_cmd, len) == 136 &&
-                   offsetof(struct tgt_cmd, cdb) == 144 && offsetof(struct tgt_cmd, cdb_bytes) == 152 &&
-                   sizeof(struct tgt_cmd) == 480,
+_Static_assert(offsetof(struct tgt_cmd, lun) == 48 && offsetof(struct tgt_cmd, state) == 56 &&
+                   offsetof(struct tgt_cmd, direction) == 64 && offsetof(struct tgt_cmd, in_buf) == 72 &&
+                   offsetof(struct tgt_cmd, in_len) == 80 && offsetof(struct tgt_cmd, off) == 128 &&
+                   offsetof(struct tgt_cmd, len) == 136 && offsetof(struct tgt_cmd, cdb) == 144 &&
+                   offsetof(struct tgt_cmd, cdb_bytes) == 152 && sizeof(struct tgt_cmd) == 480,
                "struct scsi_cmd");
 _Static_assert(offsetof(struct tgt_store, submit) == 48 && offsetof(struct tgt_store, opcodes) == 64 &&
                    sizeof(struct tgt_store) == 112,

@@ -175,13 +175,17 @@ static bool read_decode(const uint8_t *cdb, uint64_t *lba, uint64_t *count)
     }
 }
 
-/* Does all that tgtd says of the command agree, with itself and with the command's own bytes? Of a LUN with other sectors than ours it does not. */
+/* Does all that tgtd says of the command agree, with itself and with the command's own bytes? Of a LUN with other sectors than ours it does not.
+ *
+ * A command that had to wait is called by a loop over the queue. Were it done within the call, and its connection gone by then, tgtd would free it
+ * and go over the same queue once more, and the outer loop would go on with what was freed: such a one is rdwr's, which is never done so soon. */
 static bool is_plain_read(const struct tgt_cmd *c)
 {
     uint64_t lba, count;
-    return c->direction == TGT_IS_READ && c->len > 0 && c->len == c->in_len && c->len == c->in_transfer && c->in_buf &&
-           c->cdb_bytes == 16 && c->cdb && read_decode(c->cdb, &lba, &count) && count == c->len / SECTOR_BYTES &&
-           c->len % SECTOR_BYTES == 0 && lba == c->off / SECTOR_BYTES && c->off % SECTOR_BYTES == 0;
+    return (c->state & TGT_STATE_MASK) == 0 && c->direction == TGT_IS_READ && c->len > 0 && c->len == c->in_len &&
+           c->len == c->in_transfer && c->in_buf && c->cdb_bytes == 16 && c->cdb && read_decode(c->cdb, &lba, &count) &&
+           count == c->len / SECTOR_BYTES && c->len % SECTOR_BYTES == 0 && lba == c->off / SECTOR_BYTES &&
+           c->off % SECTOR_BYTES == 0;
 }
 
 static int submit(struct tgt_cmd *cmd)

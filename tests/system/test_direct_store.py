@@ -5,11 +5,13 @@ import fcntl
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import tempfile
 
 import pytest
-from support.direct_server import BASE, BLOCK, DATA, ON, PRESENT, RECORD, RING, VIEW, Board, Disk, Server, Tgtd, live_map
+from support.direct_server import BASE, BLOCK, DATA, IQN, ON, PRESENT, RECORD, RING, VIEW, Board, Disk, Server, Tgtd, live_map
+from support.iscsi_raw import HEAD, ORDERED, Session, cdb_read, cdb_write
 from support.system import wait_until
 
 MIB = 1 << 20
@@ -156,6 +158,84 @@ def test_what_is_not_in_memory_is_read_through_the_view(tgtd, make_disk):
     reads_of(tgtd, VIEW, 4 * MIB, 65536)
     disk.files["base"].read_bytes()
     reads_of(tgtd, BASE, 4 * MIB, 65536)
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def session(tgtd, make_disk):
+    disk = make_disk(present=[1])
+    tgtd.open(disk.path)
+    one = Session(tgtd.port, IQN)
+    one.board = disk.board
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("size", [6, 10, 12, 16])
+def test_every_form_of_read_is_answered(session, size):
+    assert session.command(cdb_read(size, 8, 16), expected=8192) == (0, bytes([PRESENT]) * 4096 + bytes([BASE]) * 4096, 0)
+    assert session.board.reads == 1
+    assert session.command(cdb_read(size, SIZE // 512 - 1, 1), expected=512) == (0, bytes([BASE]) * 512, 0)
+    assert session.board.reads == 2
+
+
+def test_read_6_of_no_blocks_is_one_of_256(session):
+    assert session.command(cdb_read(6, 0, 0), expected=131072)[1] == bytes([BASE]) * 4096 + bytes([PRESENT]) * 4096 + bytes([BASE]) * 122880
+    assert session.board.reads == 1
+
+
+@pytest.mark.parametrize("size", [10, 12, 16])
+def test_a_read_of_nothing_is_nothing(session, size):
+    assert session.command(cdb_read(size, 8, 0)) == (0, b"", 0)
+    assert session.board.reads == 0
+
+
+def test_a_length_that_the_initiator_does_not_expect_is_left_to_rdwr(session):
+    assert session.command(cdb_read(10, 0, 4), expected=1024) == (0, bytes([VIEW]) * 1024, -1024)
+    assert session.command(cdb_read(10, 0, 4), expected=4096)[::2] == (0, 2048)
+    assert session.board.reads == 0
+
+
+def test_reads_behind_the_end_are_refused(session):
+    for lba, blocks in ((SIZE // 512, 1), (SIZE // 512 - 1, 2), (0xFFFFFFFF, 2)):
+        assert session.command(cdb_read(10, lba, blocks), expected=blocks * 512)[0] == 2
+    assert session.command(cdb_read(16, 1 << 55, 8), expected=4096)[0] == 2
+    assert session.command(cdb_read(16, (1 << 64) - 1, 8), expected=4096)[0] == 2
+    assert session.board.reads == 0
+
+
+def test_many_commands_at_once_are_all_answered(session):
+    kinds = [cdb_read(10, 8 * n, 8) for n in range(40)]
+    session.send(*(session.pdu(kind, expected=4096) for kind in kinds))
+    answers = {tag: (status, data) for tag, status, data, _ in (session.answer() for _ in kinds)}
+    assert [answers[tag][1][:1] for tag in sorted(answers)] == [bytes([PRESENT if n == 1 else BASE]) for n in range(40)]
+    assert session.board.reads == 40
+
+
+@pytest.mark.parametrize("attribute", [ORDERED, HEAD])
+def test_ordered_reads_see_the_write_before_them(session, attribute):
+    session.send(session.pdu(cdb_write(0, 8), data=b"x" * 4096), *(session.pdu(cdb_read(10, 8, 8), expected=4096, attribute=attribute) for _ in range(20)))
+    answers = [session.answer() for _ in range(21)]
+    assert {status for _, status, _, _ in answers} == {0}
+    assert len({tag for tag, _, _, _ in answers}) == 21
+
+
+def test_a_client_that_leaves_with_ordered_commands_in_the_queue_ends_nothing(tgtd, make_disk):
+    """A command that waits in tgtd's queue must not be done within the loop over that queue: tgtd would go on with what it has freed."""
+    disk = make_disk()
+    tgtd.open(disk.path)
+    for _ in range(30):
+        one = Session(tgtd.port, IQN)
+        os.kill(tgtd.process.pid, signal.SIGSTOP)
+        try:
+            write = one.pdu(cdb_write(0, 128), data=b"x" * 65536)
+            one.send(write, *(one.pdu(cdb_read(10, 8, 8), expected=4096, attribute=ORDERED) for _ in range(30)))
+            one.close()
+        finally:
+            os.kill(tgtd.process.pid, signal.SIGCONT)
+    reads_of(tgtd, BASE, 0, BLOCK)
 
 
 # --- the board -------------------------------------------------------------------------------------------------------
