@@ -16,41 +16,23 @@
  *     looks at its state until the new state is set.
  * (3) A block becomes ZERO before its storage is given back; ZERO never depends on a hole in the data file.
  *
- * A freeze (core/freeze.h) gets to know of every change before it happens, within the range lock: it saves the old bytes of a block that is
- * about to be overwritten. Zeroing overwrites nothing, only the giving back of storage does; so that waits until nobody needs the bytes
- * any more, and a discard of a whole disk is as quick as ever.
+ * A freeze (core/freeze.h, cow-freeze.c) gets to know of every change before it happens, within the range lock: it saves the old bytes of a
+ * block that is about to be overwritten. Zeroing overwrites nothing, only the giving back of storage does; so that waits until nobody needs
+ * the bytes any more, and a discard of a whole disk is as quick as ever.
  *
  * With a RAM file (core/ramfile.h) a PRESENT block is in RAM or in the data file. Whole blocks go to RAM where there is room; a part of a
- * block changes where the block is; spilling moves runs of blocks from RAM to the data file under their range lock.
+ * block changes where the block is; spilling (cow-spill.c) moves runs of blocks from RAM to the data file under their range lock.
  *
  * (4) A block in RAM is never written to the data file but by a move, so the two never disagree about which is the newer one.
  *
  * The last block of a disk whose size is no multiple of 4096 is shorter; a write up to the end of the disk is a whole one.
  */
-#include "core/cow.h"
+#include "core/cow-priv.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
 #include <string.h>
 
-#include "core/ramfile.h"
-#include "core/rangelock.h"
 #include "core/util.h"
-
-struct cow {
-    struct blk blk;
-    struct blk *lower;
-    int data_fd;
-    struct livemap *map;
-    struct cow_flush flush;
-    struct range_lock writers;
-    struct ramfile *_Atomic ram; /* NULL = all is in the data file */
-    uint64_t spilled_to;         /* block where the next spill goes on */
-    struct freeze *freezes;      /* both change only while a range over the whole disk is taken */
-    struct changes *changes;     /* NULL = nobody wants to know */
-};
 
 static uint64_t first_block(uint64_t off)
 {
@@ -118,7 +100,10 @@ static int cow_map(struct blk *b, uint64_t off, size_t len, struct extent *ext, 
     return (int)n;
 }
 
-/* --- parts of blocks --------------------------------------------------------------------------------------------- */
+/* --- where blocks are written ---------------------------------------------------------------------------------------
+ *
+ * The caller holds their range.
+ */
 
 static enum block_state block_state(const struct cow *c, uint64_t blk)
 {
@@ -126,11 +111,6 @@ static enum block_state block_state(const struct cow *c, uint64_t blk)
     (void)livemap_run(c->map, blk, 1, &s); /* a run of one is one */
     return s;
 }
-
-/* --- where blocks are written ---------------------------------------------------------------------------------------
- *
- * The caller holds their range.
- */
 
 /* The file that PRESENT block @blk is in. */
 static int fd_of_block(const struct cow *c, uint64_t blk)
@@ -199,32 +179,6 @@ static int write_part(struct cow *c, uint64_t blk, const void *buf, size_t len, 
     if (state == BLOCK_PRESENT)
         return pwrite_full(fd_of_block(c, blk), buf, len, off);
     return fill_block(c, blk, state, buf, len, off);
-}
-
-/* Do freezes need what the data file has from @blk on? Returns how many blocks share the answer, at most @max. */
-static uint64_t needed_run(const struct cow *c, uint64_t blk, uint64_t max, bool *ret)
-{
-    *ret = false;
-    for (struct freeze *f = c->freezes; f; f = *freeze_next(f)) {
-        bool is_needed;
-        max = freeze_run(f, blk, max, &is_needed);
-        *ret |= is_needed;
-    }
-    return max;
-}
-
-/* Blocks [first, first + n), all ZERO: they read as zero already; space that stays is only space. */
-static void give_back(const struct cow *c, uint64_t first, uint64_t n)
-{
-    while (n > 0) {
-        bool is_needed;
-        uint64_t run = needed_run(c, first, n, &is_needed);
-        uint64_t off = first << BLOCK_SHIFT, len = MIN(run << BLOCK_SHIFT, c->blk.size - off);
-        if (!is_needed)
-            (void)fallocate(c->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len);
-        first += run;
-        n -= run;
-    }
 }
 
 /* The caller has the range of these blocks. */
@@ -345,7 +299,7 @@ static int zero_body(struct cow *c, uint64_t off, uint64_t len)
     struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
     if (ram)
         ramfile_drop(ram, first, n);
-    give_back(c, first, n);
+    cow_give_back(c, first, n);
     return 0;
 }
 
@@ -369,130 +323,10 @@ static int cow_zero(struct blk *b, uint64_t off, uint64_t len)
     return r;
 }
 
-/* --- RAM --------------------------------------------------------------------------------------------------------- */
-
-void cow_set_ram(struct blk *b, struct ramfile *ram)
-{
-    struct cow *c = (struct cow *)b;
-    assert(!c->ram);
-    atomic_store_explicit(&c->ram, ram, memory_order_release);
-}
-
-#define SPILL_RUN_BLOCKS (MiB / BLOCK_BYTES) /* moved, and kept from writers, at a time */
-
-/* One run at or behind *blk, at most @max blocks, which @buf holds. Bytes moved, 0 when there is none any more. */
-static int64_t spill_run(struct cow *c, struct ramfile *ram, uint64_t *blk, uint64_t max, void *buf)
-{
-    uint64_t n;
-    while (ramfile_find(ram, *blk, max, blk, &n)) {
-        uint64_t first = *blk;
-        bool in_ram;
-        struct range range;
-        range_take(&c->writers, &range, first, first + n);
-        n = ramfile_run(ram, first, n, &in_ram); /* again: it may have been dropped while we waited */
-        int r = in_ram ? ramfile_move(ram, first, n, c->data_fd, buf) : 0;
-        range_release(&c->writers, &range);
-        if (r < 0)
-            return r;
-        *blk = first + n;
-        if (!in_ram)
-            continue;
-        uint64_t off = first << BLOCK_SHIFT, len = n << BLOCK_SHIFT;
-        /* A hint: the disk begins at once, for what was spilled must not fill the page cache instead. */
-        (void)sync_file_range(c->data_fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
-        return (int64_t)len;
-    }
-    return 0;
-}
-
-int64_t cow_spill(struct blk *b, size_t max)
-{
-    struct cow *c = (struct cow *)b;
-    struct ramfile *ram = atomic_load_explicit(&c->ram, memory_order_acquire);
-    _cleanup_free_ void *buf = ram ? malloc(MiB) : NULL;
-    if (!buf)
-        return ram ? -ENOMEM : 0;
-    int64_t sum = 0;
-    bool is_second_round = c->spilled_to == 0;
-    while ((uint64_t)sum < max) {
-        uint64_t left = MAX((max - (uint64_t)sum) >> BLOCK_SHIFT, 1);
-        int64_t n = spill_run(c, ram, &c->spilled_to, MIN(left, SPILL_RUN_BLOCKS), buf);
-        if (n < 0)
-            return sum > 0 ? sum : n;
-        sum += n;
-        if (n > 0)
-            continue;
-        c->spilled_to = 0;
-        if (is_second_round)
-            break;
-        is_second_round = true;
-    }
-    return sum;
-}
-
 static int cow_flush(struct blk *b)
 {
     struct cow *c = (struct cow *)b;
     return c->flush.flush ? c->flush.flush(c->flush.arg) : 0;
-}
-
-/* --- backup ------------------------------------------------------------------------------------------------------ */
-
-void cow_gate_close(struct blk *b, struct range *gate)
-{
-    struct cow *c = (struct cow *)b;
-    range_take(&c->writers, gate, 0, livemap_block_count(c->map));
-}
-
-void cow_gate_open(struct blk *b, struct range *gate)
-{
-    struct cow *c = (struct cow *)b;
-    range_release(&c->writers, gate);
-}
-
-void cow_freeze(struct blk *b, struct freeze *f)
-{
-    struct cow *c = (struct cow *)b;
-    *freeze_next(f) = c->freezes;
-    c->freezes = f;
-}
-
-/* What was zeroed while @f needed the bytes; a leaf at a time, so that no writer waits for long. */
-static void give_back_rest(struct cow *c, const struct freeze *f)
-{
-    uint64_t end = livemap_block_count(c->map);
-    for (uint64_t blk = 0, run = 0; blk < end; blk += run) {
-        struct range range;
-        enum block_state state;
-        bool is_needed;
-        run = freeze_unsaved(f, blk, end - blk, &is_needed);
-        if (!is_needed)
-            continue;
-        run = MIN(run, LEAF_BLOCKS);
-        range_take(&c->writers, &range, blk, blk + run);
-        run = livemap_run(c->map, blk, run, &state);
-        if (state == BLOCK_ZERO)
-            give_back(c, blk, run);
-        range_release(&c->writers, &range);
-    }
-}
-
-void cow_thaw(struct blk *b, struct freeze *f)
-{
-    struct cow *c = (struct cow *)b;
-    struct range gate;
-    cow_gate_close(b, &gate);
-    struct freeze **p = &c->freezes;
-    while (*p != f)
-        p = freeze_next(*p);
-    *p = *freeze_next(f);
-    cow_gate_open(b, &gate);
-    give_back_rest(c, f);
-}
-
-void cow_track(struct blk *b, struct changes *c)
-{
-    ((struct cow *)b)->changes = c;
 }
 
 static void cow_destroy(struct blk *b)

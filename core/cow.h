@@ -11,8 +11,9 @@
 #include "core/freeze.h"
 #include "core/livemap.h"
 
-struct ramfile;
 #include "core/rangelock.h"
+
+struct ramfile;
 
 /* @flush makes durable what was written so far: 0 or a negative errno; NULL = a flush has nothing to do.
  * @change is called before each write and zero, by any thread; what it fails with, the request fails with. NULL = nothing to do. */
