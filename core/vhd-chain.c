@@ -4,274 +4,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/util.h"
-#include "core/vhd.h"
-
-#define HEADER_BYTES  1024U
-#define NO_BLOCK      0xffffffffU
-#define BLOCK_MAX     (256U << 20)
-#define LOCATORS      8
-#define LOCATOR_BYTES 2000U
-
-struct layer {
-    int fd;
-    char *path;
-    struct stat st;
-    uint64_t file_bytes;
-    struct vhd_footer footer;
-    struct vhd_link link;
-    /* Of a dynamic or differencing one: */
-    uint32_t block_bytes, bitmap_bytes, n_blocks;
-    uint32_t *table;
-    uint64_t cached; /* block whose bitmap is in @bitmap, UINT64_MAX = none */
-    unsigned char *bitmap;
-};
+#include "core/vhd-layer.h"
 
 struct vhd_chain {
     size_t n;
-    struct layer *layers[VHD_CHAIN_MAX];
+    struct vhd_layer *layers[VHD_CHAIN_MAX];
 };
-
-static uint32_t get32(const unsigned char *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
-
-/* --- headers ------------------------------------------------------------------------------------------------------ */
-
-static int damaged(const struct layer *l, const char *what, struct err *err)
-{
-    return err_set(err, -EBADMSG, "'%s' is damaged (%s): copy it again from its source", l->path, what);
-}
-
-static int read_at(const struct layer *l, void *buf, size_t len, uint64_t off, struct err *err)
-{
-    if (!range_ok(off, len, l->file_bytes))
-        return damaged(l, "it ends before something that it refers to", err);
-    int r = pread_full(l->fd, buf, len, off);
-    return r < 0 ? err_sys(err, r, "cannot read '%s'", l->path) : 0;
-}
-
-/* The footer at the end; where that is damaged, the copy at the beginning of a dynamic one. */
-static int read_footer(struct layer *l, struct err *err)
-{
-    unsigned char p[VHD_FOOTER_BYTES];
-    struct err why;
-    if (l->file_bytes < VHD_FOOTER_BYTES)
-        return -ENODATA;
-    int r = read_at(l, p, sizeof(p), l->file_bytes - sizeof(p), err);
-    if (r < 0)
-        return r;
-    bool is_at_end = vhd_has_cookie(p, sizeof(p));
-    if (is_at_end && vhd_footer_decode(p, sizeof(p), &l->footer, &why) == 0)
-        return 0;
-    r = read_at(l, p, sizeof(p), 0, err);
-    if (r < 0)
-        return r;
-    if (!vhd_has_cookie(p, sizeof(p)))
-        return is_at_end ? damaged(l, why.msg, err) : -ENODATA;
-    r = vhd_footer_decode(p, sizeof(p), &l->footer, &why);
-    return r < 0 ? damaged(l, why.msg, err) : 0;
-}
-
-/* UTF-16 to UTF-8, up to a zero; what is no character becomes "?". */
-static void decode_name(const unsigned char *p, size_t len, bool is_big, char *ret, size_t size)
-{
-    size_t n = 0;
-    for (size_t i = 0; i + 1 < len && n + 4 < size; i += 2) {
-        uint32_t c = is_big ? (uint32_t)(p[i] << 8 | p[i + 1]) : (uint32_t)(p[i + 1] << 8 | p[i]);
-        if (c == 0)
-            break;
-        if (c >= 0xd800 && c < 0xe000)
-            c = '?'; /* pairs are not put together: a name is only what candidates are looked up by */
-        if (c < 0x80)
-            ret[n++] = (char)c;
-        else if (c < 0x800) {
-            ret[n++] = (char)(0xc0 | c >> 6);
-            ret[n++] = (char)(0x80 | (c & 63));
-        } else {
-            ret[n++] = (char)(0xe0 | c >> 12);
-            ret[n++] = (char)(0x80 | (c >> 6 & 63));
-            ret[n++] = (char)(0x80 | (c & 63));
-        }
-    }
-    ret[n] = 0;
-}
-
-static void add_name(struct vhd_link *link, const unsigned char *p, size_t len, bool is_big)
-{
-    if (link->n_names >= VHD_PARENTS_MAX)
-        return;
-    decode_name(p, len, is_big, link->names[link->n_names], sizeof(link->names[0]));
-    link->n_names += link->names[link->n_names][0] != 0;
-}
-
-/* Locators are hints: one that cannot be read is left out. Windows writes W2ku (absolute) and W2ru (relative), UTF-16, little-endian. */
-static void read_locators(struct layer *l, const unsigned char *head)
-{
-    unsigned char text[LOCATOR_BYTES];
-    for (unsigned i = 0; i < LOCATORS; i++) {
-        const unsigned char *p = head + 576 + i * 24;
-        uint32_t len = get32(p + 8);
-        bool is_ours = memcmp(p, "W2ku", 4) == 0 || memcmp(p, "W2ru", 4) == 0;
-        if (is_ours && len > 0 && len <= sizeof(text) && read_at(l, text, len, get64(p + 16), NULL) == 0)
-            add_name(&l->link, text, len, false);
-    }
-}
-
-static uint32_t sum_of(const unsigned char *p)
-{
-    uint32_t sum = 0;
-    for (size_t i = 0; i < HEADER_BYTES; i++)
-        if (i < 36 || i >= 40)
-            sum += p[i];
-    return ~sum;
-}
-
-static int check_header(struct layer *l, const unsigned char *p, struct err *err)
-{
-    if (memcmp(p, "cxsparse", 8) != 0 || sum_of(p) != get32(p + 36))
-        return damaged(l, "no valid dynamic header", err);
-    if (get32(p + 24) >> 16 != 1)
-        return err_set(err, -EOPNOTSUPP, "'%s' has a dynamic header of an unknown version", l->path);
-    l->n_blocks = get32(p + 28);
-    l->block_bytes = get32(p + 32);
-    bool is_power = l->block_bytes && (l->block_bytes & (l->block_bytes - 1)) == 0;
-    if (!is_power || l->block_bytes < 4096 || l->block_bytes > BLOCK_MAX)
-        return damaged(l, "its blocks have an impossible size", err);
-    l->bitmap_bytes = (uint32_t)round_up(l->block_bytes / SECTOR_BYTES / 8, SECTOR_BYTES);
-    if ((uint64_t)l->n_blocks * l->block_bytes < l->footer.current_bytes)
-        return damaged(l, "its table is too short for its disk", err);
-    return 0;
-}
-
-static int read_header(struct layer *l, unsigned char *ret, struct err *err)
-{
-    int r = read_at(l, ret, HEADER_BYTES, l->footer.header_off, err);
-    if (r == 0)
-        r = check_header(l, ret, err);
-    if (r < 0 || !l->link.is_differencing)
-        return r;
-    memcpy(l->link.parent_id, ret + 40, 16);
-    add_name(&l->link, ret + 64, 512, true);
-    read_locators(l, ret);
-    return 0;
-}
-
-static int read_table(struct layer *l, uint64_t off, struct err *err)
-{
-    uint64_t need = round_up(l->footer.current_bytes, l->block_bytes) / l->block_bytes;
-    if (!range_ok(off, need * 4, l->file_bytes))
-        return damaged(l, "its block table lies beyond its end", err);
-    l->n_blocks = (uint32_t)need;
-    l->table = malloc(need * 4);
-    l->bitmap = malloc(l->bitmap_bytes);
-    l->cached = UINT64_MAX;
-    if (!l->table || !l->bitmap)
-        return err_set(err, -ENOMEM, "memory is out");
-    int r = read_at(l, l->table, need * 4, off, err);
-    for (uint32_t i = 0; r == 0 && i < l->n_blocks; i++) {
-        uint32_t sector = get32((const unsigned char *)&l->table[i]);
-        if (sector != NO_BLOCK && !range_ok((uint64_t)sector * SECTOR_BYTES, l->bitmap_bytes, l->file_bytes))
-            return damaged(l, "a block lies beyond its end", err);
-        l->table[i] = sector;
-    }
-    return r;
-}
-
-/* --- one file ----------------------------------------------------------------------------------------------------- */
-
-static void layer_close(struct layer *l)
-{
-    if (!l)
-        return;
-    closep(&l->fd);
-    free(l->path);
-    free(l->table);
-    free(l->bitmap);
-    free(l);
-}
-
-static void layer_closep(struct layer **l)
-{
-    layer_close(*l);
-}
-
-/* Footer and header of an open file, which the layer takes. */
-static int layer_look(int fd, const char *path, struct layer **ret, unsigned char *ret_header, struct err *err)
-{
-    _cleanup_(layer_closep) struct layer *l = calloc(1, sizeof(*l));
-    if (!l)
-        return err_set(err, -ENOMEM, "memory is out");
-    l->fd = -1;
-    l->path = strdup(path);
-    if (!l->path || fstat(fd, &l->st) < 0)
-        return err_sys(err, -errno, "cannot examine '%s'", path);
-    if (!S_ISREG(l->st.st_mode))
-        return -ENODATA;
-    l->file_bytes = (uint64_t)l->st.st_size;
-    l->fd = fd;
-    int r = read_footer(l, err);
-    if (r == 0) {
-        memcpy(l->link.id, l->footer.id, 16);
-        l->link.is_differencing = l->footer.type == VHD_DIFFERENCING;
-        if (l->footer.type != VHD_FIXED)
-            r = read_header(l, ret_header, err);
-    }
-    if (r < 0) {
-        l->fd = -1; /* the caller's still */
-        return r;
-    }
-    *ret = take_ptr(l);
-    return 0;
-}
-
-int vhd_link_read(int fd, const char *path, struct vhd_link *ret, struct err *err)
-{
-    struct layer *l = NULL;
-    unsigned char header[HEADER_BYTES];
-    int r = layer_look(fd, path, &l, header, err);
-    if (r < 0)
-        return r;
-    *ret = l->link;
-    l->fd = -1;
-    layer_close(l);
-    return 0;
-}
-
-static int layer_open(const char *path, struct layer **ret, struct err *err)
-{
-    _cleanup_(layer_closep) struct layer *l = NULL;
-    unsigned char header[HEADER_BYTES];
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_sys(err, -errno, "cannot open '%s'", path);
-    int r = layer_look(fd, path, &l, header, err);
-    if (r < 0)
-        return r;
-    (void)take_fd(&fd);
-    if (l->footer.type == VHD_FIXED && l->footer.current_bytes > l->file_bytes - VHD_FOOTER_BYTES)
-        r = damaged(l, "it is cut short", err);
-    else if (l->footer.type != VHD_FIXED)
-        r = read_table(l, get64(header + 16), err);
-    if (r == 0)
-        *ret = take_ptr(l);
-    return r;
-}
 
 /* --- the chain ---------------------------------------------------------------------------------------------------- */
 
-static int no_parent(const struct layer *child, struct err *err)
+static int no_parent(const struct vhd_layer *child, struct err *err)
 {
     return err_set(
         err, -ENOENT,
@@ -291,15 +37,15 @@ static bool is_in_chain(const struct vhd_chain *c, const unsigned char *id)
 /* The parent of the last layer among @paths. */
 static int add_parent(struct vhd_chain *c, const char *const *paths, size_t n, struct err *err)
 {
-    const struct layer *child = c->layers[c->n - 1];
+    const struct vhd_layer *child = c->layers[c->n - 1];
     if (c->n == VHD_CHAIN_MAX || is_in_chain(c, child->link.parent_id))
-        return damaged(child, "its chain of parents has no end", err);
+        return vhd_layer_damaged(child, "its chain of parents has no end", err);
     for (size_t i = 1; i < n; i++) {
         struct vhd_link link;
         _cleanup_close_ int fd = open(paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0 || vhd_link_read(fd, paths[i], &link, NULL) < 0 || memcmp(link.id, child->link.parent_id, 16) != 0)
             continue;
-        int r = layer_open(paths[i], &c->layers[c->n], err);
+        int r = vhd_layer_open(paths[i], &c->layers[c->n], err);
         c->n += r == 0;
         return r;
     }
@@ -311,7 +57,7 @@ int vhd_chain_open(const char *const *paths, size_t n, struct vhd_chain **ret, s
     _cleanup_(vhd_chain_closep) struct vhd_chain *c = calloc(1, sizeof(*c));
     if (!c)
         return err_set(err, -ENOMEM, "memory is out");
-    int r = layer_open(paths[0], &c->layers[0], err);
+    int r = vhd_layer_open(paths[0], &c->layers[0], err);
     if (r == -ENODATA)
         return err_set(err, -EINVAL, "'%s' is no VHD", paths[0]);
     c->n = r == 0;
@@ -325,7 +71,7 @@ int vhd_chain_open(const char *const *paths, size_t n, struct vhd_chain **ret, s
 void vhd_chain_close(struct vhd_chain *c)
 {
     for (size_t i = 0; c && i < c->n; i++)
-        layer_close(c->layers[i]);
+        vhd_layer_close(c->layers[i]);
     free(c);
 }
 
@@ -349,18 +95,18 @@ uint64_t vhd_chain_file_bytes(const struct vhd_chain *c)
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static int load_bitmap(struct layer *l, uint64_t block, struct err *err)
+static int load_bitmap(struct vhd_layer *l, uint64_t block, struct err *err)
 {
     if (l->cached == block)
         return 0;
     l->cached = UINT64_MAX;
-    int r = read_at(l, l->bitmap, l->bitmap_bytes, (uint64_t)l->table[block] * SECTOR_BYTES, err);
+    int r = vhd_layer_read(l, l->bitmap, l->bitmap_bytes, (uint64_t)l->table[block] * SECTOR_BYTES, err);
     if (r == 0)
         l->cached = block;
     return r;
 }
 
-static bool has_sector(const struct layer *l, uint64_t sector)
+static bool has_sector(const struct vhd_layer *l, uint64_t sector)
 {
     return l->bitmap[sector / 8] & (0x80 >> sector % 8);
 }
@@ -370,9 +116,9 @@ static int chain_read(struct vhd_chain *c, size_t i, unsigned char *buf, size_t 
 /* Within one block of a sparse layer: runs of sectors that it has, and those that it does not. */
 static int read_block(struct vhd_chain *c, size_t i, unsigned char *buf, size_t len, uint64_t off, struct err *err)
 {
-    struct layer *l = c->layers[i];
+    struct vhd_layer *l = c->layers[i];
     uint64_t block = off / l->block_bytes, in_block = off % l->block_bytes;
-    if (l->table[block] == NO_BLOCK)
+    if (l->table[block] == VHD_NO_BLOCK)
         return chain_read(c, i + 1, buf, len, off, err);
     int r = load_bitmap(l, block, err);
     uint64_t data = (uint64_t)l->table[block] * SECTOR_BYTES + l->bitmap_bytes;
@@ -382,7 +128,7 @@ static int read_block(struct vhd_chain *c, size_t i, unsigned char *buf, size_t 
         run = SECTOR_BYTES;
         while (done + run < len && has_sector(l, ++sector) == is_here)
             run += SECTOR_BYTES;
-        r = is_here ? read_at(l, buf + done, run, data + in_block + done, err)
+        r = is_here ? vhd_layer_read(l, buf + done, run, data + in_block + done, err)
                     : chain_read(c, i + 1, buf + done, run, off + done, err);
         if (r == 0 && !is_here)
             r = load_bitmap(l, block, err); /* it is still there: layers have one each */
@@ -392,13 +138,13 @@ static int read_block(struct vhd_chain *c, size_t i, unsigned char *buf, size_t 
 
 static int chain_read(struct vhd_chain *c, size_t i, unsigned char *buf, size_t len, uint64_t off, struct err *err)
 {
-    struct layer *l = i < c->n ? c->layers[i] : NULL;
+    struct vhd_layer *l = i < c->n ? c->layers[i] : NULL;
     uint64_t have = l && off < l->footer.current_bytes ? MIN((uint64_t)len, l->footer.current_bytes - off) : 0;
     memset(buf + have, 0, len - have); /* a child may be larger than its parent */
     if (have == 0)
         return 0;
     if (l->footer.type == VHD_FIXED)
-        return read_at(l, buf, have, off, err);
+        return vhd_layer_read(l, buf, have, off, err);
     int r = 0;
     for (size_t done = 0, n; r == 0 && done < have; done += n) {
         n = MIN(have - done, l->block_bytes - (off + done) % l->block_bytes);
@@ -415,7 +161,7 @@ int vhd_chain_read(struct vhd_chain *c, void *buf, size_t len, uint64_t off, str
 int vhd_chain_check_unchanged(const struct vhd_chain *c, struct err *err)
 {
     for (size_t i = 0; i < c->n; i++) {
-        const struct layer *l = c->layers[i];
+        const struct vhd_layer *l = c->layers[i];
         struct stat now;
         if (fstat(l->fd, &now) < 0 || now.st_size != l->st.st_size || now.st_mtim.tv_sec != l->st.st_mtim.tv_sec ||
             now.st_mtim.tv_nsec != l->st.st_mtim.tv_nsec)
