@@ -109,6 +109,9 @@ struct schema_step {
 const struct schema_step *schema_steps(size_t *ret_n);
 /* Apply the steps above the stored user_version, all in one transaction of its own. */
 int schema_migrate(struct catalog *c, const struct schema_step *steps, size_t n, struct err *err);
+
+/* --- catalog-check.c: what is checked at every open -------------------------------------------------------------- */
+
 /* Identity, version, quick integrity check, foreign keys. *ret_version is the stored user_version, at most CATALOG_VERSION. */
 int schema_check(struct catalog *c, int *ret_version, struct err *err);
 
