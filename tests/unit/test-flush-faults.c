@@ -438,7 +438,7 @@ static void test_flush_faults_flush_is_refused_while_maps_have_no_room_and_goes_
     assert_int_equal(flush(r, 1), -ENOSPC);
     atomic_store(&map_error, 0);
     int code = -ENOSPC;
-    for (unsigned i = 0; i < 200 && code == -ENOSPC; i++) { /* the journal's thread tries once a second */
+    for (unsigned i = 0; i < 2000 && code == -ENOSPC; i++) { /* the journal's thread tries once a second */
         usleep(50000);
         code = flush(r, 0);
     }
@@ -536,7 +536,7 @@ static void test_flush_faults_full_journal_refuses_all_and_uses_no_number_up(voi
     }
     assert_int_equal(journal_last(j), last);
     atomic_store(&checkpoint_error, 0);
-    for (unsigned i = 0; i < 400 && (r = commit(&c[1], &number)) == -ENOSPC; i++)
+    for (unsigned i = 0; i < 4000 && (r = commit(&c[1], &number)) == -ENOSPC; i++)
         usleep(20000);
     assert_int_equal(r, 0);
     assert_int_equal(number, last + 1);

@@ -31,7 +31,7 @@
 #include "migrate/mdb-reader.h"
 
 #define BATCH      100
-#define COPY_S     10 /* of one copy, also under a sanitizer */
+#define COPY_S     60 /* of one copy, also under a sanitizer on a busy machine */
 #define FILE_MAX   (1u << 20)
 #define TABLES_MAX 64
 #define COPIES     300

@@ -135,7 +135,7 @@ static void drop_files(struct files *f)
 static void wait_for_spill(const struct files *f, uint64_t below)
 {
     struct ram_stats s;
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 20000; i++) {
         const struct timespec pause = {.tv_nsec = 5000000};
         ram_pool_stats(f->place.ram_pool, &s);
         if (s.used_bytes < below)
