@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The catalog in several processes at once: who creates it, who changes it, who is killed, who only reads. */
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "tests/unit/catalog-look.h"
@@ -59,7 +62,7 @@ static int churn(struct fixture *f, int process, int round)
 
 static int churn_all(struct fixture *f, int process)
 {
-    (void)alarm(50); /* never outlives its test */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* never outlives its test */
     for (int round = 0; round < ROUNDS; round++)
         if (churn(f, process, round) < 0) {
             (void)fprintf(stderr, "process %d round %d: %s\n", process, round, f->err.msg);
@@ -108,11 +111,11 @@ static void test_catalog_processes_at_once_apply_all_or_nothing(void **state)
     assert_int_equal(count(f, "SELECT count(*) FROM garbage"), PROCESSES * ROUNDS * 3 + PROCESSES * ROUNDS / 2 * 3);
 }
 
-/* Adds clients with three links each, one transaction a client, until it is killed. */
-static void add_for_ever(struct fixture *f, int generation)
+/* Adds clients with three links each, one transaction a client, until it is killed; counts them in @done. */
+static void add_for_ever(struct fixture *f, int generation, _Atomic unsigned *done)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
-    (void)alarm(20); /* never outlives its test */
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* never outlives its test */
     if (catalog_open(f->dir, CATALOG_WRITE, &c, &f->err) < 0)
         _exit(1);
     for (unsigned i = 0;; i++) {
@@ -126,12 +129,15 @@ static void add_for_ever(struct fixture *f, int generation)
                 _exit(1);
         if (catalog_commit(c, &f->err) < 0)
             _exit(1);
+        atomic_fetch_add(done, 1);
     }
 }
 
 static void test_catalog_killed_writers_leave_whole_transactions(void **state)
 {
     struct fixture *f = *state;
+    _Atomic unsigned *done = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(done != MAP_FAILED);
     OK(f, catalog_begin(f->c, &f->err));
     OK(f, add_image(f->c, "img", false, &f->err));
     OK(f, catalog_commit(f->c, &f->err));
@@ -139,8 +145,10 @@ static void test_catalog_killed_writers_leave_whole_transactions(void **state)
         close_catalog(f);
         pid_t pid = fork();
         if (pid == 0)
-            add_for_ever(f, generation);
+            add_for_ever(f, generation, done);
         int status;
+        while (generation == 0 && atomic_load(done) == 0)
+            (void)usleep(1000); /* one at least has got so far, however slow the machine is */
         (void)usleep((useconds_t)(60000 + generation * 7919));
         assert_int_equal(kill(pid, SIGKILL), 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -148,7 +156,8 @@ static void test_catalog_killed_writers_leave_whole_transactions(void **state)
         OK(f, catalog_open(f->dir, CATALOG_WRITE, &f->c, &f->err));
         expect_whole(f);
     }
-    assert_true(count(f, "SELECT count(*) FROM client") > 0);
+    assert_true(count(f, "SELECT count(*) FROM client") >= (int64_t)atomic_load(done));
+    (void)munmap((void *)done, 4096);
 }
 
 static void test_catalog_killed_in_mid_transaction_leaves_the_state_before(void **state)
@@ -160,7 +169,7 @@ static void test_catalog_killed_in_mid_transaction_leaves_the_state_before(void 
     close_catalog(f);
     pid_t pid = fork();
     if (pid == 0) {
-        (void)alarm(20);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (catalog_open(f->dir, CATALOG_WRITE, &f->c, NULL) < 0 || catalog_begin(f->c, NULL) < 0 ||
             add_client(f->c, "half", "525400000001", NULL) < 0 || write(ready[1], "x", 1) != 1)
             _exit(1);
@@ -185,7 +194,7 @@ static int read_unprivileged(struct fixture *f, int go, int ready)
 {
     int64_t n = 0;
     char byte;
-    (void)alarm(20);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (catalog_open(f->dir, CATALOG_READ, &f->c, NULL) < 0 || setresgid(65534, 65534, 65534) < 0 ||
         setresuid(65534, 65534, 65534) < 0 || write(ready, "x", 1) != 1 || read(go, &byte, 1) != 1)
         return 1;
