@@ -59,8 +59,7 @@ static int give_label(struct catalog *c, struct client_row *row, struct err *err
 
 static int give_overlay_dir(struct catalog *c, const char *name, char *ret, struct err *err)
 {
-    int r = first_free(c, "SELECT 1 FROM overlay_dir WHERE name = ?", name, '.', ret, OVERLAY_DIR_LEN + 1, err);
-    return r < 0 ? r : db_run(c, "INSERT INTO overlay_dir (name) VALUES (?)", ARGS(T(ret)), err);
+    return first_free(c, CLIENT_DIR_SQL, name, '.', ret, OVERLAY_DIR_LEN + 1, err);
 }
 
 static int give_secret(struct client_row *row, struct err *err)

@@ -72,6 +72,10 @@ static int feed_next(sqlite3_vtab_cursor *cursor)
     struct cursor *c = (struct cursor *)cursor;
     struct import_feed *f = c->feed;
     f->result = f->next(f->arg, f->columns, f->err);
+    if (f->result > 0 && f->check) {
+        int r = f->check(f->im, f->columns, f->err);
+        f->result = r < 0 ? r : 1;
+    }
     c->is_at_end = f->result <= 0;
     c->row++;
     return f->result < 0 ? SQLITE_ABORT : SQLITE_OK;
@@ -140,13 +144,17 @@ void import_feed_destroy(struct import *im)
     im->feed = NULL;
 }
 
-int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next, void *arg,
-                    struct err *err)
+int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next,
+                    import_check_fn *check, void *arg, struct err *err)
 {
     struct import_feed *f = im->feed;
     struct err own = {0}, db = {0};
-    *f = (struct import_feed){.next = next, .arg = arg, .err = &own};
-    int r = db_run(im->c, sql, args, &db);
+    *f = (struct import_feed){.im = im, .next = next, .check = check, .arg = arg, .err = &own};
+    int r = db_exec(im->c, "PRAGMA ignore_check_constraints = ON", &db);
+    if (r == 0)
+        r = db_run(im->c, sql, args, &db);
+    int end = db_exec(im->c, "PRAGMA ignore_check_constraints = OFF", r < 0 ? NULL : &db);
+    r = r < 0 ? r : end;
     if (r < 0 && f->result < 0)
         r = f->result;
     if (r < 0 && err)

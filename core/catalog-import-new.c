@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Import: the new clients of a plan; see catalog-import-priv.h.
  *
- *   sorted by name    folders of overlays, then clients, so that most of their indexes grow at one place; then links
- *   sorted by MAC     what the next import needs (import_client), whose key they are
- *
- * Each step is one statement. Ids are given here, because the steps are told by them: what AUTOINCREMENT would give, the highest one that ever
+ * One statement inserts all clients, sorted by name so that most of their indexes grow at one place; then come links. What the next import needs
+ * goes along in packs (catalog-import-pack.c). Ids are given here, because packs and links name them: what AUTOINCREMENT would give, the highest one that ever
  * was and one more.
  */
 #include "core/catalog-import.h"
@@ -24,8 +22,8 @@ struct identity {
 struct adding {
     struct import *im;
     struct spool_merge *by_name; /* records of the plan */
-    struct spool_merge *by_mac;  /* id of the client, record of the plan */
     struct spool *links;         /* id of the client, its links as text */
+    struct import_packer packer;
     int64_t last_id;
     bool has_dirs; /* folders have names that clients had; else each gets its client's name */
     struct import_planned planned;
@@ -66,34 +64,36 @@ static int sort_new(struct adding *a, struct err *err)
     return r;
 }
 
-/* The next row by name into a->planned and a->want; its bytes into *@ret. 1, 0 behind the last one. */
-static int next_by_name(struct adding *a, const char **ret, size_t *ret_len, struct err *err)
+/* The next row by name into a->planned and a->want. 1, 0 behind the last one. */
+static int next_by_name(struct adding *a, struct err *err)
 {
-    int r = spool_merge_next(a->by_name, ret, ret_len, err);
+    const char *record;
+    size_t len;
+    int r = spool_merge_next(a->by_name, &record, &len, err);
     if (r <= 0)
         return r;
-    r = import_planned_take(*ret, *ret_len, &a->planned, err);
+    r = import_planned_take(record, len, &a->planned, err);
     if (r < 0)
         return r;
     import_unpack(a->planned.want, &a->want);
     return 1;
 }
 
-/* --- folders ------------------------------------------------------------------------------------------------------ */
+/* --- identities --------------------------------------------------------------------------------------------------- */
 
-/* Clients' names differ, so their folders' do. */
-static int feed_dir(void *arg, struct arg *columns, struct err *err)
+static void fill_nothing(sqlite3_stmt *st, void *row)
 {
-    struct adding *a = arg;
-    const char *record;
-    size_t len;
-    int r = next_by_name(a, &record, &len, err);
-    if (r > 0)
-        columns[0] = T(a->want.f[IMPORT_NAME]);
-    return r;
+    *(bool *)row = true;
+    (void)st;
 }
 
-/* --- identities --------------------------------------------------------------------------------------------------- */
+/* Clients that are added by this very statement are seen, too. */
+static int take_dir(struct import *im, const char *dir, struct err *err)
+{
+    bool is_taken = false;
+    int r = import_one_kept(im, CLIENT_DIR_SQL, ARGS(T(dir)), fill_nothing, &is_taken, err);
+    return r == -ENOENT ? 1 : r;
+}
 
 /* "@base", "@base@sep2", ...: the first one that is nobody's. Labels and folders count by themselves. */
 static int first_free(struct adding *a, bool is_label, const char *base, char *ret, size_t size, struct err *err)
@@ -106,13 +106,7 @@ static int first_free(struct adding *a, bool is_label, const char *base, char *r
     int r = import_suffix(im, key, 1, &n, err);
     for (; r == 0; n++) {
         (void)import_number_text(base, "", sep, n, ret, size);
-        if (is_label) {
-            r = import_take(im, IMPORT_KIND_LABEL, ret, 0, err);
-        } else {
-            r = import_run_kept(im, "INSERT INTO overlay_dir (name) VALUES (?) ON CONFLICT DO NOTHING", ARGS(T(ret)),
-                                err);
-            r = r < 0 ? r : sqlite3_changes(im->c->db) > 0;
-        }
+        r = is_label ? import_take(im, IMPORT_KIND_LABEL, ret, 0, err) : take_dir(im, ret, err);
         if (r > 0)
             return n == 1 ? 0 : import_suffix_used(im, key, n, err);
     }
@@ -141,20 +135,6 @@ static const char insert_clients[] =
     " created_at, is_disabled, netmask, gateway, dns) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, ?,"
     " c10 <> '', c11, c12, c13 FROM import_feed";
 
-/* Put @id and @bytes behind it into one record of @key. */
-static int note_mac(struct adding *a, int64_t id, const char *record, size_t len, struct err *err)
-{
-    char key[SPOOL_KEY_BYTES] = "", buf[4096];
-    _cleanup_free_ char *large = len + sizeof(id) > sizeof(buf) ? malloc(len + sizeof(id)) : NULL;
-    char *p = large ? large : buf;
-    if (!large && len + sizeof(id) > sizeof(buf))
-        return err_sys(err, -ENOMEM, "cannot store the clients of the import");
-    memcpy(key, a->planned.mac, strnlen(a->planned.mac, MAC_LEN));
-    memcpy(p, &id, sizeof(id));
-    memcpy(p + sizeof(id), record, len);
-    return spool_merge_put(a->by_mac, key, p, len + sizeof(id), err);
-}
-
 static int note_links(struct adding *a, int64_t id, const char *links, struct err *err)
 {
     char *to;
@@ -172,14 +152,12 @@ static int feed_client(void *arg, struct arg *columns, struct err *err)
 {
     struct adding *a = arg;
     const struct import_values *v = &a->want;
-    const char *record;
-    size_t len;
-    int r = next_by_name(a, &record, &len, err);
+    int r = next_by_name(a, err);
     if (r <= 0)
         return r;
     r = make_identity(a, v->f[IMPORT_NAME], err);
     if (r == 0)
-        r = note_mac(a, ++a->last_id, record, len, err);
+        r = import_packer_put(&a->packer, ++a->last_id, &a->planned, err);
     if (r == 0 && *v->f[IMPORT_LINKS])
         r = note_links(a, a->last_id, v->f[IMPORT_LINKS], err);
     if (r < 0)
@@ -236,36 +214,6 @@ static int add_links(struct adding *a, struct err *err)
     return r;
 }
 
-/* --- what the next import needs ----------------------------------------------------------------------------------- */
-
-static const char insert_tracks[] =
-    "INSERT INTO import_client (mac, origin, client_id, run_id, is_created, is_gone, source_id, src, given)"
-    " SELECT c0, ?1, c1, ?2, 1, 0, c2, c3, c4 FROM import_feed";
-
-static int feed_track(void *arg, struct arg *columns, struct err *err)
-{
-    struct adding *a = arg;
-    const struct import_planned *p = &a->planned;
-    const char *record;
-    size_t len;
-    int64_t id;
-    int r = spool_merge_next(a->by_mac, &record, &len, err);
-    if (r <= 0)
-        return r;
-    if (len < sizeof(id))
-        return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
-    memcpy(&id, record, sizeof(id));
-    r = import_planned_take(record + sizeof(id), len - sizeof(id), &a->planned, err);
-    if (r < 0)
-        return r;
-    columns[0] = T(p->mac);
-    columns[1] = N(id);
-    columns[2] = T(p->source_id);
-    columns[3] = T(p->src);
-    columns[4] = T(*p->given ? p->given : p->want);
-    return 1;
-}
-
 /* --- all of it ---------------------------------------------------------------------------------------------------- */
 
 static int look_at_catalog(struct adding *a, struct err *err)
@@ -282,7 +230,8 @@ static int look_at_catalog(struct adding *a, struct err *err)
     if (r == 0)
         r = import_taken_look(a->im, IMPORT_KIND_LABEL, err);
     if (r == 0)
-        r = db_number(c, "SELECT EXISTS (SELECT 1 FROM overlay_dir)", ARGS(), &has_dirs, err);
+        r = db_number(c, "SELECT EXISTS (SELECT 1 FROM overlay_dir) OR EXISTS (SELECT 1 FROM client)", ARGS(),
+                      &has_dirs, err);
     if (r == 0)
         r = db_number(c,
                       "SELECT max(ifnull((SELECT seq FROM sqlite_sequence WHERE name = 'client'), 0),"
@@ -294,13 +243,9 @@ static int look_at_catalog(struct adding *a, struct err *err)
 
 static int add_clients(struct adding *a, struct err *err)
 {
-    struct import *im = a->im;
     int r = spool_merge_begin(a->by_name, err);
-    if (r == 0 && !a->has_dirs)
-        r = import_feed_run(im, "INSERT INTO overlay_dir (name) SELECT c0 FROM import_feed", ARGS(), feed_dir, a, err);
-    if (r == 0 && !a->has_dirs)
-        r = spool_merge_begin(a->by_name, err);
-    return r < 0 ? r : import_feed_run(im, insert_clients, ARGS(T(a->now)), feed_client, a, err);
+    return r < 0 ? r
+                 : import_feed_run(a->im, insert_clients, ARGS(T(a->now)), feed_client, import_check_client, a, err);
 }
 
 static int add_all(struct adding *a, struct err *err)
@@ -308,7 +253,7 @@ static int add_all(struct adding *a, struct err *err)
     struct import *im = a->im;
     int r = spool_merge_create(&a->by_name, err);
     if (r == 0)
-        r = spool_merge_create(&a->by_mac, err);
+        r = import_packer_begin(&a->packer, im, err);
     if (r == 0)
         r = spool_create(&a->links, err);
     if (r == 0)
@@ -319,9 +264,7 @@ static int add_all(struct adding *a, struct err *err)
         r = add_clients(a, err);
     if (r == 0)
         r = add_links(a, err);
-    if (r == 0)
-        r = spool_merge_begin(a->by_mac, err);
-    return r < 0 ? r : import_feed_run(im, insert_tracks, ARGS(T(im->origin), N(im->run_id)), feed_track, a, err);
+    return r < 0 ? r : import_packer_flush(&a->packer, err);
 }
 
 int import_add_new(struct import *im, struct err *err)
@@ -333,7 +276,7 @@ int import_add_new(struct import *im, struct err *err)
     catalog_now(a->now);
     int r = add_all(a, err);
     spool_merge_destroy(a->by_name);
-    spool_merge_destroy(a->by_mac);
+    import_packer_finish(&a->packer);
     spool_destroy(a->links);
     return r;
 }

@@ -138,11 +138,14 @@ static int compare_macs(struct import *im, struct err *err)
 
 int import_plan_begin(struct import *im, struct err *err)
 {
-    int r = db_exec(im->c,
-                    "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_mac;"
-                    "INSERT INTO import_name SELECT name, id, 0 FROM client;"
-                    "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
-                    err);
+    int r = import_unpack_origin(im->c, im->origin, err);
+    if (r < 0)
+        return r;
+    r = db_exec(im->c,
+                "DELETE FROM import_name; DELETE FROM import_ip; DELETE FROM import_gone; DELETE FROM import_mac;"
+                "INSERT INTO import_name SELECT name, id, 0 FROM client;"
+                "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
+                err);
     memset(im->planned, 0, sizeof(im->planned));
     if (r == 0)
         r = spool_clear(im->plan, err);

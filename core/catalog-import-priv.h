@@ -13,7 +13,7 @@
  *
  * Values are packed as one text, fields separated by the control character 0x1f, which no field holds.
  *
- * Only catalog-import*.c include this header.
+ * Only catalog-import*.c and their unit test include this header.
  */
 #ifndef DISKGATE_CORE_CATALOG_IMPORT_PRIV_H
 #define DISKGATE_CORE_CATALOG_IMPORT_PRIV_H
@@ -118,14 +118,33 @@ bool import_is_given(const struct import *im, enum import_kind kind, const char 
 /* 1 when @text was nobody's and is @owner's now; 0 when another has it. */
 int import_take(struct import *im, enum import_kind kind, const char *text, int64_t owner, struct err *err);
 
+/* --- what the next import needs of new clients (catalog-import-pack.c) --------------------------------------------- */
+
+struct import_packer {
+    struct import *im;
+    char *buf;
+    size_t len;
+};
+int import_packer_begin(struct import_packer *p, struct import *im, struct err *err);
+void import_packer_finish(struct import_packer *p); /* one that was not begun is allowed */
+int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_planned *row, struct err *err);
+/* The last call, or what was put is lost. */
+int import_packer_flush(struct import_packer *p, struct err *err);
+/* All packs of @origin become rows of import_client. */
+int import_unpack_origin(struct catalog *c, const char *origin, struct err *err);
+
 /* --- rows for INSERT ... SELECT ... FROM import_feed (catalog-import-feed.c) --------------------------------------- */
 
 #define IMPORT_FEED_COLUMNS 14
 
 /* The next row into @columns, whose texts are there until the next call: 1; 0 behind the last one; a negative errno. */
 typedef int import_feed_fn(void *arg, struct arg *columns, struct err *err);
+/* What the CHECK constraints of the table say of the row: 0 or -EINVAL (catalog-import-check.c). */
+typedef int import_check_fn(const struct import *im, const struct arg *columns, struct err *err);
 struct import_feed {
+    const struct import *im;
     import_feed_fn *next;
+    import_check_fn *check;
     void *arg;
     struct err *err;
     int result;
@@ -133,9 +152,10 @@ struct import_feed {
 };
 int import_feed_create(struct import *im, struct err *err);
 void import_feed_destroy(struct import *im);
-/* Run @sql, which selects from import_feed what @next gives. */
-int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next, void *arg,
-                    struct err *err);
+/* Run @sql, which inserts from import_feed what @next gives into one table. @check stands for the CHECK constraints of that table. */
+int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next,
+                    import_check_fn *check, void *arg, struct err *err);
+import_check_fn import_check_client;
 
 /* --- links as text ------------------------------------------------------------------------------------------------ */
 

@@ -125,6 +125,7 @@ static const char images_to_check[] =
 static const char later_runs[] =
     "SELECT id FROM import_run r WHERE id > ? AND NOT is_undone"
     " AND (EXISTS (SELECT 1 FROM import_client WHERE run_id = r.id)"
+    "   OR EXISTS (SELECT 1 FROM import_pack WHERE run_id = r.id)"
     "   OR EXISTS (SELECT 1 FROM import_change WHERE run_id = r.id)"
     "   OR EXISTS (SELECT 1 FROM import_source WHERE run_id = r.id OR image_run_id = r.id))"
     " ORDER BY id DESC";
@@ -276,10 +277,28 @@ static int check_run(struct undoing *u)
     return r;
 }
 
+struct origin {
+    char text[16];
+};
+
+static void fill_origin(sqlite3_stmt *st, void *row)
+{
+    COL_TEXT(st, 0, ((struct origin *)row)->text);
+}
+
+static int unpack(struct undoing *u)
+{
+    struct origin o;
+    int r = db_one(u->c, "SELECT origin FROM import_run WHERE id = ?", ARGS(N(u->run)), fill_origin, &o, u->err);
+    return r < 0 ? r : import_unpack_origin(u->c, o.text, u->err);
+}
+
 static int undo_steps(struct undoing *u)
 {
     char object[64];
     int r = check_run(u);
+    if (r == 0)
+        r = unpack(u);
     if (r == 0)
         r = find_obstacles(u);
     if (r < 0)

@@ -143,8 +143,11 @@ int client_fields_check(struct catalog *c, struct client_row *row, struct err *e
 
 /* --- catalog-client-new.c ---------------------------------------------------------------------------------------- */
 
-/* iqn, chap_user and chap_password of the new client @row, and its overlay folder's name (OVERLAY_DIR_LEN + 1 bytes), noted as used. */
+/* iqn, chap_user and chap_password of the new client @row, and its overlay folder's name (OVERLAY_DIR_LEN + 1 bytes). */
 int client_give(struct catalog *c, struct client_row *row, char *ret_dir, struct err *err);
+
+/* A row if the folder ?1 was ever given to a client. */
+#define CLIENT_DIR_SQL "SELECT 1 FROM overlay_dir WHERE name = ?1 UNION ALL SELECT 1 FROM client WHERE overlay_dir = ?1"
 
 /* The label that a client's target begins with, into @ret (CLIENT_LABEL_LEN + 1 bytes), room left for "-4294967295";
  * and the IQN of a label, into @ret (224 bytes). */

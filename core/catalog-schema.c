@@ -7,17 +7,17 @@
  *   client 1 --- n link 1 --- 1 overlay
  *                   |               `-> version that the overlay was made over
  *                   `-> image, pinned version or NULL = the current one
- *   overlay_dir                  every folder name that was ever given out
+ *   overlay_dir                  folder names that were given out once; those of clients that are here may be missing
  *   garbage                      overlays whose files may be deleted
  *   audit                        what was changed, when and by whom
  *   pending                      unknown PCs that asked for a boot script
  *   boot                         what became of each boot
- *   import_run, import_source, import_client, import_change      see catalog-import.h
+ *   import_run, import_source, import_client, import_pack, import_change      see catalog-import.h
  *
  * (1) A step that has been released never changes; a new one is added behind it and CATALOG_VERSION counts up.
  * (2) A version numbered n + 1 is a sealed layer: its parent_id says over what; NULL is a base.
  * (3) Ids of clients are never given out again (AUTOINCREMENT): a client's id is the tid of its target.
- * (4) overlay_dir names are never given out again: files of a removed client may still lie there.
+ * (4) A folder's name is never given out again, for files of a removed client may still lie there: what is in overlay_dir or a client's was given out.
  * (5) Every table is STRICT, and what a writer checks is a constraint here too.
  * (6) A constraint changes by making its table anew within the step. Foreign keys are in force meanwhile, so the rows wait in a plain
  *     table, tables go from the one that refers to the one that is referred to and come back the other way round, and the count of
@@ -36,6 +36,9 @@
 #define IS_NAME(col) \
     " CHECK (length(" col ") BETWEEN 1 AND 63 AND " col " GLOB '[A-Za-z0-9]*'" \
     " AND " col " NOT GLOB '*[^A-Za-z0-9._-]*')"
+/* The name of a folder. */
+#define IS_DIR(col) \
+    " CHECK (" col " GLOB '[A-Za-z0-9]*' AND " col " NOT GLOB '*[^A-Za-z0-9._-]*')" FITS(col, "79")
 #define IS_BOOL(col)     " CHECK (" col " IN (0, 1))"
 #define FITS(col, bytes) " CHECK (length(CAST(" col " AS BLOB)) <= " bytes ")"
 #define HEX              "[0-9a-f]"
@@ -294,11 +297,103 @@ static const char version_4[] =
     ") STRICT;"
     "CREATE INDEX import_change_run ON import_change (run_id, client_id);";
 
+/* Imports of many clients. What is remembered of new ones is many rows of import_client in one, until the next import of that origin
+ * (catalog-import-pack.c). overlay_dir holds the folders that no client has any more, or that garbage lies in, and no longer one more row for each client:
+ * a folder was given out when it is there or some client's. */
+static const char version_5[] =
+    "CREATE TABLE import_pack ("
+    "  id INTEGER PRIMARY KEY,"
+    "  run_id INTEGER NOT NULL REFERENCES import_run (id),"
+    "  data BLOB NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX import_pack_run ON import_pack (run_id);"
+
+    "CREATE TABLE old_client AS SELECT * FROM client;"
+    "CREATE TABLE old_link AS SELECT * FROM link;"
+    "CREATE TABLE old_overlay AS SELECT * FROM overlay;"
+    "CREATE TABLE old_sequence AS SELECT name, seq FROM sqlite_sequence WHERE name IN ('client', 'link');"
+    "DROP TABLE overlay;"
+    "DROP TABLE link;"
+    "DROP TABLE client;"
+
+    "CREATE TABLE client ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  name TEXT NOT NULL COLLATE NOCASE UNIQUE" IS_NAME("name") ","
+    "  mac TEXT NOT NULL UNIQUE" IS_MAC("mac") ","
+    "  ip TEXT NOT NULL" FITS("ip", "45") ","
+    "  \"group\" TEXT NOT NULL COLLATE NOCASE" FITS("\"group\"", "63") ","
+    "  mode TEXT NOT NULL CHECK (mode IN ('volatile', 'kept', 'super')),"
+    "  iqn TEXT NOT NULL UNIQUE CHECK (iqn GLOB 'iqn.*')" FITS("iqn", "223") ","
+    "  chap_user TEXT NOT NULL UNIQUE CHECK (chap_user <> '')" FITS("chap_user", "63") ","
+    "  chap_password TEXT NOT NULL CHECK (length(chap_password) BETWEEN 12 AND 16),"
+    "  overlay_dir TEXT NOT NULL COLLATE NOCASE UNIQUE" IS_DIR("overlay_dir") ","
+    "  comment TEXT NOT NULL" FITS("comment", "255") ","
+    "  created_at TEXT NOT NULL" FITS("created_at", "23") ","
+    "  is_disabled INTEGER NOT NULL DEFAULT 0" IS_BOOL("is_disabled") ","
+    "  boot_slot INTEGER NOT NULL DEFAULT 0 CHECK (boot_slot = 0 OR boot_slot BETWEEN 16 AND 31),"
+    "  boot_default INTEGER NOT NULL DEFAULT 0 CHECK (boot_default = 0 OR boot_default BETWEEN 16 AND 31),"
+    "  menu_timeout_s INTEGER NOT NULL DEFAULT 0 CHECK (menu_timeout_s BETWEEN 0 AND 3600),"
+    "  netmask TEXT NOT NULL DEFAULT ''" FITS("netmask", "15") ","
+    "  gateway TEXT NOT NULL DEFAULT ''" FITS("gateway", "15") ","
+    "  dns TEXT NOT NULL DEFAULT ''" FITS("dns", "255") ","
+    "  ram_write_bytes INTEGER NOT NULL DEFAULT 0 CHECK (ram_write_bytes >= 0)"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX client_ip ON client (ip) WHERE ip <> '';"
+
+    "CREATE TABLE link ("
+    "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    "  client_id INTEGER NOT NULL REFERENCES client (id) ON DELETE CASCADE,"
+    "  slot INTEGER NOT NULL CHECK (slot BETWEEN 0 AND 31),"
+    "  image_id INTEGER NOT NULL REFERENCES image (id),"
+    "  pinned INTEGER,"
+    "  UNIQUE (client_id, slot),"
+    "  FOREIGN KEY (image_id, pinned) REFERENCES version (image_id, number)"
+    ") STRICT;"
+    "CREATE INDEX link_image ON link (image_id, pinned);"
+
+    "CREATE TABLE overlay ("
+    "  link_id INTEGER PRIMARY KEY REFERENCES link (id) ON DELETE CASCADE,"
+    "  uuid TEXT NOT NULL UNIQUE CHECK (length(uuid) = 36),"
+    "  version_id INTEGER NOT NULL REFERENCES version (id),"
+    "  created_at TEXT NOT NULL" FITS("created_at", "23")
+    ") STRICT;"
+    "CREATE INDEX overlay_version ON overlay (version_id);"
+
+    "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment, created_at,"
+    "  is_disabled, boot_slot, boot_default, menu_timeout_s, netmask, gateway, dns, ram_write_bytes)"
+    "  SELECT id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment, created_at,"
+    "  is_disabled, boot_slot, boot_default, menu_timeout_s, netmask, gateway, dns, ram_write_bytes FROM old_client;"
+    "INSERT INTO link (id, client_id, slot, image_id, pinned) SELECT id, client_id, slot, image_id, pinned FROM old_link;"
+    "INSERT INTO overlay (link_id, uuid, version_id, created_at)"
+    "  SELECT link_id, uuid, version_id, created_at FROM old_overlay;"
+    "DELETE FROM sqlite_sequence WHERE name IN ('client', 'link');"
+    "INSERT INTO sqlite_sequence (name, seq) SELECT name, seq FROM old_sequence;"
+    "DROP TABLE old_client;"
+    "DROP TABLE old_link;"
+    "DROP TABLE old_overlay;"
+    "DROP TABLE old_sequence;"
+
+    "DELETE FROM overlay_dir WHERE name IN (SELECT overlay_dir FROM client)"
+    "  AND name NOT IN (SELECT overlay_dir FROM garbage);"
+    "CREATE TRIGGER client_leaves_its_folder AFTER DELETE ON client BEGIN"
+    "  INSERT INTO overlay_dir (name) SELECT old.overlay_dir"
+    "    WHERE NOT EXISTS (SELECT 1 FROM overlay_dir WHERE name = old.overlay_dir);"
+    " END;"
+    "CREATE TRIGGER client_keeps_its_folder BEFORE UPDATE OF overlay_dir ON client"
+    "  WHEN new.overlay_dir IS NOT old.overlay_dir COLLATE BINARY BEGIN"
+    "  SELECT raise(ABORT, 'a client keeps its folder');"
+    " END;"
+    "CREATE TRIGGER garbage_is_in_a_folder BEFORE INSERT ON garbage BEGIN"
+    "  INSERT INTO overlay_dir (name) SELECT new.overlay_dir"
+    "    WHERE NOT EXISTS (SELECT 1 FROM overlay_dir WHERE name = new.overlay_dir);"
+    " END;";
+
 static const struct schema_step steps_of_catalog[] = {
     {1, version_1},
     {2, version_2},
     {3, version_3},
     {4, version_4},
+    {5, version_5},
 };
 /* clang-format on */
 

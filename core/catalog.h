@@ -39,7 +39,7 @@
 #include "core/err.h"
 #include "core/names.h"
 
-#define CATALOG_VERSION 4 /* user_version of the newest schema */
+#define CATALOG_VERSION 5 /* user_version of the newest schema */
 
 #define COMMENT_LEN 255 /* bytes of UTF-8 without the ending zero */
 #define TIME_LEN    23  /* "2026-01-31T12:00:00Z" and a reserve */

@@ -151,6 +151,12 @@ static void test_clients_ids_and_folders_are_never_used_again(void **state)
     OK(f, link_set(f->c, "pc1", 0, "img", 0, &f->err));
     OK(f, view_list(f->c, "pc1", &views, &n, &f->err));
     assert_string_equal(views[0].overlay_dir, "PC1.2");
+    free(take_ptr(views));
+    OK(f, client_rename(f->c, "pc1", "other", &f->err)); /* keeps its folder */
+    OK(f, add_client(f->c, "pc1.2", "525400000002", &f->err));
+    OK(f, link_set(f->c, "pc1.2", 0, "img", 0, &f->err));
+    OK(f, view_list(f->c, "pc1.2", &views, &n, &f->err));
+    assert_string_equal(views[0].overlay_dir, "pc1.2.2");
 }
 
 static void test_modes_have_names(void **state)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "core/catalog-boot.h"
+#include "core/catalog-import.h"
 
 static char *read_text(const char *name)
 {
@@ -132,6 +133,51 @@ static void test_migrate_version_2_loses_nothing(void **state)
     migrate(*state, "catalog-v2.sql", "older version 2", "a86b8dd9-8b7a-42c7-ae86-beea9874a860");
 }
 
+static void check_folders(struct fixture *f)
+{
+    static char fresh[32768], found[32768];
+    char other[128];
+    /* Of clients that are here only where garbage lies; the name of one that was removed stays. */
+    assert_int_equal(count(f, "SELECT count(*) FROM overlay_dir"), 2);
+    assert_int_equal(count(f, "SELECT count(*) FROM overlay_dir WHERE name IN ('gone', 'pc01')"), 2);
+    assert_int_equal(count(f, "SELECT count(*) FROM garbage"), 2);
+    assert_int_equal(count(f, "SELECT seq FROM sqlite_sequence WHERE name = 'client'"), 5);
+    assert_int_equal(count(f, "SELECT seq FROM sqlite_sequence WHERE name = 'link'"), 4);
+    assert_int_equal(count(f, "SELECT count(*) FROM sqlite_schema WHERE name GLOB 'old_*'"), 0);
+    (void)snprintf(other, sizeof(other), "%s/other", f->dir);
+    OK(f, catalog_create(other, &f->err));
+    schema_of(f, other, fresh, sizeof(fresh));
+    schema_of(f, f->dir, found, sizeof(found));
+    assert_string_equal(found, fresh);
+}
+
+/* Imports of a former release can be taken back by this one. */
+static void test_migrate_version_4_keeps_imports(void **state)
+{
+    struct fixture *f = *state;
+    struct view_row *views = NULL;
+    size_t n;
+    load(f, "catalog-v4.sql");
+    OK(f, catalog_open(f->dir, CATALOG_WRITE, &f->c, &f->err));
+    check_folders(f);
+    OK(f, view_list(f->c, NULL, &views, &n, &f->err));
+    free(views);
+    assert_int_equal(n, 3);
+    assert_int_equal(count(f, "SELECT count(*) FROM import_client"), 4);
+    for (int run = 2; run > 0; run--) {
+        json_t *obstacles, *files;
+        OK(f, catalog_begin(f->c, &f->err));
+        OK(f, import_undo(f->c, run, &obstacles, &files, &f->err));
+        OK(f, catalog_commit(f->c, &f->err));
+        json_decref(obstacles);
+        json_decref(files);
+        assert_int_equal(count(f, "SELECT count(*) FROM client"), run == 2 ? 3 : 1);
+    }
+    assert_int_equal(count(f, "SELECT count(*) FROM client WHERE name = 'pc01' AND ip = ''"), 1);
+    assert_int_equal(count(f, "SELECT count(*) FROM import_client"), 0);
+    assert_int_equal(count(f, "SELECT count(*) FROM overlay_dir"), 5); /* whoever had one keeps it from others */
+}
+
 static void test_migrate_a_client_s_name_is_no_rule_for_names(void **state)
 {
     struct fixture *f = *state;
@@ -161,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_ROOT(test_migrate_version_1_loses_nothing),
         WITH_ROOT(test_migrate_version_2_loses_nothing),
+        WITH_ROOT(test_migrate_version_4_keeps_imports),
         WITH_ROOT(test_migrate_a_client_s_name_is_no_rule_for_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -125,7 +125,7 @@ static void test_catalog_failed_writer_changes_nothing_in_a_commit(void **state)
     assert_int_equal(add_client(f->c, "pc2", "525400000002", &f->err), -EINVAL); /* fails at its last step */
     OK(f, catalog_commit(f->c, &f->err));
     assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
-    assert_int_equal(count(f, "SELECT count(*) FROM overlay_dir"), 1);
+    assert_int_equal(count(f, "SELECT count(*) FROM overlay_dir"), 0);
 }
 
 static void test_catalog_lost_transaction_cannot_be_committed(void **state)

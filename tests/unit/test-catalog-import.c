@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What an import stores by ways of its own: rows that are checked here instead of by CHECK constraints, and packs of what the next import needs. */
+#include "tests/unit/catalog-look.h"
+
+#include "core/catalog-import-priv.h"
+
+/* --- checks ------------------------------------------------------------------------------------------------------- */
+
+#define X10 "xxxxxxxxxx"
+#define X60 X10 X10 X10 X10 X10 X10
+
+enum { NAME = 1, MAC, IP, GROUP, IQN, USER, SECRET, FOLDER, COMMENT, DISABLED, NETMASK, GATEWAY, DNS };
+
+/* A row that is all right but for one column. */
+static const struct {
+    int column;
+    const char *text;
+    bool is_good;
+} cases[] = {
+    {NAME, "a", true},
+    {NAME, "A.b_c-9", true},
+    {NAME, X60 "xxx", true},
+    {NAME, X60 "xxxx", false},
+    {NAME, "", false},
+    {NAME, "-a", false},
+    {NAME, ".a", false},
+    {NAME, "a b", false},
+    {NAME, "a/b", false},
+    {NAME, "a\n", false},
+    {NAME, "\xc3\xa4", false},
+    {NAME, "a\xc3\xa4", false},
+    {MAC, "52:54:00:12:ab:cf", true},
+    {MAC, "52:54:00:12:ab:cF", false},
+    {MAC, "52:54:00:12:ab:cg", false},
+    {MAC, "52-54:00:12:ab:cf", false},
+    {MAC, "52:54:00:12:ab:c", false},
+    {MAC, "52:54:00:12:ab:cf:", false},
+    {MAC, "", false},
+    {IP, X10 X10 X10 X10 "xxxxx", true},
+    {IP, X10 X10 X10 X10 "xxxxxx", false},
+    {GROUP, "", true},
+    {GROUP, X60 "x\xc3\xa4", true},
+    {GROUP, X60 "xx\xc3\xa4", false},
+    {IQN, "iqn.", true},
+    {IQN, "IQN.x", false},
+    {IQN, "xiqn.x", false},
+    {IQN, "", false},
+    {IQN, "iqn." X60 X60 X60 X10 X10 X10 "xxxxxxxxx", true},
+    {IQN, "iqn." X60 X60 X60 X10 X10 X10 X10, false},
+    {USER, "", false},
+    {USER, X60 "xxx", true},
+    {USER, X60 "xxxx", false},
+    {SECRET, "12345678901", false},
+    {SECRET, "123456789012", true},
+    {SECRET, "abcdefghijkl3456", true},
+    {SECRET, "12345678901234567", false},
+    {SECRET, "", false},
+    {FOLDER, "pc1.2", true},
+    {FOLDER, X60 X10 "xxxxxxxxx", true},
+    {FOLDER, X60 X10 X10, false},
+    {FOLDER, "", false},
+    {FOLDER, "../x", false},
+    {FOLDER, "a/b", false},
+    {FOLDER, "a\x7f", false},
+    {COMMENT, "", true},
+    {COMMENT, X60 X60 X60 X60 X10 "xxxxx", true},
+    {COMMENT, X60 X60 X60 X60 X10 "xxxxxx", false},
+    {COMMENT, X60 X60 X60 X60 X10 "xxxx\xc3\xa4", false},
+    {NETMASK, "255.255.255.255", true},
+    {NETMASK, "255.255.255.2555", false},
+    {GATEWAY, "255.255.255.255", true},
+    {GATEWAY, "255.255.255.2555", false},
+    {DNS, X60 X60 X60 X60 X10 "xxxxx", true},
+    {DNS, X60 X60 X60 X60 X10 "xxxxxx", false},
+};
+
+static void fill_case(size_t i, struct arg row[IMPORT_FEED_COLUMNS])
+{
+    static const char *const good[IMPORT_FEED_COLUMNS] = {NULL,
+                                                          "pc1",
+                                                          "52:54:00:00:00:01",
+                                                          "10.0.0.1",
+                                                          "hall",
+                                                          "iqn.2026-11.org.diskgate:x:pc1",
+                                                          "pc1",
+                                                          "123456789012",
+                                                          "pc1",
+                                                          "",
+                                                          "",
+                                                          "",
+                                                          "",
+                                                          ""};
+    row[0] = N(7);
+    for (int k = 1; k < IMPORT_FEED_COLUMNS; k++)
+        row[k] = T(k == cases[i].column ? cases[i].text : good[k]);
+}
+
+/* What the schema says of it: 0 or -EINVAL. */
+static int insert(struct fixture *f, const struct arg *row)
+{
+    struct arg args[IMPORT_FEED_COLUMNS + 1] = {0};
+    memcpy(args, row, IMPORT_FEED_COLUMNS * sizeof(*row));
+    OK(f, db_exec(f->c, "SAVEPOINT one", &f->err));
+    int r = db_run(f->c,
+                   "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir,"
+                   " comment, created_at, is_disabled, netmask, gateway, dns)"
+                   " VALUES (?1, ?2, ?3, ?4, ?5, 'volatile', ?6, ?7, ?8, ?9, ?10, '', ?11 <> '', ?12, ?13, ?14)",
+                   args, &f->err);
+    OK(f, db_exec(f->c, "ROLLBACK TO one; RELEASE one", NULL));
+    return r;
+}
+
+static void test_import_checks_are_those_of_the_schema(void **state)
+{
+    struct fixture *f = *state;
+    struct import *im;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct arg row[IMPORT_FEED_COLUMNS];
+        int want = cases[i].is_good ? 0 : -EINVAL;
+        fill_case(i, row);
+        int by_schema = insert(f, row), by_check = import_check_client(im, row, &f->err);
+        if (by_schema != want || by_check != want)
+            fail_msg("column %d '%s': schema %d, check %d", cases[i].column, cases[i].text, by_schema, by_check);
+    }
+    import_close(im);
+}
+
+struct feeding {
+    struct arg row[IMPORT_FEED_COLUMNS];
+    int left;
+};
+
+static int feed_row(void *arg, struct arg *columns, struct err *err)
+{
+    struct feeding *g = arg;
+    (void)err;
+    memcpy(columns, g->row, sizeof(g->row));
+    return g->left-- > 0;
+}
+
+/* The row that is refused takes the statement with it, and the constraints are back in force behind it. */
+static void test_import_feed_refuses_a_bad_row(void **state)
+{
+    static const char sql[] =
+        "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
+        " created_at) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, '' FROM import_feed";
+    struct fixture *f = *state;
+    struct import *im;
+    struct feeding g = {.left = 1};
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    fill_case(5, g.row); /* "-a" */
+    FAILS(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err), -EINVAL,
+          "CHECK constraint failed: name");
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
+    FAILS(f, db_exec(f->c, "INSERT INTO overlay_dir VALUES ('../x')", &f->err), -EINVAL, "CHECK");
+    fill_case(0, g.row);
+    g.left = 1;
+    OK(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err));
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
+    FAILS(f, db_exec(f->c, "UPDATE client SET name = '-a'", &f->err), -EINVAL, "CHECK");
+    g.left = 2;
+    g.row[0] = N(8);
+    FAILS(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err), -EINVAL, "UNIQUE");
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
+    import_close(im);
+}
+
+/* --- packs -------------------------------------------------------------------------------------------------------- */
+
+#define ROWS 3000
+
+static const char *const givens[] = {
+    "",
+    "pc1\x1f"
+    "10.0.0.1\x1f\x1f\x1f\x1fhall\x1f\x1f\x1f"
+    "0:1\x1f"
+    "b1", /* as src */
+    "pc1-2\x1f"
+    "10.0.0.1\x1f\x1f\x1f\x1fhall\x1f\x1f\x1f"
+    "0:1\x1f"
+    "b1",
+    "pc1\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f",
+    "\x1f\x1f"
+    "255.0.0.0\x1f\x1f\x1f\x1f\x1f\x1f"
+    "0:1\x1f"
+    "b2",
+};
+
+/* Longest fields: given differs in all of them. */
+static void long_texts(char *src, char *given)
+{
+    struct import_values v;
+    for (int n = 0; n < 2; n++) {
+        for (int i = 0; i < IMPORT_FIELDS; i++) {
+            memset(v.f[i], 'a' + n, IMPORT_FIELD_LEN);
+            v.f[i][IMPORT_FIELD_LEN] = 0;
+        }
+        strcpy(n ? given : src, import_pack(&v).text);
+    }
+}
+
+static void pack_rows(struct fixture *f, struct import *im, const char *src, const char *large, const char *other)
+{
+    struct import_packer p;
+    OK(f, import_packer_begin(&p, im, &f->err));
+    for (int i = 0; i < ROWS; i++) {
+        char mac[MAC_LEN + 1], key[16];
+        (void)snprintf(mac, sizeof(mac), "52:54:00:00:%02x:%02x", (ROWS - i) / 256, (ROWS - i) % 256);
+        (void)snprintf(key, sizeof(key), "%d", i);
+        struct import_planned row = {.mac = mac, .source_id = key, .src = src, .want = src, .given = givens[i % 5]};
+        if (i % 100 == 99) {
+            row.src = large;
+            row.given = other;
+        }
+        OK(f, import_packer_put(&p, 1000 + i, &row, &f->err));
+    }
+    OK(f, import_packer_flush(&p, &f->err));
+    import_packer_finish(&p);
+}
+
+static int check_track(void *arg, sqlite3_stmt *st)
+{
+    const char *const *texts = arg; /* src, large, other */
+    int i = (int)sqlite3_column_int64(st, 1) - 1000;
+    bool is_large = i % 100 == 99;
+    const char *given = is_large ? texts[2] : *givens[i % 5] ? givens[i % 5] : texts[0];
+    char mac[MAC_LEN + 1];
+    (void)snprintf(mac, sizeof(mac), "52:54:00:00:%02x:%02x", (ROWS - i) / 256, (ROWS - i) % 256);
+    assert_string_equal((const char *)sqlite3_column_text(st, 0), mac);
+    assert_int_equal(sqlite3_column_int(st, 2), i);
+    assert_string_equal((const char *)sqlite3_column_text(st, 3), texts[is_large ? 1 : 0]);
+    assert_string_equal((const char *)sqlite3_column_text(st, 4), given);
+    return 0;
+}
+
+static void test_import_packs_hold_what_was_put(void **state)
+{
+    static char large[IMPORT_PACKED_LEN], other[IMPORT_PACKED_LEN];
+    struct fixture *f = *state;
+    struct import *im;
+    int64_t run;
+    const char *texts[] = {givens[1], large, other};
+    long_texts(large, other);
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    OK(f, catalog_begin(f->c, &f->err));
+    OK(f, import_run_begin(im, "file", "", &run, &f->err));
+    pack_rows(f, im, texts[0], large, other);
+    assert_in_range(count(f, "SELECT count(*) FROM import_pack"), 2, 100);
+    OK(f, import_unpack_origin(f->c, "other", &f->err));
+    assert_int_equal(count(f, "SELECT count(*) FROM import_client"), 0);
+    OK(f, import_unpack_origin(f->c, "test", &f->err));
+    assert_int_equal(count(f, "SELECT count(*) FROM import_pack"), 0);
+    assert_int_equal(count(f, "SELECT count(*) FROM import_client WHERE run_id = 1 AND origin = 'test' AND is_created"
+                              " AND NOT is_gone"),
+                     ROWS);
+    OK(f, db_each(f->c, "SELECT mac, client_id, source_id, src, given FROM import_client", ARGS(), check_track, texts,
+                  &f->err));
+    OK(f, import_unpack_origin(f->c, "test", &f->err)); /* nothing is left to do */
+    catalog_rollback(f->c);
+    import_close(im);
+}
+
+static void test_import_damaged_pack_is_said(void **state)
+{
+    static const char *const damage[] = {
+        "UPDATE import_pack SET data = CAST(substr(data, 1, length(data) - 1) AS BLOB)", /* the last text has no end */
+        "UPDATE import_pack SET data = CAST(data || x'0102030405' AS BLOB)",
+        "UPDATE import_pack SET data = zeroblob(20000)",
+    };
+    struct fixture *f = *state;
+    struct import *im;
+    int64_t run;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    for (size_t i = 0; i < ARRAY_SIZE(damage); i++) {
+        OK(f, catalog_begin(f->c, &f->err));
+        OK(f, import_run_begin(im, "file", "", &run, &f->err));
+        pack_rows(f, im, givens[1], givens[1], givens[2]);
+        OK(f, db_exec(f->c, damage[i], &f->err));
+        int r = import_unpack_origin(f->c, "test", &f->err);
+        assert_true(r == -EBADMSG || r == -EINVAL); /* or a constraint of the rows does not hold */
+        catalog_rollback(f->c);
+    }
+    import_close(im);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_ROOT(test_import_checks_are_those_of_the_schema),
+        WITH_ROOT(test_import_feed_refuses_a_bad_row),
+        WITH_ROOT(test_import_packs_hold_what_was_put),
+        WITH_ROOT(test_import_damaged_pack_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
