@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The lists behind attach.h, for attach.c (which changes them) and attach-status.c (which tells of them).
+/* The lists behind attach.h, for attach.c (which changes them), attach-open.c (which opens views) and attach-status.c (which tells of them).
  *
  * Threads: one at a time.
  */
@@ -36,5 +36,16 @@ struct attach {
     struct slot *slots;
     struct version *versions;
 };
+
+struct version *attach_version(const struct attach *a, int64_t id); /* NULL when there is none */
+/* Put all names into the tree anew. 0, -ENOMEM. */
+int attach_put_names(const struct attach *a);
+
+/* What an overlay's place has of the caches, and of the marks of kept overlays. */
+void attach_use_memory(const struct attach *a, struct overlay_place *place, int64_t client_id);
+void attach_use_marks(const struct attach *a, struct overlay_place *place);
+
+/* Open what is not open, but what is lost; what fails has a sentence. @has_dropped: room may come back. 0, -ENOMEM. */
+int attach_open_slots(struct attach *a, bool has_dropped);
 
 #endif

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "core/direct.h"
 #include "core/keptmark.h"
@@ -20,9 +18,6 @@
 #include "fusefs/preload.h"
 #include "fusefs/tape.h"
 
-#define PAUSE_MS    100
-#define PATIENCE_MS 3000
-
 struct attach *attach_create(const struct attach_options *o)
 {
     struct attach *a = calloc(1, sizeof(*a));
@@ -33,7 +28,7 @@ struct attach *attach_create(const struct attach_options *o)
 
 /* --- versions ---------------------------------------------------------------------------------------------------- */
 
-static struct version *version_of(const struct attach *a, int64_t id)
+struct version *attach_version(const struct attach *a, int64_t id)
 {
     for (struct version *v = a->versions; v; v = v->next)
         if (v->row.id == id)
@@ -151,7 +146,7 @@ static int sync_versions(struct attach *a, const struct snapshot *s)
     for (struct version *v = a->versions; v; v = v->next)
         v->is_wanted = false;
     for (size_t i = 0; i < s->version_count; i++) {
-        struct version *v = version_of(a, s->versions[i].id);
+        struct version *v = attach_version(a, s->versions[i].id);
         if (!v) {
             v = calloc(1, sizeof(*v));
             if (!v)
@@ -195,78 +190,6 @@ struct view *attach_view(const struct attach *a, const char *overlay_id)
 {
     const struct slot *s = slot_of(a, overlay_id);
     return s && s->view && s->view->overlay && !s->view->is_read_only ? s->view : NULL;
-}
-
-/* The overlay's folder, made if needed. */
-static int open_overlay_dir(const struct attach *a, const char *dir, struct err *err)
-{
-    if (!a->o.is_read_only && mkdirat(a->o.overlays_fd, dir, 0700) < 0 && errno != EEXIST)
-        return err_sys(err, -errno, "cannot make the overlay folder 'overlays/%s'", dir);
-    if (!a->o.is_read_only && fsync(a->o.overlays_fd) < 0) /* what is flushed in it must not go with its name */
-        return err_sys(err, -errno, "cannot make the overlay folder 'overlays/%s' durable", dir);
-    int fd = openat(a->o.overlays_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return fd < 0 ? err_sys(err, -errno, "cannot open the overlay folder 'overlays/%s'", dir) : fd;
-}
-
-static void use_memory(const struct attach *a, struct overlay_place *place, int64_t client_id)
-{
-    place->has_ram = a->o.ram_fd >= 0;
-    place->ram_fd = a->o.ram_fd;
-    place->ram_pool = a->o.ram;
-    place->client_id = client_id;
-}
-
-static void use_marks(const struct attach *a, struct overlay_place *place)
-{
-    place->has_marks = a->o.kept_fd >= 0;
-    place->kept_fd = a->o.kept_fd;
-}
-
-static int open_overlay(const struct attach *a, const struct view_row *row, struct base *base, int dir_fd,
-                        struct overlay **ret, struct err *err)
-{
-    struct overlay_place place = {
-        .dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = row->slot, .journal = a->o.journal};
-    use_memory(a, &place, row->client_id);
-    use_marks(a, &place);
-    struct map_stamp stamp = {.size_bytes = base->blk->size};
-    char found[UUID_LEN + 1];
-    if (uuid_decode(row->overlay_id, stamp.overlay_id) < 0)
-        return err_set(err, -EINVAL, "the catalog has a bad overlay id '%s'", row->overlay_id);
-    (void)snprintf(stamp.base_identity, sizeof(stamp.base_identity), "%s",
-                   base->row.identity); /* as long as the column */
-    int r = overlay_open(&place, &stamp, row->mode != OVERLAY_VOLATILE, a->o.is_read_only, base->blk, ret, found, err);
-    if (r == -EEXIST) {
-        struct err what = *err;
-        return err_set(err, -ESTALE,
-                       "overlays/%s/%u: %.400s; put the right files back, or move them away and drop the "
-                       "overlay with 'diskgate client reset'",
-                       row->overlay_dir, row->slot, what.msg);
-    }
-    return r == -EBADMSG || r == -EOPNOTSUPP ? err_prefix(err, r, "overlays/%s/%u", row->overlay_dir, row->slot) : r;
-}
-
-static int open_client_view(const struct attach *a, const struct view_row *row, struct view **ret, struct err *err)
-{
-    const struct version *v = version_of(a, row->version_id);
-    if (!v || !v->base || v->has_changed) {
-        *err = v ? v->err : (struct err){"its version is not in the catalog"};
-        return -ESTALE;
-    }
-    _cleanup_close_ int dir_fd = -1;
-    struct overlay *overlay = NULL;
-    int r = dir_fd = open_overlay_dir(a, row->overlay_dir, err);
-    if (r >= 0)
-        r = open_overlay(a, row, v->base, dir_fd, &overlay, err);
-    if (r < 0 && !(r == -ENOENT && a->o.is_read_only))
-        return r;
-    *ret = view_of_client(v->base, overlay, dir_fd, row);
-    if (!*ret) {
-        (void)overlay_close(overlay, NULL); /* nothing was written through it */
-        return err_sys(err, -ENOMEM, "cannot attach the view");
-    }
-    (void)take_fd(&dir_fd);
-    return 0;
 }
 
 static void gather(const struct attach *a, const struct slot *s, bool is_end)
@@ -369,8 +292,8 @@ static int delete_overlay(const struct attach *a, const struct garbage_row *g, s
     if (dir_fd < 0)
         return errno == ENOENT ? forget_mark(a, g) : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
     struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = g->slot};
-    use_memory(a, &place, 0);
-    use_marks(a, &place);
+    attach_use_memory(a, &place, 0);
+    attach_use_marks(a, &place);
     return overlay_delete(&place, g->overlay_id, err);
 }
 
@@ -397,7 +320,7 @@ static size_t sync_garbage(const struct attach *a, const struct snapshot *s)
 
 /* --- rounds ------------------------------------------------------------------------------------------------------ */
 
-static int put_names(const struct attach *a)
+int attach_put_names(const struct attach *a)
 {
     int r = 0;
     tree_begin(a->o.tree);
@@ -412,30 +335,6 @@ static int put_names(const struct attach *a)
     if (r == 0)
         tree_end(a->o.tree, a->o.forget_name, a->o.arg);
     return r;
-}
-
-/* The room of an overlay that was just dropped comes back a moment after its name is gone, when the kernel lets go of its file: a reset on
- * a full disk waits for it, up to @patience_ms in all. */
-static void slot_open(const struct attach *a, struct slot *s, int *patience_ms)
-{
-    int r = open_client_view(a, &s->row, &s->view, &s->err);
-    s->is_lost = r == -EOWNERDEAD;
-    if (r == -ENOSPC && *patience_ms > 0)
-        (void)put_names(a); /* again, and checked, at the end of the round */
-    for (; r == -ENOSPC && *patience_ms > 0; *patience_ms -= PAUSE_MS) {
-        const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
-        (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */
-        r = open_client_view(a, &s->row, &s->view, &s->err);
-    }
-    if (r < 0) {
-        if (!a->o.is_read_only)
-            overlay_disown(a->o.live_fd, s->row.overlay_id); /* who cannot have it from us reads it no more */
-        log_error("client '%s' slot %u: %s", s->row.client, s->row.slot, s->err.msg);
-        return;
-    }
-    direct_add(a->o.direct, s->view);
-    log_info("client '%s' slot %u: image '%s' version %u, %s", s->row.client, s->row.slot, s->row.image, s->row.version,
-             overlay_mode_name(s->row.mode));
 }
 
 static uint64_t cache_bytes(const struct snapshot *s, int64_t image_id)
@@ -489,12 +388,10 @@ int attach_sync(struct attach *a, struct err *err)
     if (r == 0)
         r = sync_versions(a, &s);
     size_t dropped = r == 0 && !a->o.is_read_only ? sync_garbage(a, &s) : 0;
-    int patience_ms = dropped > 0 ? PATIENCE_MS : 0;
-    for (struct slot *p = a->slots; p && r == 0; p = p->next)
-        if (!p->view && !p->is_lost)
-            slot_open(a, p, &patience_ms);
     if (r == 0)
-        r = put_names(a);
+        r = attach_open_slots(a, dropped > 0);
+    if (r == 0)
+        r = attach_put_names(a);
     if (r == 0 && a->o.preload)
         sync_preload(a, &s);
     return r < 0 ? err_sys(err, r, "cannot follow the catalog") : 0;
