@@ -19,8 +19,8 @@
  * (1) A write is answered after its bits are in the live map, and the store looks at the map after the read has come: so a read sees every
  *     write that was answered before. Of one that runs at the same time it sees old or new bytes.
  * (2) diskgate-fs clears DIRECT_ON before a view is revoked or ends, and DIRECT_DATA, for good, before the first block of an overlay goes to RAM.
- * (3) With DIRECT_RECORD each read that the store answers is noted in the ring, before it is answered; while the ring is full it answers none. Each
- *     read that comes through FUSE empties the ring: nothing of what a boot reads is missing from its record.
+ * (3) With DIRECT_RECORD each read that the store answers is noted in the ring, before it is answered; while the ring is full it answers none,
+ *     unless the connection has ended. Each read that comes through FUSE empties the ring: nothing of what a boot reads is missing from its record.
  * (4) The generation of a live map goes up before another process lets anybody write through it, and before the map loses its name. So a board that
  *     a dead diskgate-fs has left behind is worth nothing from then on.
  *

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "core/blk.h"
@@ -29,7 +30,8 @@ struct source {
 
 struct reader {
     int sock;
-    bool is_off; /* something was wrong with it */
+    bool is_off;   /* something was wrong with it */
+    bool is_alone; /* diskgate-fs is dead */
     struct livemap *map;
     struct direct_board *board;
     struct source base, data;
@@ -216,8 +218,21 @@ static bool has_room(const struct reader *d)
     return d->head - atomic_load(&d->board->tail) < DIRECT_RING; /* a tail beyond the head: a great number */
 }
 
+/* May a read be answered that is to be noted? Nobody empties the ring of one who is dead, and nobody wants to know. */
+static bool may_answer(struct reader *d)
+{
+    char byte;
+    if (has_room(d))
+        return true;
+    if (!d->is_alone)
+        d->is_alone = recv(d->sock, &byte, sizeof(byte), MSG_DONTWAIT | MSG_PEEK) == 0;
+    return d->is_alone;
+}
+
 static void note(struct reader *d, const struct request *q)
 {
+    if (!has_room(d))
+        return;
     struct direct_note *n = &d->board->ring[d->head % DIRECT_RING];
     atomic_store(&n->off, q->off);
     atomic_store(&n->len, q->len);
@@ -249,7 +264,7 @@ static int read_in_guard(void *arg)
     struct reader *d = q->d;
     struct piece pieces[PIECES_MAX];
     uint32_t flags = atomic_load(&d->board->flags);
-    if (!(flags & DIRECT_ON) || ((flags & DIRECT_RECORD) && !has_room(d)))
+    if (!(flags & DIRECT_ON) || ((flags & DIRECT_RECORD) && !may_answer(d)))
         return -EAGAIN;
     size_t n = look_up(q, flags, pieces), done = 0;
     for (size_t i = 0; i < n; i++) {
@@ -257,7 +272,7 @@ static int read_in_guard(void *arg)
             return -EAGAIN;
         done += pieces[i].len;
     }
-    if (n == 0 || !is_valid(d, pieces, n, &flags) || ((flags & DIRECT_RECORD) && !has_room(d)))
+    if (n == 0 || !is_valid(d, pieces, n, &flags) || ((flags & DIRECT_RECORD) && !may_answer(d)))
         return -EAGAIN;
     if (flags & DIRECT_RECORD)
         note(d, q);

@@ -105,10 +105,24 @@ static void detach(struct rig *r)
     view_unref(take_ptr(r->view));
 }
 
+static void start_threads(struct rig *r)
+{
+    struct err err;
+    r->pool = ram_pool_create();
+    if (ram_pool_start(r->pool) < 0 || direct_open(r->run_fd, &r->direct, &err) < 0 || direct_start(r->direct) < 0)
+        abort(); /* in a child, too */
+}
+
+static void stop_threads(struct rig *r)
+{
+    direct_close(r->direct);
+    ram_pool_stop(r->pool);
+    ram_pool_destroy(r->pool);
+}
+
 static int setup(void **state)
 {
     struct rig *r = calloc(1, sizeof(*r));
-    struct err err;
     strcpy(r->path, "/var/tmp/test-direct-XXXXXX");
     strcpy(r->ram_path, "/dev/shm/test-direct-XXXXXX");
     assert_true(mkdtemp(r->path) && mkdtemp(r->ram_path));
@@ -119,10 +133,7 @@ static int setup(void **state)
     r->ram_fd = open(r->ram_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     r->noise = calloc(1, DISK);
     make_base(r);
-    r->pool = ram_pool_create(r->ram_fd);
-    assert_int_equal(ram_pool_start(r->pool), 0);
-    assert_int_equal(direct_open(r->run_fd, &r->direct, &err), 0);
-    assert_int_equal(direct_start(r->direct), 0);
+    start_threads(r);
     *state = r;
     return 0;
 }
@@ -141,10 +152,8 @@ static int teardown(void **state)
     direct_stop(r->direct);
     if (r->view)
         detach(r);
-    direct_close(r->direct);
+    stop_threads(r);
     base_unref(r->base);
-    ram_pool_stop(r->pool);
-    ram_pool_destroy(r->pool);
     clear(r->live_fd);
     clear(r->run_fd);
     clear(r->ram_fd);
@@ -454,30 +463,27 @@ static void test_direct_base_that_changed_goes_the_long_way(void **state)
 /* Another process attaches, gives us a store and dies. */
 static struct store store_of_the_dead(struct rig *r, enum overlay_mode mode)
 {
-    struct err err;
     int pipes[2];
     char c;
-    direct_close(take_ptr(r->direct));
+    stop_threads(r); /* none at a fork */
     assert_int_equal(pipe(pipes), 0);
     pid_t pid = fork();
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (direct_open(r->run_fd, &r->direct, &err) < 0 || direct_start(r->direct) < 0)
-            _exit(1);
+        start_threads(r);
         attach(r, mode);
         put(r->view, 0, 'a', 3 * 4096);
         (void)write_full(pipes[1], "x", 1);
         for (;;)
             (void)pause();
     }
+    (void)close(pipes[1]);
     assert_int_equal(read(pipes[0], &c, 1), 1);
     struct store s = open_store(r);
     assert_int_equal(kill(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     (void)close(pipes[0]);
-    (void)close(pipes[1]);
-    assert_int_equal(direct_open(r->run_fd, &r->direct, &err), 0);
-    assert_int_equal(direct_start(r->direct), 0);
+    start_threads(r);
     return s;
 }
 
