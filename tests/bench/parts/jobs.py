@@ -59,6 +59,7 @@ class Iscsi(Job):
 
 
 EVERYBODY = ("plain", "volatile", "kept", "qsd", "nbdkit", "xfs")
+OVER_ISCSI = EVERYBODY + ("volatile-fuse", "kept-fuse")  # as files these are what volatile and kept are
 SYNCING = ("plain", "kept", "qsd", "xfs")  # volatile and nbdkit answer a flush at once; compare like with like
 
 # The rows whose geometric mean is a goal of its own.
@@ -69,18 +70,18 @@ JOBS = (
     Fio("fuse-randread-4k-x1", "random read 4K x1", "IOPS", "--rw=randread --bs=4k", EVERYBODY),
     Fio("fuse-randread-4k-x4", "random read 4K x4", "IOPS", "--rw=randread --bs=4k --numjobs=4", EVERYBODY),
     Fio("fuse-randread-64k-x4", "random read 64K x4", "MB/s", "--rw=randread --bs=64k --numjobs=4", EVERYBODY),
-    Iscsi("iscsi-randread-4k-q1", "random read 4K q1", "IOPS", "-b 4096 -q 1", EVERYBODY),
-    Iscsi("iscsi-randread-4k-q8", "random read 4K q8", "IOPS", "-b 4096 -q 8", EVERYBODY),
-    Iscsi("iscsi-randread-4k-q32", "random read 4K q32", "IOPS", "-b 4096 -q 32", EVERYBODY),
-    Iscsi("iscsi-randread-64k-q8", "random read 64K q8", "MB/s", "-b 65536 -q 8", EVERYBODY),
-    Iscsi("iscsi-seqread-1m-q4", "sequential read 1M q4", "MB/s", "-b 1048576 -q 4 -s", EVERYBODY),
+    Iscsi("iscsi-randread-4k-q1", "random read 4K q1", "IOPS", "-b 4096 -q 1", OVER_ISCSI),
+    Iscsi("iscsi-randread-4k-q8", "random read 4K q8", "IOPS", "-b 4096 -q 8", OVER_ISCSI),
+    Iscsi("iscsi-randread-4k-q32", "random read 4K q32", "IOPS", "-b 4096 -q 32", OVER_ISCSI),
+    Iscsi("iscsi-randread-64k-q8", "random read 64K q8", "MB/s", "-b 65536 -q 8", OVER_ISCSI),
+    Iscsi("iscsi-seqread-1m-q4", "sequential read 1M q4", "MB/s", "-b 1048576 -q 4 -s", OVER_ISCSI),
     Fio("fuse-randwrite-4k-x1", "random write 4K x1", "IOPS", "--rw=randwrite --bs=4k", EVERYBODY, True),
     Fio("fuse-randwrite-4k-x4", "random write 4K x4", "IOPS", "--rw=randwrite --bs=4k --numjobs=4", EVERYBODY, True),
     Fio("fuse-write-4k-fsync", "write 4K + fsync", "IOPS", "--rw=randwrite --bs=4k --fsync=1", SYNCING, True),
-    Iscsi("iscsi-randwrite-4k-q16", "random write 4K q16", "IOPS", "-b 4096 -q 16 -r 0", EVERYBODY, True),
-    Iscsi("iscsi-mixed-4k-q16", "70 % read, 30 % write 4K q16", "IOPS", "-b 4096 -q 16 -r 70", EVERYBODY, True),
-    Iscsi("iscsi-write-4k-flush", "write 4K q4, flush every 16", "IOPS", "-b 4096 -q 4 -r 0 -f 16", SYNCING, True),
+    Iscsi("iscsi-randwrite-4k-q16", "random write 4K q16", "IOPS", "-b 4096 -q 16 -r 0", OVER_ISCSI, True),
+    Iscsi("iscsi-mixed-4k-q16", "70 % read, 30 % write 4K q16", "IOPS", "-b 4096 -q 16 -r 70", OVER_ISCSI, True),
+    Iscsi("iscsi-write-4k-flush", "write 4K q4, flush every 16", "IOPS", "-b 4096 -q 4 -r 0 -f 16", SYNCING + ("kept-fuse",), True),
     Fio("fuse-randread-64k-x4-after", "random read 64K x4, after writes", "MB/s", "--rw=randread --bs=64k --numjobs=4", EVERYBODY),
     Fio("fuse-seqwrite-1m", "sequential write 1M", "MB/s", "--rw=write --bs=1m", EVERYBODY, True),
-    Iscsi("iscsi-seqwrite-256k-q4", "sequential write 256K q4", "MB/s", "-b 262144 -q 4 -r 0 -s", EVERYBODY, True),
+    Iscsi("iscsi-seqwrite-256k-q4", "sequential write 256K q4", "MB/s", "-b 262144 -q 4 -r 0 -s", OVER_ISCSI, True),
 )

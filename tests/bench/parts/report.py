@@ -7,6 +7,7 @@ import statistics
 from .jobs import MEAN_OF
 
 OURS = ("volatile", "kept")
+WITHOUT = ("volatile-fuse", "kept-fuse")  # the same without direct reads, if they were asked for
 OTHERS = ("plain", "qsd", "nbdkit", "xfs")
 
 
@@ -20,8 +21,22 @@ def summary(job, samples):
     row = {"job": job.key, "title": job.title, "unit": job.unit, "is_over_iscsi": job.key.startswith("iscsi"),
            "samples": samples, "median": {name: statistics.median(v) for name, v in samples.items() if v}}
     row["ratio"] = {f"{ours}/{other}": round(ratio(row, ours, other), 3)
-                    for ours in OURS for other in OTHERS if ratio(row, ours, other)}
+                    for ours, other in pairs(samples) if ratio(row, ours, other)}
     return row
+
+
+def pairs(names):
+    """Who is compared with whom: ours with the others, and, where there are views without direct reads, these with the plain file, and ours with
+    them."""
+    found = [(ours, other) for ours in OURS for other in OTHERS]
+    if set(WITHOUT) & set(names):
+        found += [(ours, "plain") for ours in WITHOUT] + list(zip(OURS, WITHOUT, strict=True))
+    return found
+
+
+def short(name):
+    """volatile -> v, kept-fuse -> kf"""
+    return "".join(part[0] for part in name.split("-"))
 
 
 def number(value):
@@ -30,13 +45,17 @@ def number(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 
 
-def cells(row):
-    line = [row["title"], row["unit"]]
-    line += [number(row["median"].get(name)) for name in ("plain", *OURS, *OTHERS[1:])]
-    for ours in OURS:
-        for other in OTHERS:
-            value = ratio(row, ours, other)
-            line.append("-" if value is None else f"{value:.2f}")
+def columns(rows):
+    """(names, pairs) of a table of these rows."""
+    names = {name for row in rows for name in row["median"]}
+    return [name for name in ("plain", *OURS, *WITHOUT, *OTHERS[1:]) if name not in WITHOUT or name in names], pairs(names)
+
+
+def cells(row, names, compared):
+    line = [row["title"], row["unit"], *(number(row["median"].get(name)) for name in names)]
+    for ours, other in compared:
+        value = ratio(row, ours, other)
+        line.append("-" if value is None else f"{value:.2f}")
     return line
 
 
@@ -44,7 +63,7 @@ def means(rows):
     """The geometric mean of the goal's rows, a line for each of ours, if all of them were measured."""
     chosen = [row for row in rows if row["job"] in MEAN_OF]
     lines = []
-    for ours in OURS:
+    for ours in (*OURS, *WITHOUT):
         found = {other: [r for row in chosen if (r := ratio(row, ours, other))] for other in OTHERS}
         text = ", ".join(f"/ {other} {statistics.geometric_mean(r):.2f}" for other, r in found.items() if len(r) == len(MEAN_OF))
         if text:
@@ -53,19 +72,26 @@ def means(rows):
 
 
 def table(rows):
-    head = ["", "", "plain", *OURS, *OTHERS[1:], *(f"{ours[0]}/{other[:5]}" for ours in OURS for other in OTHERS)]
     out = []
     for over_iscsi, title in ((False, "FUSE (fio psync --direct=1)"), (True, "iSCSI (iscsi-load)")):
-        part = [cells(row) for row in rows if row["is_over_iscsi"] == over_iscsi]
+        part = [row for row in rows if row["is_over_iscsi"] == over_iscsi]
         if not part:
             continue
-        lines = [[title, *head[1:]], *part]
+        names, compared = columns(part)
+        head = [title, "", *names, *(f"{short(ours)}/{short(other) if other in WITHOUT else other[:5]}" for ours, other in compared)]
+        lines = [head, *(cells(row, names, compared) for row in part)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
         for line in lines:
             out.append("  ".join(text.ljust(w) if i < 2 else text.rjust(w)
                                  for i, (text, w) in enumerate(zip(line, widths, strict=True))).rstrip())
         out.append("")
     return "\n".join(out + means(rows))
+
+
+def direct_line(shares):
+    """Were direct reads at work? Reads as files and of sizes that go through FUSE count, too."""
+    text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    return f"bytes that were read directly, of all: {text}\n" if text else ""
 
 
 def as_json(rows, settings, skipped):

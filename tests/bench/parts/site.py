@@ -13,6 +13,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(REPOSITORY / "tests" / "system"))
 
 from support import system  # noqa: E402
+from support.direct import view_counts  # noqa: E402, F401
 from support.iscsi import url_of  # noqa: E402
 from support.root import Programs, Root  # noqa: E402
 

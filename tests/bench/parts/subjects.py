@@ -5,12 +5,13 @@ All stores lie in one folder of one file system. The peers run as their handbook
 clusters and an iothread, nbdkit's cow filter with 64 KiB blocks, nbdfuse with four connections. XFS needs a file system of its own, a loop
 device over a file beside the others."""
 
+import contextlib
 import os
 import shutil
 import socket
 import time
 
-from .site import Skip, call, need, write_random
+from .site import Skip, call, need, view_counts, write_random
 
 
 class Subject:
@@ -58,6 +59,21 @@ class Volatile(View):
 
 class Kept(View):
     name, mode, syncs = "kept", "kept", True
+
+
+class WithoutDirect(View):
+    """A view of its own, as a LUN of the store rdwr: each read of it goes through FUSE, as it does with gateway.direct off."""
+
+    def make_url(self):
+        Subject.make_url(self)
+
+
+class VolatileFuse(WithoutDirect):
+    name, mode = "volatile-fuse", "volatile"
+
+
+class KeptFuse(WithoutDirect):
+    name, mode, syncs = "kept-fuse", "kept", True
 
 
 class Qsd(Subject):
@@ -147,17 +163,18 @@ def wait_for_size(path, size, child, what):
     wait_until(lambda: path.exists() and os.stat(path).st_size == size, child, what)
 
 
-ALL = (Plain, Volatile, Kept, Qsd, Nbd, Xfs)
-VIEWS = (Volatile, Kept)
+ALL = (Plain, Volatile, Kept, VolatileFuse, KeptFuse, Qsd, Nbd, Xfs)
 
 
-def start_all(site, size_bytes, only_peers=True):
-    """([subjects that run], {name: reason why not})."""
-    for number, kind in enumerate(VIEWS):
+def start_all(site, size_bytes, direct="on"):
+    """([subjects that run], {name: reason why not}). @direct: on, off, or both: then there are views as LUNs without direct reads, too."""
+    kinds = [kind for kind in ALL if direct == "both" or not issubclass(kind, WithoutDirect)]
+    site.root.ok("set", "gateway.direct", "off" if direct == "off" else "on")
+    for number, kind in enumerate(kind for kind in kinds if issubclass(kind, View)):
         site.add_client(number, kind.name, kind.mode)
     site.up()
     running, skipped = [], {}
-    for kind in ALL:
+    for kind in kinds:
         try:
             running.append(kind(site, size_bytes))
         except Skip as why:
@@ -165,13 +182,24 @@ def start_all(site, size_bytes, only_peers=True):
     return running, skipped
 
 
-def room_needed(size_bytes):
-    """Bytes of disk: the image, the plain file, four overlays, an XFS."""
-    return 7 * size_bytes + xfs_bytes(size_bytes)
+def direct_shares(running):
+    """{view: share of the bytes read from it that tgtd read directly}."""
+    found = {}
+    for subject in running:
+        with contextlib.suppress(OSError, LookupError, ValueError):  # the figures of the rows are worth more
+            counts = view_counts(subject.site.root, subject.name) if isinstance(subject, View) else None
+            if counts:
+                found[subject.name] = round(counts["direct_read_bytes"] / max(counts["read_bytes"], 1), 3)
+    return found
 
 
-def check_room(folder, size_bytes):
-    free = shutil.disk_usage(folder).free
-    if free < room_needed(size_bytes):
-        raise SystemExit(f"'{folder}' has {free >> 20} MiB free and {room_needed(size_bytes) >> 20} are needed; "
+def room_needed(size_bytes, direct="on"):
+    """Bytes of disk: the image, the plain file, four overlays or six, an XFS."""
+    return (9 if direct == "both" else 7) * size_bytes + xfs_bytes(size_bytes)
+
+
+def check_room(folder, size_bytes, direct="on"):
+    free, needed = shutil.disk_usage(folder).free, room_needed(size_bytes, direct)
+    if free < needed:
+        raise SystemExit(f"'{folder}' has {free >> 20} MiB free and {needed >> 20} are needed; "
                          "set DISKGATE_TEST_TMP to a folder with more, or give a smaller --size")

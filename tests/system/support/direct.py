@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Direct reads: who answers what a client reads, and an initiator that knows which bytes it may see."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+
+from .iscsi import url_of
+
+
+def ask(root, **request):
+    """One command on diskgate-fs's control socket."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        here = os.open(root.path / "run", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            sock.connect(f"/proc/self/fd/{here}/fs.sock")
+        finally:
+            os.close(here)
+        sock.sendall(json.dumps(request).encode() + b"\n")
+        with sock.makefile() as file:
+            return json.loads(file.readline())
+
+
+def view_counts(root, client, slot=0):
+    """What diskgate-fs tells of one disk: direct_luns, direct_reads, direct_read_bytes, reads, read_bytes, ..."""
+    for view in ask(root, cmd="status")["views"]:
+        if view["client"] == client and view["slot"] == slot:
+            return view
+    raise AssertionError(f"diskgate-fs knows no {client} slot {slot}")
+
+
+def stores(root):
+    """{client: store of its boot disk}"""
+    return {row["client"]: row["store"] for row in root.targets() if row["slot"] == 0}
+
+
+def is_on(root):
+    """Of each tgtd, by `status`."""
+    return [row["is_on"] for row in json.loads(root.run("--json", "status").stdout)["direct"]["shards"]]
+
+
+def notices(root):
+    """{what: notice} about direct reads."""
+    told = json.loads(root.run("--json", "status").stdout)["notices"]
+    return {row["what"]: row["notice"] for row in told if row["what"].startswith("direct reads")}
+
+
+class Checker:
+    """iscsi-coherence on the disks of some clients of one root (of one client, but where it shall fail)."""
+
+    def __init__(self, root, *clients, seconds=600, base="base.raw", options=()):
+        self.program = root.programs.build / "tests" / "system" / "helpers" / "iscsi-coherence"
+        if not self.program.exists():
+            import pytest  # tests/bench uses this file, too
+
+            pytest.skip("iscsi-coherence is not built: libiscsi-dev was missing")
+        self.final = pathlib.Path(root.files / "final")
+        urls = [url_of(root.target(client)) for client in clients]
+        self.process = subprocess.Popen(
+            [str(self.program), "-t", str(seconds), "-o", str(self.final), *map(str, options), str(root.files / base), *urls],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+
+    def __enter__(self):
+        assert self.process.stdout.readline() == "ready\n", self.process.communicate(timeout=60)
+        return self
+
+    def __exit__(self, *exception):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=60)
+
+    def goes_on(self):
+        assert self.process.poll() is None, self.process.communicate(timeout=60)[1]
+
+    def status(self, seconds=120):
+        """Its exit status and what it said about a wrong read, when it has ended by itself."""
+        out, said = self.process.communicate(timeout=seconds)
+        self.counts = json.loads(out.splitlines()[-1]) if out else {}
+        return self.process.returncode, said
+
+    def stop(self):
+        """Let it end; all that it read must have been right. What it did."""
+        self.process.send_signal(signal.SIGTERM)
+        status, said = self.status()
+        assert status == 0, said
+        return self.counts
