@@ -37,7 +37,10 @@ static int64_t overlay_spill(void *arg, size_t max)
 int overlay_ram_drain(struct overlay *o)
 {
     int64_t n;
+    struct range gate;
     ramfile_freeze(o->ram, true);
+    cow_gate_close(o->blk, &gate); /* who has taken room before that is done, and what he wrote is found below */
+    cow_gate_open(o->blk, &gate);
     while (atomic_exchange(&o->is_spilling, true)) {
         const struct timespec pause = {.tv_nsec = 1000000};
         (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */

@@ -108,7 +108,7 @@ static void detach(struct rig *r)
 static void start_threads(struct rig *r)
 {
     struct err err;
-    r->pool = ram_pool_create();
+    r->pool = ram_pool_create(r->ram_fd);
     if (ram_pool_start(r->pool) < 0 || direct_open(r->run_fd, &r->direct, &err) < 0 || direct_start(r->direct) < 0)
         abort(); /* in a child, too */
 }
@@ -811,9 +811,12 @@ static void change_mode(struct crowd *c)
     struct err err;
     ram_pool_set_limits(c->r->pool, 256 * KiB, 0);
     wait_for_answers(c, 200);
-    for (int i = 0; atomic_load(&c->left) > 0 && i < 50; i++)
+    for (int i = 0; atomic_load(&c->left) > 0 && i < 50; i++) {
         if (overlay_set_kept(c->r->view->overlay, i % 2, &err) < 0)
             fail_msg("%s", err.msg);
+        if (i % 2) /* a flush would not find what is in memory */
+            assert_int_equal(overlay_ram_bytes(c->r->view->overlay), 0);
+    }
 }
 
 static void test_direct_reads_are_right_while_all_write_kept(void **state)

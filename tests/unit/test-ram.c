@@ -6,8 +6,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -296,6 +298,45 @@ static void test_ram_of_an_overlay_that_becomes_kept_is_on_disk(void **state)
     drop_files(&f);
 }
 
+struct busy {
+    struct files *f;
+    uint64_t first;
+    _Atomic bool must_stop;
+};
+
+static void *write_on(void *arg)
+{
+    struct busy *b = arg;
+    _cleanup_free_ char *buf = calloc(1, MiB);
+    for (uint64_t i = 0; !atomic_load(&b->must_stop); i++)
+        CHECK(blk_write(overlay_blk(b->f->overlay), buf, MiB, (b->first + i % 8) * MiB) == 0, "blk_write");
+    return NULL;
+}
+
+/* A flush of a kept overlay looks for nothing in memory: a block that a slow writer leaves there would be lost with the power. */
+static void test_ram_is_empty_when_an_overlay_becomes_kept_under_writers(void **state)
+{
+    struct files f;
+    struct err err;
+    pthread_t threads[2];
+    make_files(&f, 512 * MiB, 0);
+    struct busy b[2] = {{.f = &f}, {.f = &f, .first = 8}};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, write_on, &b[i]), 0);
+    for (int i = 0; i < 40; i++) {
+        const struct timespec pause = {.tv_nsec = 3000000};
+        (void)nanosleep(&pause, NULL);
+        assert_int_equal(overlay_set_kept(f.overlay, true, &err), 0);
+        assert_int_equal(overlay_ram_bytes(f.overlay), 0);
+        assert_int_equal(overlay_set_kept(f.overlay, false, &err), 0);
+    }
+    for (int i = 0; i < 2; i++) {
+        atomic_store(&b[i].must_stop, true);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    drop_files(&f);
+}
+
 static void test_ram_of_a_dead_process_becomes_kept(void **state)
 {
     struct files f;
@@ -351,6 +392,7 @@ int main(void)
         cmocka_unit_test(test_ram_limit_zero_empties_memory),
         cmocka_unit_test(test_ram_of_a_dead_process_is_gone_on_with),
         cmocka_unit_test(test_ram_of_an_overlay_that_becomes_kept_is_on_disk),
+        cmocka_unit_test(test_ram_is_empty_when_an_overlay_becomes_kept_under_writers),
         cmocka_unit_test(test_ram_of_a_dead_process_becomes_kept),
         cmocka_unit_test(test_ram_that_was_taken_away_is_a_lost_overlay),
         cmocka_unit_test(test_ram_of_a_dropped_overlay_is_free),
