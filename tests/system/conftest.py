@@ -5,10 +5,9 @@ import os
 import pathlib
 
 import pytest
-from support.root import Programs, Root
+from support.root import LIMIT_S, Programs, Root
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-LIMIT_S = 240  # of one test, where it does not say otherwise
 
 
 def pytest_configure(config):

@@ -69,13 +69,13 @@ print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 def peak(repository, *words, status=0):
     """Bytes that a command had in memory at most, and what it said."""
     done = subprocess.run([sys.executable, "-c", MEASURE, *repository.command(*words)], capture_output=True, text=True, check=True,
-                          timeout=200, env=repository.environment())
+                          timeout=500, env=repository.environment())
     code, kib = map(int, done.stdout.split())
     assert code == status, done.stderr
     return kib << 10, done.stderr
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_large_repository_needs_little_memory(root):
     if resource.getpagesize() != 4096:
         pytest.skip("pages of another size")

@@ -12,6 +12,7 @@ import pytest
 from support import netboot
 from support.files import MIB, make_image
 from support.netboot import GATEWAY
+from support.root import LIMIT_S
 
 SCRIPT = f"http://{GATEWAY}:8080/boot/${{netX/mac}}"
 RANGE = "10.77.0.100-10.77.0.199"
@@ -30,7 +31,7 @@ def network(request):
 
 @pytest.fixture
 def root(programs, network):
-    made = netboot.NetRoot(programs, 200, network)
+    made = netboot.NetRoot(programs, LIMIT_S - 15, network)
     made.init()
     made.ok("set", "gateway.address", GATEWAY)
     made.ok("set", "boot.port", 8080)  # nobody else is in its network

@@ -113,7 +113,7 @@ def test_two_daemons_do_not_share_a_root(site):
     text = site.run("status")
     assert text.returncode == 0
     done = subprocess.run(
-        [str(site.programs.diskgate.with_name("diskgated")), "--root", str(site.path)], capture_output=True, text=True, timeout=20
+        [str(site.programs.diskgate.with_name("diskgated")), "--root", str(site.path)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert "runs already" in done.stderr

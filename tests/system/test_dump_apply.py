@@ -6,9 +6,9 @@ import os
 import random
 import stat
 import subprocess
-import time
 
 import pytest
+from support import system
 from support.files import KIB, MIB, make_image
 
 MODES = ("volatile", "kept")
@@ -214,19 +214,12 @@ def test_kept_changes_and_running_clients_need_force(site):
     assert [row["client"] for row in site.targets()] == ["pc1"]
 
 
-def wait_for(condition, limit_s=20):
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.1)
-
-
 def test_running_client_keeps_its_disk_without_force(site):
     site.ok("up", timeout=120)
     url = site.disk("pc1").url
     initiator = subprocess.Popen(["qemu-io", "-f", "raw", url], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: site.target("pc1")["sessions"])
+        system.wait_until(lambda: site.target("pc1")["sessions"], what="the session")
         config = load(site)
         gone = {**config, "clients": [client(config, "pc2")]}
         other = json.loads(json.dumps(config))

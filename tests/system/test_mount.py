@@ -23,6 +23,8 @@ def helper(programs):
         fcntl.flock(lock, fcntl.LOCK_EX)
         if HELPER.exists() and HELPER.resolve() != programs.diskgate_fs.resolve():
             pytest.skip(f"'{HELPER}' of an installation is there and is not the program under test")
+        if HELPER.is_symlink() and not HELPER.exists():
+            HELPER.unlink()  # of a run that was killed
         made = not HELPER.is_symlink()
         try:
             if made:

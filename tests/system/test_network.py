@@ -15,6 +15,7 @@ import pytest
 from support import netboot, system
 from support.files import MIB, make_image
 from support.netboot import GATEWAY
+from support.root import LIMIT_S
 
 CLIENT = pathlib.Path(netboot.__file__).with_name("dhcp_client.py")
 MAC = "52:54:00:00:00:01"
@@ -40,7 +41,7 @@ class Machine:
     def ask(self, mac, *options):
         """What is offered to a card."""
         command = [*self.inside(), sys.executable, str(CLIENT), "eth0", mac, *options]
-        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout)
+        return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=120).stdout)
 
     def serve_dhcp(self, folder, *options):
         """A dnsmasq that knows nothing of the gateway."""
@@ -84,7 +85,7 @@ def machine(network):
 
 @pytest.fixture
 def site(programs, network):
-    made = netboot.NetRoot(programs, 200, network)
+    made = netboot.NetRoot(programs, LIMIT_S - 15, network)
     try:
         made.init()
         for key, value in {"gateway.address": GATEWAY, "boot.dhcp": "full", "boot.dhcp_range": "10.77.0.100-10.77.0.101"}.items():
@@ -144,9 +145,9 @@ def test_why_tells_of_a_start_after_the_last_boot(site, machine):
     """Yesterday it booted; today it stops before its script."""
     pc = machine()
     site.ok("up")
-    fetch = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+    fetch = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())"
     script = [*site.network.inside(), sys.executable, "-c", fetch, f"http://{GATEWAY}:{site.boot_port}/boot/{MAC}"]
-    assert "sanboot" in subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True, timeout=30).stdout
+    assert "sanboot" in subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True, timeout=120).stdout
     before = why(site)
     assert "got its boot script" in before and "on its way again" not in before
     time.sleep(6)  # what follows a script at once belongs to that boot
@@ -159,7 +160,7 @@ def test_proxy_dhcp_tells_of_a_pc_with_an_address_of_the_sites_server(site, mach
     server.serve_dhcp(site.files, "--dhcp-range=10.77.0.120,10.77.0.130,255.255.255.0")
     site.ok("set", "boot.dhcp", "proxy")
     site.ok("up")
-    offers = pc.ask(MAC, *PXE)
+    offers = pc.ask(MAC, *PXE, "--offers", "2")
     assert {(o["server"], o["address"] != "0.0.0.0") for o in offers} == {("10.77.0.2", True), (GATEWAY, False)}
     wait_why(site, "It asked how to boot and was told, but fetched no boot file")
     system.wait_until(lambda: servers(site), what="the site's DHCP server to be seen")
@@ -177,7 +178,7 @@ def test_full_range_is_told_until_there_is_room(site, machine):
     for number in (2, 3):
         pc.ask(f"52:54:00:00:00:0{number}", "--take")
     assert problems(site) == []
-    assert pc.ask(MAC, *PXE) == []
+    assert pc.ask(MAC, *PXE, "--offers", "0") == []
     system.wait_until(lambda: problems(site), what="the full range to be seen")
     text = problems(site)[0]
     assert "no address for 52:54:00:00:00:01" in text and "10.77.0.100-10.77.0.101" in text and "boot.dhcp_range" in text
@@ -194,7 +195,7 @@ def test_range_that_is_empty_is_told_as_such(site, machine):
     pc = machine()
     site.ok("set", "boot.dhcp_range", "--default")
     site.ok("up")
-    assert pc.ask(MAC, *PXE) == []
+    assert pc.ask(MAC, *PXE, "--offers", "0") == []
     wait_why(site, "boot.dhcp_range is empty and it has no address of its own")
     assert problems(site) == []  # which may be meant so
     assert "boot.dhcp_range is empty" in notices(site)[0]
@@ -297,7 +298,7 @@ def test_log_of_dnsmasq_is_cut_when_it_is_long(site, machine):
 HEAR = """import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("", 9))
-s.settimeout(30)
+s.settimeout(60)
 print("ready", flush=True)
 print(s.recv(1000).hex())"""
 

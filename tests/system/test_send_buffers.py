@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from support import netboot, system
 from support.files import MIB, make_image
+from support.root import LIMIT_S
 
 SMALL = "4096 16384 4194304"
 RAISED = "4096 2097152 16777216"
@@ -32,7 +33,7 @@ def roots(programs, network):
     made = []
     try:
         for _ in range(2):
-            root = netboot.NetRoot(programs, 200, network)
+            root = netboot.NetRoot(programs, LIMIT_S - 15, network)
             made.append(root)
             root.init()
             root.ok("image", "add", "win", make_image(root.files / "base.raw", MIB))

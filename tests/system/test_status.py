@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from support import system
 from support.files import MIB, make_image
 from support.iscsi import IscsiError
 
@@ -50,6 +51,7 @@ def test_status_tells_of_a_shard_on_its_former_port(site):
         assert "former" in problems_of(site)["tgtd 0"]
         initiator.stdin.close()
         initiator.wait(30)
+    system.wait_until(lambda: not site.target("pc01")["sessions"], what="the end of the session")
     site.ok("target", "sync")
     assert problems_of(site) == {}
 

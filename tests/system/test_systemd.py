@@ -38,7 +38,7 @@ def units(root, repository, programs, monkeypatch):
 
 
 def systemctl(verb, *names):
-    return subprocess.run(["systemctl", verb, *names], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(["systemctl", verb, *names], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300)
 
 
 def start_all():
@@ -83,7 +83,7 @@ def test_file_system_says_that_it_is_ready_when_it_serves(root, units):
         path = root.base / "notify"
         sock.bind(str(path))
         path.chmod(0o777)
-        sock.settimeout(30)
+        sock.settimeout(90)
         env = {**os.environ, "NOTIFY_SOCKET": str(path), "DISKGATE_ROOT": str(root.path), "DISKGATE_UNITS": NAME}
         process = subprocess.Popen([root.programs.diskgate, "part", "run", "fs"], env=env, stdin=subprocess.DEVNULL)
         try:
@@ -93,7 +93,7 @@ def test_file_system_says_that_it_is_ready_when_it_serves(root, units):
                 said.append(sock.recv(4096).decode())
             assert root.view("pc1").stat().st_size == MIB
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=90) == 0
             while "STOPPING=1" not in said[-1].split("\n"):
                 said.append(sock.recv(4096).decode())
         finally:

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
-READ_S = 30  # limit of one run of mdb-dump
+READ_S = 120  # limit of one run of mdb-dump
 MEMORY_KIB = 512 * 1024  # of reader and parent
 
 TSV_ESCAPES = {"\\": "\\", "n": "\n", "r": "\r", "t": "\t", "0": "\ufffd"}  # our text has no zero characters

@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 from . import system
 from .files import MIB, make_image
@@ -32,7 +33,7 @@ def serve_one(root):
     return root
 
 
-def get(root, path, method="GET", timeout=30, source="127.0.0.1", **options):
+def get(root, path, method="GET", timeout=60, source="127.0.0.1", **options):
     """(status, text) of one request to the boot service, from any address of 127.0.0.0/8."""
     connection = http.client.HTTPConnection("127.0.0.1", root.boot_port, timeout=timeout, source_address=(source, 0))
     try:
@@ -86,7 +87,8 @@ def session(root, url, log="session.log"):
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.send_signal(signal.SIGCONT)
+        process.wait(timeout=60)
         process.stdout.close()
 
 
@@ -94,27 +96,60 @@ TCP_REPAIR = 19
 SYS_PIDFD_GETFD = 438
 
 
-def lose_power(process):
-    """End a process as a PC ends whose plug is pulled: its connections are forgotten without a word to the other side."""
-    os.kill(process.pid, signal.SIGSTOP)
+def _socket_of(process):
+    """Its only connection, as a socket of our own."""
     pidfd = os.pidfd_open(process.pid)
-    sockets = []
-    for name in os.listdir(f"/proc/{process.pid}/fd"):
-        if not os.readlink(f"/proc/{process.pid}/fd/{name}").startswith("socket:"):
-            continue
-        fd = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, int(name), 0)
+    try:
+        (number,) = [n for n in os.listdir(f"/proc/{process.pid}/fd") if os.readlink(f"/proc/{process.pid}/fd/{n}").startswith("socket:")]
+        fd = ctypes.CDLL(None, use_errno=True).syscall(SYS_PIDFD_GETFD, pidfd, int(number), 0)
         assert fd >= 0, os.strerror(ctypes.get_errno())
-        sockets.append(socket.socket(fileno=fd))
-    for sock in sockets:
+        return socket.socket(fileno=fd)
+    finally:
+        os.close(pidfd)
+
+
+def _queues(local, remote):
+    """(bytes that are not acknowledged yet, bytes that nobody has read yet) of the end of a connection that has these ports."""
+    with open("/proc/net/tcp") as file:
+        for line in file.readlines()[1:]:
+            words = line.split()
+            if [int(end.rpartition(":")[2], 16) for end in words[1:3]] == [local, remote]:
+                return tuple(int(number, 16) for number in words[4].split(":"))
+    raise AssertionError("the connection is gone")
+
+
+def _is_answered(sock):
+    """The other side has answered the last command, knows that the answer came, and so has nothing more to say."""
+    mine, other = sock.getsockname()[1], sock.getpeername()[1]
+    return _queues(other, mine) == (0, 0) and _queues(mine, other)[1] > 0
+
+
+def _stop_answered(process, sock):
+    """Stop it where an answer has come that it has not read."""
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        os.kill(process.pid, signal.SIGSTOP)
+        look_until = time.monotonic() + 1
+        while time.monotonic() < look_until:
+            if _is_answered(sock):
+                return
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGCONT)  # it was between two commands
+        time.sleep(0.01)
+    raise AssertionError("it never waited for an answer that came")
+
+
+def lose_power(process):
+    """End a process as a PC ends whose plug is pulled: its connection is forgotten without a word to the other side. The other side must have
+    nothing to say, either: this machine's TCP would answer that it knows no such connection, and a PC without power answers nothing."""
+    with _socket_of(process) as sock:
+        _stop_answered(process, sock)
         sock.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
-    process.kill()
-    process.wait(timeout=30)
-    for sock in sockets:
-        sock.close()
-    os.close(pidfd)
+        process.kill()
+        process.wait(timeout=30)
 
 
-def raw(root, data, timeout=15):
+def raw(root, data, timeout=60):
     """Any bytes to the port of the boot service, and what comes back until the connection ends."""
     with socket.create_connection(("127.0.0.1", root.boot_port), timeout=timeout) as sock:
         answer = b""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A PC's network card that asks for an address: dhcp_client.py INTERFACE MAC [--vendor TEXT] [--class TEXT] [--arch N] [--take] [--fetch FILE]
+"""A PC's network card that asks for an address: dhcp_client.py INTERFACE MAC [--vendor TEXT] [--class TEXT] [--arch N] [--offers N] [--take] [--fetch FILE]
 
+Asks again, as cards do, until N servers have answered (1); with 0 it waits a while for an answer that must not come.
 Prints what was offered as JSON: [{"server", "address", "file", "router"}]. --take takes the first offer of an address; --fetch then loads
 a file by TFTP from who offered it, from the address that was taken. Run as a program in the network that it is to ask in."""
 
@@ -14,6 +15,8 @@ import time
 
 MAGIC = b"\x63\x82\x53\x63"
 DISCOVER, OFFER, REQUEST, ACK = 1, 2, 3, 5
+AGAIN_S = 3  # until it asks again
+LIMIT_S = 40
 
 
 def checksum(data):
@@ -62,28 +65,34 @@ def answer_of(frame, xid):
     }
 
 
-def ask(sock, kind, mac, options, wait_s=1.5):
-    xid = struct.unpack("!I", os.urandom(4))[0]
-    sock.send(packet(kind, xid, mac, options))
-    answers, end = [], time.monotonic() + wait_s
-    while (left := end - time.monotonic()) > 0:
+def listen(sock, xid, seconds, answers, wanted):
+    """Take answers, one of a server and kind, until as many as wanted have come."""
+    end = time.monotonic() + seconds
+    while len(answers) < max(wanted, 1) and (left := end - time.monotonic()) > 0:
         sock.settimeout(left)
         try:
             answer = answer_of(sock.recv(2000), xid)
         except TimeoutError:
-            break
+            return
         if answer:
-            answers.append(answer)
-            if kind == REQUEST:
-                break
-    return answers
+            answers.setdefault((answer["server"], answer["kind"]), answer)
+
+
+def ask(sock, kind, mac, options, wanted=1):
+    xid = struct.unpack("!I", os.urandom(4))[0]
+    answers, end = {}, time.monotonic() + LIMIT_S
+    while True:
+        sock.send(packet(kind, xid, mac, options))
+        listen(sock, xid, AGAIN_S, answers, wanted)
+        if len(answers) >= wanted or time.monotonic() > end:
+            return list(answers.values())
 
 
 def fetch(server, source, name):
     """The whole file, block after block."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((source, 0))
-        sock.settimeout(5)
+        sock.settimeout(30)
         sock.sendto(b"\0\x01" + name.encode() + b"\0octet\0", (server, 69))
         size = 0
         while True:
@@ -102,6 +111,7 @@ def main():
     parser.add_argument("--vendor", default="")
     parser.add_argument("--class", dest="user_class", default="")
     parser.add_argument("--arch", type=int)
+    parser.add_argument("--offers", type=int, default=1)
     parser.add_argument("--take", action="store_true")
     parser.add_argument("--fetch")
     args = parser.parse_args()
@@ -111,7 +121,7 @@ def main():
     options += [(93, struct.pack("!H", args.arch)), (94, b"\x01\x02\x01"), (97, bytes(17))] if args.arch is not None else []
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as sock:
         sock.bind((args.interface, 0))
-        offers = [a for a in ask(sock, DISCOVER, args.mac, options) if a["kind"] == OFFER]
+        offers = [a for a in ask(sock, DISCOVER, args.mac, options, args.offers) if a["kind"] == OFFER]
         given = next((a for a in offers if a["address"] != "0.0.0.0"), None)
         if (args.take or args.fetch) and given:
             choice = [(50, socket.inet_aton(given["address"])), (54, socket.inet_aton(given["server"]))]

@@ -17,7 +17,7 @@ import sys
 import time
 
 FOLDER = pathlib.Path(os.environ["FAKE_UNITS"])
-LIMIT_S = 40
+LIMIT_S = 90
 
 
 def read(unit):
@@ -97,7 +97,7 @@ def stop(unit):
     for command in values(read(unit), "ExecStop"):
         run(read(unit), command)
     for sig in (signal.SIGTERM, signal.SIGKILL):
-        end = time.monotonic() + 10
+        end = time.monotonic() + LIMIT_S
         with contextlib.suppress(OSError):
             os.kill(pid, sig)
         while pid_of(unit) and time.monotonic() < end:

@@ -17,6 +17,7 @@ GATEWAY = "10.77.0.1"
 OVMF = pathlib.Path("/usr/share/OVMF")
 IPXE_KERNEL = "/usr/lib/ipxe/ipxe.lkrn"
 NEEDED = ("ip", "nsenter", "dnsmasq", "qemu-system-x86_64", "tgtd")
+BOOT_S = 200  # from one thing that a PC says to the next; twenty times less where it has a processor of its own
 FILES = ("/usr/lib/ipxe/undionly.kpxe", IPXE_KERNEL, "/usr/lib/ipxe/qemu/efi-virtio.rom", str(OVMF / "OVMF_CODE_4M.fd"))
 
 
@@ -163,7 +164,7 @@ class PC:
         said = (self.folder / f"{self.name}.qemu.log").read_text(errors="replace")[-400:]
         raise Failed(f"{self.name}: {what}; its console ends with:\n" + "\n".join(lines) + f"\n{said}")
 
-    def wait_for(self, pattern, seconds=100):
+    def wait_for(self, pattern, seconds=BOOT_S):
         """The match of a pattern on the console; fails early when the PC says E2E-FAIL or is off."""
         end = time.monotonic() + seconds
         while True:
@@ -180,12 +181,12 @@ class PC:
                 self._fail(f"no /{pattern}/ within {seconds} s")
             time.sleep(0.1)
 
-    def marker(self, seconds=100):
+    def marker(self, seconds=BOOT_S):
         """What it said when its system had started: {"host", "count", ...}."""
         line = self.wait_for(r"^E2E-MARKER (.*)\n", seconds)[1]
         return dict(word.split("=", 1) for word in line.split())
 
-    def wait_off(self, seconds=40):
+    def wait_off(self, seconds=BOOT_S):
         try:
             self.qemu.wait(timeout=seconds)
         except subprocess.TimeoutExpired:

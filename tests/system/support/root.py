@@ -16,6 +16,8 @@ from . import system
 from .iscsi import Disk
 
 SHARDS_MAX = 4
+LIMIT_S = 400  # of one test, where it does not say otherwise
+COMMAND_S = 120  # of one command
 
 
 class Programs:
@@ -50,11 +52,11 @@ class Root:
     def command(self, *args):
         return [str(self.programs.diskgate), "--root", str(self.path), *map(str, args)]
 
-    def run(self, *args, timeout=60):
+    def run(self, *args, timeout=COMMAND_S):
         """Any outcome is fine."""
         return subprocess.run(self.command(*args), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
 
-    def ok(self, *args, timeout=60):
+    def ok(self, *args, timeout=COMMAND_S):
         """Must succeed; returns what it printed."""
         done = self.run(*args, timeout=timeout)
         assert done.returncode == 0, f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"
@@ -63,7 +65,7 @@ class Root:
     def json(self, *args):
         return json.loads(self.ok("--json", *args))
 
-    def fails(self, *args, status=1, timeout=60):
+    def fails(self, *args, status=1, timeout=COMMAND_S):
         """Must fail with one sentence; returns the sentence."""
         done = self.run(*args, timeout=timeout)
         said = f"{args} -> {done.returncode}\n{done.stdout}{done.stderr}"

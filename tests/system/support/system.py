@@ -140,8 +140,8 @@ def free_ports(count):
         return first
 
 
-def wait_until(is_so, seconds=20, what="it"):
-    """Wait for something that must happen; the limit is only there so that a failure does not hang."""
+def wait_until(is_so, seconds=90, what="it"):
+    """Wait for something that must happen; the limit is only there so that a failure does not hang, and holds on a machine that does much else."""
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:
