@@ -2,7 +2,6 @@
 /* Difference, commit, map file; see durable.h. */
 #include "core/durable.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -300,9 +299,4 @@ void durable_destroy(struct durable *d)
     livemap_close(d->map);
     lock_finish(&d->lock);
     free(d);
-}
-
-const struct livemap *durable_map(const struct durable *d)
-{
-    return d->map;
 }

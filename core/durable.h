@@ -45,7 +45,4 @@ void durable_abandon(struct durable *d);
 /* NULL is allowed. The caller holds no lock. */
 void durable_destroy(struct durable *d);
 
-/* The durable state itself, borrowed, for a look at it before the overlay is in use. */
-const struct livemap *durable_map(const struct durable *d);
-
 #endif

@@ -24,7 +24,6 @@ static const char *log_program = "diskgate";
 static _Atomic int log_level = LOG_LEVEL_INFO;
 static unsigned log_flags;
 static bool log_is_journal;
-static char log_modules[256]; /* ",cow,ctl," */
 
 static bool stderr_is_journal(void)
 {
@@ -51,46 +50,9 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&log_level, (int)level, memory_order_relaxed);
 }
 
-enum log_level log_get_level(void)
+bool log_wants(enum log_level level)
 {
-    return (enum log_level)atomic_load_explicit(&log_level, memory_order_relaxed);
-}
-
-int log_level_parse(const char *text, enum log_level *ret, struct err *err)
-{
-    static const char *const names[] = {"error", "warn", "info", "debug"};
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *ret = (enum log_level)i;
-            return 0;
-        }
-    }
-    return err_set(err, -EINVAL, "log level '%s' is not one of error, warn, info, debug", text);
-}
-
-int log_debug_modules(const char *list, struct err *err)
-{
-    char text[sizeof(log_modules)];
-    if (snprintf(text, sizeof(text), ",%s,", list) >= (int)sizeof(text))
-        return err_set(err, -EINVAL, "the list of debug modules is longer than %zu bytes", sizeof(text) - 3);
-    memcpy(log_modules, text, sizeof(text));
-    return 0;
-}
-
-static bool modules_hold(const char *module)
-{
-    size_t n = strlen(module);
-    for (const char *p = log_modules; (p = strstr(p, module)); p++)
-        if (p > log_modules && p[-1] == ',' && p[n] == ',')
-            return true;
-    return false;
-}
-
-bool log_wants_debug(const char *module)
-{
-    if (log_get_level() >= LOG_LEVEL_DEBUG)
-        return true;
-    return log_modules[0] && (modules_hold("all") || modules_hold(module));
+    return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
 /* All that stands before the message. Returns its length, which always fits. */
@@ -121,7 +83,7 @@ static void keep_one_line(char *text)
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
 {
-    if (level > log_get_level() && level != LOG_LEVEL_DEBUG)
+    if (!log_wants(level))
         return;
     int saved = errno;
     char line[2048];

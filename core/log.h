@@ -2,11 +2,10 @@
 /* Messages of the programs: one line each, to stderr only.
  *
  *   main:     log_init("diskgate-fs", LOG_LEVEL_INFO, LOG_STAMP)
- *             log_debug_modules("cow,ctl")                          --debug=MODULE[,MODULE...], may be left out
  *   anywhere: log_error("cannot extend '%s': %s", path, text)       failures that cost something
  *             log_warn("cannot read '%s': %s, retrying", ...)       failures that we survive
  *             log_info("view of '%s' attached", ...)                what an administrator wants to see
- *             log_debug("cow", "block %lu copied", ...)             only under --debug=cow; arguments are not evaluated without
+ *             log_debug("ctl", "request of process %d", ...)        only at LOG_LEVEL_DEBUG; arguments are not evaluated without
  *
  * A message is lower case, without a full stop, with paths in single quotes. It is written as
  *
@@ -16,20 +15,18 @@
  *   diskgate-fs: warning: MESSAGE                     warnings say so wherever there is no priority; debug lines name their module
  *
  * core's other files do not log: they return a number and a sentence, and the program decides. Exceptions are threads that core
- * itself runs (ctl.c) and the data path's debug lines.
+ * itself runs (ctl-server.c) and debug lines.
  *
  * Each message is one write(2), so lines of several threads and processes never mix. A message that cannot be written is dropped
  * (a daemon ignores SIGPIPE, or the death of whoever reads its stderr would be its own).
  * errno is preserved. The state is option values of main, set before threads begin; the level may change at any time.
  *
- * Threads: any number at once; log_init() and log_debug_modules() before start.
+ * Threads: any number at once; log_init() before start.
  */
 #ifndef DISKGATE_CORE_LOG_H
 #define DISKGATE_CORE_LOG_H
 
 #include <stdbool.h>
-
-#include "core/err.h"
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -38,18 +35,11 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 /* @program is borrowed for the life of the process. Without a call: "diskgate", level info, no stamp. */
 void log_init(const char *program, enum log_level level, unsigned flags);
 
-/* Quietest level that is still written. LOG_LEVEL_DEBUG writes the debug lines of all modules. */
+/* Quietest level that is still written. */
 void log_set_level(enum log_level level);
-enum log_level log_get_level(void);
 
-/* "error", "warn", "info" or "debug" into *ret. -EINVAL with a sentence. */
-int log_level_parse(const char *text, enum log_level *ret, struct err *err);
-
-/* Turn on the debug lines of these modules, a list with commas; "all" means all. -EINVAL with a sentence when it is too long. */
-int log_debug_modules(const char *list, struct err *err);
-
-/* True if debug lines of @module are written. */
-bool log_wants_debug(const char *module);
+/* True if messages of @level are written. */
+bool log_wants(enum log_level level);
 
 /* Use the macros below. @module may be NULL. */
 void log_write(enum log_level level, const char *module, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -59,7 +49,7 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...) _
 #define log_info(...)  log_write(LOG_LEVEL_INFO, NULL, __VA_ARGS__)
 #define log_debug(module, ...)                                                                                         \
     do {                                                                                                               \
-        if (__builtin_expect(log_wants_debug(module), 0))                                                              \
+        if (__builtin_expect(log_wants(LOG_LEVEL_DEBUG), 0))                                                           \
             log_write(LOG_LEVEL_DEBUG, module, __VA_ARGS__);                                                           \
     } while (0)
 

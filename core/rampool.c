@@ -26,7 +26,6 @@ struct ram_quota {
 };
 
 struct ram_pool {
-    int dir_fd;
     _Atomic uint64_t limit_bytes, used_bytes, spilled_bytes, refused_bytes;
     _Atomic int error;
     _Atomic bool is_wanted; /* the thread has work */
@@ -158,11 +157,6 @@ bool ram_pool_is_on(const struct ram_pool *p)
     return atomic_load(&p->limit_bytes) > 0;
 }
 
-int ram_pool_dir(const struct ram_pool *p)
-{
-    return p->dir_fd;
-}
-
 void ram_pool_stats(struct ram_pool *p, struct ram_stats *ret)
 {
     *ret = (struct ram_stats){
@@ -268,12 +262,11 @@ static void *run(void *arg)
 
 /* --- life -------------------------------------------------------------------------------------------------------- */
 
-struct ram_pool *ram_pool_create(int dir_fd)
+struct ram_pool *ram_pool_create(void)
 {
     struct ram_pool *p = calloc(1, sizeof(*p));
     if (!p)
         return NULL;
-    p->dir_fd = dir_fd;
     background_init(&p->bg, LOCK_RAM);
     return p;
 }

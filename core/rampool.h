@@ -5,7 +5,7 @@
  *   |------ rest -------|--- spill until here ---|------ spill ----------|  full: new blocks go straight to the disk
  *
  * Order of calls:
- *   ram_pool_create(dir) -> p, ram_pool_set_limits(p, ...)
+ *   ram_pool_create() -> p, ram_pool_set_limits(p, ...)
  *   ram_pool_start(p)                       the thread, after the daemon has forked
  *     ram_pool_join(p, member), ram_take(), ram_give(), ram_pool_leave(member)
  *   ram_pool_stop(p), ram_pool_destroy(p)   when every member has left
@@ -43,9 +43,7 @@ struct ram_member {
     int64_t not_before_ms;
 };
 
-/* The files of the members lie in @dir_fd, a tmpfs (borrowed). NULL when memory is out. */
-struct ram_pool *ram_pool_create(int dir_fd);
-int ram_pool_dir(const struct ram_pool *p);
+struct ram_pool *ram_pool_create(void); /* NULL when memory is out */
 int ram_pool_start(struct ram_pool *p);
 void ram_pool_stop(struct ram_pool *p);
 void ram_pool_destroy(struct ram_pool *p); /* NULL is allowed */

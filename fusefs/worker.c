@@ -250,7 +250,7 @@ static int start_memory(struct worker *w, struct err *err)
         return err_sys(err, -ENOMEM, "cannot start the RAM read cache");
     if (w->files.ram_fd < 0)
         return 0;
-    w->ram = ram_pool_create(w->files.ram_fd);
+    w->ram = ram_pool_create();
     int r = w->ram ? ram_pool_start(w->ram) : -ENOMEM;
     return r < 0 ? err_sys(err, r, "cannot start the RAM write cache") : 0;
 }

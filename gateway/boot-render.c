@@ -24,7 +24,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/root.h"
 #include "core/util.h"
@@ -272,10 +271,4 @@ int boot_render_files(const char *root, struct catalog *c, json_t **ret_files, s
     else
         *ret_files = list;
     return r < 0 ? r : copied + r;
-}
-
-int boot_render(const char *root, struct catalog *c, struct err *err)
-{
-    int r = boot_render_files(root, c, NULL, err);
-    return r < 0 ? r : 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What boot_render() writes, for those that want to know more than that it is done.
+/* The files of dnsmasq, written from the settings.
  *
  * Threads: one at a time per root.
  */
@@ -18,7 +18,9 @@
 /* Text of dnsmasq's configuration for @n (after boot_net_find()) into a malloc()ed *ret. */
 int boot_render_conf(const char *root, struct catalog *c, const struct boot_net *n, char **ret, struct err *err);
 
-/* As boot_render(), with [{"path","size_bytes","is_new"}] of all its files. Returns how many were written anew. */
+/* Write ROOT/run/dnsmasq.conf and ROOT/run/tftp/ from the settings; nothing is touched that is right already. Returns how many were written
+ * anew; *ret_files, where it is not NULL, gets [{"path","size_bytes","is_new"}] of all. -ENOENT with a sentence when Debian's ipxe files are
+ * missing. */
 int boot_render_files(const char *root, struct catalog *c, json_t **ret_files, struct err *err);
 
 #endif

@@ -75,11 +75,7 @@ struct boot_watch *boot_watch_create(const char *root); /* NULL without memory *
 void boot_watch_destroy(struct boot_watch *w);
 int boot_watch_look(struct boot_watch *w, struct catalog *c, struct err *err);
 
-/* --- files for dnsmasq (boot-render.c) and lines for other servers (boot-options.c) ------------------------------- */
-
-/* Write ROOT/run/dnsmasq.conf and ROOT/run/tftp/ from the settings; nothing is touched that is right already.
- * -ENOENT with a sentence when Debian's ipxe files are missing. */
-int boot_render(const char *root, struct catalog *c, struct err *err);
+/* --- lines for other DHCP servers (boot-options.c) ---------------------------------------------------------------- */
 
 /* Lines for @server ("dnsmasq", "isc-dhcpd", "kea", "windows", "mikrotik", "openwrt") into a malloc()ed *ret. -EINVAL lists the names. */
 int boot_options(struct catalog *c, const char *server, char **ret, struct err *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The dnsmasq of a root: start, look, stop. It serves what boot_render() wrote.
+/* The dnsmasq of a root: start, look, stop. It serves what boot_render_files() wrote.
  *
  * It is found by its command line, which names ROOT/run/dnsmasq.conf; so no other dnsmasq of the machine is ever taken for it.
  *

@@ -108,7 +108,7 @@ static void detach(struct rig *r)
 static void start_threads(struct rig *r)
 {
     struct err err;
-    r->pool = ram_pool_create(r->ram_fd);
+    r->pool = ram_pool_create();
     if (ram_pool_start(r->pool) < 0 || direct_open(r->run_fd, &r->direct, &err) < 0 || direct_start(r->direct) < 0)
         abort(); /* in a child, too */
 }

@@ -36,12 +36,9 @@ static char *captured(void (*write_some)(void), bool is_journal)
 static void write_levels(void)
 {
     log_init("dg", LOG_LEVEL_INFO, 0);
-    assert_int_equal(log_debug_modules("cow,ctl", NULL), 0);
     log_error("cannot extend '%s': %s", "a", "full");
     log_warn("slow, retrying");
     log_info("ready");
-    log_debug("cow", "block %d", 5);
-    log_debug("co", "never");
     log_debug("fuse", "never");
     log_set_level(LOG_LEVEL_ERROR);
     log_info("never");
@@ -52,15 +49,13 @@ static void write_levels(void)
 static void test_log_names_program_level_and_module(void **state)
 {
     _cleanup_free_ char *text = captured(write_levels, false);
-    assert_string_equal(
-        text, "dg: cannot extend 'a': full\ndg: warning: slow, retrying\ndg: ready\ndg: cow: block 5\ndg: fuse: now\n");
+    assert_string_equal(text, "dg: cannot extend 'a': full\ndg: warning: slow, retrying\ndg: ready\ndg: fuse: now\n");
 }
 
 static void test_log_uses_priorities_in_the_journal_only(void **state)
 {
     _cleanup_free_ char *text = captured(write_levels, true);
-    assert_string_equal(text,
-                        "<3>cannot extend 'a': full\n<4>slow, retrying\n<6>ready\n<7>cow: block 5\n<7>fuse: now\n");
+    assert_string_equal(text, "<3>cannot extend 'a': full\n<4>slow, retrying\n<6>ready\n<7>fuse: now\n");
 }
 
 static void write_odd(void)
@@ -89,23 +84,12 @@ static void test_log_keeps_one_line_and_errno(void **state)
     assert_int_equal(lines, 3);
 }
 
-static void test_log_levels_are_parsed(void **state)
-{
-    enum log_level level;
-    struct err err;
-    assert_int_equal(log_level_parse("warn", &level, &err), 0);
-    assert_int_equal(level, LOG_LEVEL_WARN);
-    assert_int_equal(log_level_parse("loud", &level, &err), -EINVAL);
-    assert_non_null(strstr(err.msg, "loud"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_log_names_program_level_and_module),
         cmocka_unit_test(test_log_uses_priorities_in_the_journal_only),
         cmocka_unit_test(test_log_keeps_one_line_and_errno),
-        cmocka_unit_test(test_log_levels_are_parsed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -45,7 +45,7 @@ struct files {
 
 static void open_pool(struct files *f)
 {
-    f->place.ram_pool = ram_pool_create(f->place.ram_fd);
+    f->place.ram_pool = ram_pool_create();
     assert_non_null(f->place.ram_pool);
     ram_pool_set_limits(f->place.ram_pool, f->limit_bytes, f->client_bytes);
     assert_int_equal(ram_pool_start(f->place.ram_pool), 0);
