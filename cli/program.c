@@ -10,7 +10,6 @@
 
 #include "config.h"
 #include "core/root.h"
-#include "core/util.h"
 
 /* The sentence, once. Where the kernel said "not permitted" to somebody who is not root, the way out is known. */
 static int fail(const struct cmd *cmd, int r, struct err *err)

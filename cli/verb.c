@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/util.h"
 #include "cli/verb-help.h"
 
 struct parser {

@@ -3,7 +3,6 @@
 #include "core/base.h"
 
 #include <assert.h>
-#include <errno.h>
 
 #include "core/filemap.h"
 #include "core/util.h"

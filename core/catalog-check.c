@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/util.h"
-
 static int check_version(struct catalog *c, int *ret, struct err *err)
 {
     int64_t id = 0, version = 0;

@@ -6,8 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/util.h"
-
 struct owner {
     char name[NAME_LEN + 1];
 };

@@ -10,8 +10,6 @@
 
 #include <errno.h>
 
-#include "core/util.h"
-
 #define IQN_PREFIX "iqn.2026-11.org.diskgate"
 
 /* The first of "@base", "@base@sep2", "@base@sep3", ... for which @sql finds no row. */

@@ -6,7 +6,6 @@
  */
 #include "core/changes-priv.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>

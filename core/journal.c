@@ -11,12 +11,10 @@
 #include "core/journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#include "core/hash.h"
 #include "core/journal-file.h"
 #include "core/lock.h"
 #include "core/log.h"

@@ -8,7 +8,6 @@
 #include <linux/falloc.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/blk.h"
 #include "core/names.h"

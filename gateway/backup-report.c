@@ -4,7 +4,7 @@
 
 #include <time.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 

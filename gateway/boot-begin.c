@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
 #include "gateway/service.h"

@@ -24,7 +24,7 @@
 #include <time.h>
 
 #include "core/clock.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
 #include "gateway/proc.h"

@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "config.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/util.h"
 #include "gateway/boot.h"

@@ -11,11 +11,10 @@
  */
 #include "gateway/boot.h"
 
-#include <errno.h>
 #include <string.h>
 #include <time.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/fsproc.h"
 #include "gateway/service.h"

@@ -14,12 +14,11 @@
  */
 #include "gateway/boot-why.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/boot-render.h"

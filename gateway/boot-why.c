@@ -21,7 +21,7 @@
 #include <strings.h>
 #include <time.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/boot-why.h"
 #include "gateway/service.h"

@@ -5,9 +5,8 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/service.h"

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/boot-render.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/catalog-boot.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/boot.h"
 #include "gateway/change.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "core/catalog.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/config-loss.h"

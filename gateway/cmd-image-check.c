@@ -20,7 +20,7 @@
 
 #include "core/bootcheck.h"
 #include "core/catalog.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/part.h"
 #include "core/util.h"
 #include "gateway/change.h"

@@ -23,7 +23,6 @@
 #include "core/catalog.h"
 #include "core/image.h"
 #include "core/names.h"
-#include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"

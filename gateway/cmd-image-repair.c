@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #include "core/catalog.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"

@@ -8,7 +8,7 @@
 #include <strings.h>
 
 #include "core/catalog.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/cmd.h"

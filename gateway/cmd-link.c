@@ -10,7 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/names.h"
 #include "core/util.h"
 #include "gateway/change.h"

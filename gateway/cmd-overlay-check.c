@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/overlay-look.h"

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/overlay-look.h"

@@ -3,7 +3,7 @@
 #include "gateway/cmd.h"
 
 #include "core/catalog.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "gateway/change.h"
 #include "gateway/inventory.h"

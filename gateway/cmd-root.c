@@ -10,11 +10,10 @@
 #include <poll.h>
 #include <pwd.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/catalog.h"
 #include "core/clock.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/change.h"

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 #include "cli/output.h"
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/util.h"
 
 /* --- the value --------------------------------------------------------------------------------------------------- */

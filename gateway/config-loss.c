@@ -10,12 +10,11 @@
  */
 #include "gateway/config-loss.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 #include <strings.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/names.h"
 #include "core/util.h"
 #include "gateway/inventory.h"

@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <sys/statvfs.h>
 
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/image-foreign.h"
 #include "core/util.h"
 #include "gateway/change.h"

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 
 #include "core/clock.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "gateway/proc.h"

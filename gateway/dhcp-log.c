@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/util.h"
-
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
 const struct dhcp_trace *dhcp_log_find(const struct dhcp_log *l, const char *mac)

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <string.h>
 
-#include "core/names.h"
 #include "core/util.h"
 #include "gateway/copy.h"
 

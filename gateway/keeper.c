@@ -21,7 +21,7 @@
 
 #include "core/catalog.h"
 #include "core/clock.h"
-#include "core/ctl.h"
+#include "core/json.h"
 #include "core/log.h"
 #include "core/root.h"
 #include "core/util.h"
@@ -32,7 +32,6 @@
 #include "gateway/fsproc.h"
 #include "gateway/net-watch.h"
 #include "gateway/proc.h"
-#include "gateway/report.h"
 #include "gateway/service.h"
 #include "gateway/shard.h"
 #include "gateway/site.h"

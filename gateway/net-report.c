@@ -16,7 +16,6 @@
 #include <time.h>
 
 #include "core/ctl.h"
-#include "core/util.h"
 #include "gateway/net-watch.h"
 
 #define ANSWER_MS 2000

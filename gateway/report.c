@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/util.h"
-
 #define LINE_LEN 2048
 
 json_t *report_new(void)

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/root.h"
 #include "core/util.h"
 #include "gateway/spawn.h"
 

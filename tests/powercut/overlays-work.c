@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-
 #define KILLS   6
 #define STRIPES 2 /* threads of an overlay; each writes its own part of the disk */
 
