@@ -69,7 +69,7 @@ def test_nobody_but_root_and_the_serving_user_can_open_what_matters(site):
             expected = (0o600, user)
         elif top in ("overlays", "bootsets", "kept") or path.startswith(("run/live", "run/frozen", "run/ram")):
             expected = (0o700 if stat.S_ISDIR(st.st_mode) else 0o600, user)
-        elif path == "run/fs.sock":
+        elif path in ("run/fs.sock", "run/direct.sock"):
             expected = (0o600, 0)
         elif path.endswith(".lock") and path.startswith("run/") and "/tgt" not in path:
             expected = (0o600, 0)
@@ -80,7 +80,7 @@ def test_nobody_but_root_and_the_serving_user_can_open_what_matters(site):
             continue
         assert (mode, st.st_uid) == expected, f"{path} is {mode:o} of user {st.st_uid}"
         seen.add(path)
-    assert {"catalog.db", "overlays", "kept", "overlays/pc01/0.data", "run/live", "run/fs.sock", "run/fs.log", "run/tgt0.log", "run/up.lock"} <= seen
+    assert {"catalog.db", "overlays", "kept", "overlays/pc01/0.data", "run/live", "run/fs.sock", "run/direct.sock", "run/fs.log", "run/tgt0.log", "run/up.lock"} <= seen
 
 
 def test_a_stranger_gets_nothing_from_sockets_mount_and_catalog(site):
@@ -93,6 +93,7 @@ def test_a_stranger_gets_nothing_from_sockets_mount_and_catalog(site):
     assert done.returncode != 0 and "pc01" not in done.stdout
     talk = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])"
     assert as_stranger([sys.executable, "-c", talk, str(site.path / "run" / "fs.sock")]).returncode != 0
+    assert as_stranger([sys.executable, "-c", talk.replace("UNIX", "UNIX, socket.SOCK_SEQPACKET"), str(site.path / "run" / "direct.sock")]).returncode != 0
     lock = "import fcntl,sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     assert as_stranger([sys.executable, "-c", lock, str(site.path / "run" / "up.lock")]).returncode != 0
 
