@@ -210,7 +210,7 @@ static void test_root_lock_is_not_taken_from_a_probe(void **state)
 static void test_root_lock_waits_for_who_only_asks(void **state)
 {
     struct fixture *f = *state;
-    char path[PATH_MAX], byte;
+    char path[PATH_MAX + 16], byte;
     int ready[2], fd = root_lock(f->dir, "up.lock", 0, NULL); /* makes the file */
     assert_true(fd >= 0);
     closep(&fd);
