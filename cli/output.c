@@ -178,10 +178,25 @@ static void print_cell(FILE *f, const char *text, size_t width, bool right, bool
 
 #define COLUMNS_MAX 24
 
+/* 0 = the column is not in the text. */
+static size_t column_width(const struct column *col, json_t *rows)
+{
+    size_t width = 0, r;
+    bool is_needed = !col->may_go;
+    json_t *row;
+    json_array_foreach(rows, r, row)
+    {
+        _cleanup_free_ char *text = in_text(col) ? cell_text(col, row) : NULL;
+        width = MAX(width, text ? width_of(text) : 0);
+        is_needed |= text && *text && (col->kind != COL_YES || json_is_true(json_object_get(row, col->key)));
+    }
+    return in_text(col) && is_needed ? MAX(width, width_of(col->title)) : 0;
+}
+
 static void print_row(FILE *f, const struct column *columns, const size_t *width, size_t last, json_t *row)
 {
     for (size_t i = 0; columns[i].key; i++) {
-        if (!in_text(&columns[i]))
+        if (width[i] == 0)
             continue;
         _cleanup_free_ char *text = row ? cell_text(&columns[i], row) : strdup(columns[i].title);
         print_cell(f, text && *text ? text : "-", width[i], is_right(&columns[i]), i == last);
@@ -193,15 +208,8 @@ static void print_table(FILE *f, const struct column *columns, json_t *rows)
     size_t width[COLUMNS_MAX] = {0}, last = 0, r;
     json_t *row;
     for (size_t i = 0; columns[i].key && i < COLUMNS_MAX; i++) {
-        if (!in_text(&columns[i]))
-            continue;
-        last = i;
-        width[i] = width_of(columns[i].title);
-        json_array_foreach(rows, r, row)
-        {
-            _cleanup_free_ char *text = cell_text(&columns[i], row);
-            width[i] = MAX(width[i], text ? width_of(text) : 0);
-        }
+        width[i] = column_width(&columns[i], rows);
+        last = width[i] > 0 ? i : last;
     }
     print_row(f, columns, width, last, NULL);
     json_array_foreach(rows, r, row) print_row(f, columns, width, last, row);

@@ -35,6 +35,7 @@ struct column {
     const char *key;   /* of the row; NULL ends the table */
     const char *title; /* heading of the text column or name of the field; NULL = not in the text */
     enum column_kind kind;
+    bool may_go; /* a text table does without it where no row has anything in it, or a yes */
 };
 
 struct out {

@@ -80,14 +80,30 @@ const char *verb_guess_option(const struct cmd *cmd, const char *name, size_t le
 /* Printing to a terminal: a failure shows at the program's last flush of the stream, or matters to nobody (stderr). */
 #define say(...) ((void)fprintf(__VA_ARGS__))
 
-static void print_option_usage(FILE *f, const struct option_def *o)
+#define USAGE_WIDTH 100
+
+/* The next word of a usage line that is @at columns long, on a line of its own where it would become too long. Returns the length then. */
+static size_t print_usage_word(FILE *f, size_t at, const char *word)
 {
-    char shown[64];
+    size_t len = strlen(word);
+    bool is_broken = at + 1 + len > USAGE_WIDTH;
+    say(f, "%s%s", is_broken ? "\n         " : " ", word);
+    return (is_broken ? 9 : at + 1) + len;
+}
+
+static size_t print_option_usage(FILE *f, size_t at, const struct option_def *o)
+{
+    char shown[64], word[80];
     if (o->letter && o->letter != 'f')
         (void)snprintf(shown, sizeof(shown), "-%c%s%s", o->letter, o->value ? " " : "", o->value ? o->value : "");
     else
         (void)snprintf(shown, sizeof(shown), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
-    say(f, o->count == OPT_REQUIRED ? " %s" : o->count == OPT_MANY ? " [%s]..." : " [%s]", shown);
+    (void)snprintf(word, sizeof(word),
+                   o->count == OPT_REQUIRED ? "%s"
+                   : o->count == OPT_MANY   ? "[%s]..."
+                                            : "[%s]",
+                   shown);
+    return print_usage_word(f, at, word);
 }
 
 void verb_print_usage(FILE *f, const struct cmd *cmd)
@@ -98,11 +114,31 @@ void verb_print_usage(FILE *f, const struct cmd *cmd)
         return;
     }
     const struct verb *v = cmd->verb;
-    say(f, "usage: %s %s%s%s%s%s", cmd->table->program, v->noun, *v->noun ? " " : "", v->name, *v->args ? " " : "",
-        v->args);
+    int n = fprintf(f, "usage: %s %s%s%s%s%s", cmd->table->program, v->noun, *v->noun ? " " : "", v->name,
+                    *v->args ? " " : "", v->args);
+    size_t at = (size_t)MAX(n, 0);
     for (const struct option_def *o = v->options; o && o->name; o++)
-        print_option_usage(f, o);
-    say(f, "%s\n", v->flags & VERB_DRY_RUN ? " [-n]" : "");
+        at = print_option_usage(f, at, o);
+    if (v->flags & VERB_DRY_RUN)
+        (void)print_usage_word(f, at, "[-n]");
+    say(f, "\n");
+}
+
+/* "--mac MAC" */
+static size_t option_text(const struct option_def *o, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+    return strlen(ret);
+}
+
+/* Columns for options and their values: what stands there mostly, or what the longest of @v needs. */
+static size_t option_width(const struct verb *v)
+{
+    char shown[64];
+    size_t width = 20;
+    for (const struct option_def *o = v ? v->options : NULL; o && o->name; o++)
+        width = MAX(width, option_text(o, shown, sizeof(shown)));
+    return width;
 }
 
 static void print_options(FILE *f, const struct option_def *list, const struct verb *v)
@@ -111,9 +147,9 @@ static void print_options(FILE *f, const struct option_def *list, const struct v
         char shown[64];
         if (!o->help || (list == verb_common_options && o->letter == 'n' && (!v || !(v->flags & VERB_DRY_RUN))))
             continue;
-        (void)snprintf(shown, sizeof(shown), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
-        say(f, "  %c%c%s %-20s %s%s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
-            shown, o->help, o->count == OPT_MANY ? " (may be repeated)" : "");
+        (void)option_text(o, shown, sizeof(shown));
+        say(f, "  %c%c%s %-*s  %s%s\n", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? "," : " ",
+            (int)option_width(v), shown, o->help, o->count == OPT_MANY ? " (may be repeated)" : "");
     }
 }
 
@@ -170,6 +206,8 @@ void verb_print_help(FILE *f, const struct cmd *cmd)
     }
     say(f, "\n%s.\n\n", cmd->verb->help);
     print_options(f, cmd->verb->options, cmd->verb);
+    if (cmd->verb->options && cmd->verb->options->name)
+        say(f, "\n");
     print_options(f, verb_common_options, cmd->verb);
     if (cmd->verb->more)
         say(f, "\n%s\n", cmd->verb->more);

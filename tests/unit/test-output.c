@@ -54,6 +54,35 @@ static void test_output_table_aligns_columns(void **state)
     json_decref(rows);
 }
 
+static void test_output_table_does_without_columns_that_may_go(void **state)
+{
+    static const struct column some[] = {{"name", "NAME", COL_TEXT},
+                                         {"is_up", "UP", COL_YES, true},
+                                         {"is_off", "OFF", COL_YES, true},
+                                         {"size_bytes", "SIZE", COL_SIZE, true},
+                                         {"count", "N", COL_NUMBER, true},
+                                         {"comment", "COMMENT", COL_TEXT, true},
+                                         {0}};
+    json_t *rows = json_pack("[{s:s,s:b,s:b,s:n,s:n,s:s},{s:s,s:b,s:b,s:n,s:i,s:s}]", "name", "a", "is_up", 0, "is_off",
+                             0, "size_bytes", "count", "comment", "", "name", "b", "is_up", 1, "is_off", 0,
+                             "size_bytes", "count", 0, "comment", "");
+    struct out o;
+    assert_non_null(rows);
+    assert_int_equal(out_init(&o, false), 0);
+    out_table(&o, "clients", some, rows, "none");
+    char *text = printed(&o);
+    assert_string_equal(text, "NAME  UP   N\n"
+                              "a     no   -\n"
+                              "b     yes  0\n");
+    free(text);
+    out_finish(&o);
+    assert_int_equal(out_init(&o, true), 0);
+    out_table(&o, "clients", some, rows, "none");
+    assert_int_equal(json_object_size(json_array_get(json_object_get(o.object, "clients"), 0)), 6);
+    out_finish(&o);
+    json_decref(rows);
+}
+
 static void test_output_json_has_the_columns_and_raw_numbers(void **state)
 {
     struct out o;
@@ -192,6 +221,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_output_table_aligns_columns),
+        cmocka_unit_test(test_output_table_does_without_columns_that_may_go),
         cmocka_unit_test(test_output_json_has_the_columns_and_raw_numbers),
         cmocka_unit_test(test_output_missing_key_is_null_in_json),
         cmocka_unit_test(test_output_empty_table_says_so_in_text_only),

@@ -30,7 +30,12 @@ static const struct verb add = {"client", "add",       "NAME [GROUP]", "Add a cl
 static const struct verb list = {"client", "list", "", "List the clients", NULL, NULL, nothing};
 static const struct verb set = {"", "set", "[KEY [VALUE]]", "Settings", NULL, NULL, nothing};
 static const struct verb log_verb = {"", "log", "", "Changes", NULL, log_options, nothing};
-static const struct verb *const verbs[] = {&set, &log_verb, &add, &list, NULL};
+static const struct option_def tune_options[] = {{"cylinders-of-the-disk", 0, "N[,N...]", "what it calls itself"},
+                                                 {"speed", 0, "slow|fast", "how fast"},
+                                                 {"comment", 'm', "TEXT", "a comment"},
+                                                 {0}};
+static const struct verb tune = {"", "tune", "NAME [WHAT-IS-TUNED]", "Tune", NULL, tune_options, nothing, VERB_DRY_RUN};
+static const struct verb *const verbs[] = {&set, &log_verb, &add, &list, &tune, NULL};
 static const char *const externals[] = {"backup", NULL};
 static const struct verb_table table = {"diskgate", verbs, externals};
 
@@ -171,6 +176,32 @@ static void test_verb_usage_line_comes_from_the_row(void **state)
     free(text);
 }
 
+static void test_verb_long_usage_is_broken_and_long_options_are_aligned(void **state)
+{
+    struct cmd cmd;
+    struct err err;
+    char *text = NULL;
+    size_t len = 0;
+    assert_int_equal(PARSE(&cmd, &err, "tune", "-h"), CMD_HELP);
+    FILE *f = open_memstream(&text, &len);
+    verb_print_help(f, &cmd);
+    (void)fclose(f);
+    static const char start[] =
+        "usage: diskgate tune NAME [WHAT-IS-TUNED] [--cylinders-of-the-disk N[,N...]] [--speed slow|fast]\n"
+        "         [-m TEXT] [-n]\n"
+        "\n"
+        "Tune.\n"
+        "\n"
+        "      --cylinders-of-the-disk N[,N...]  what it calls itself\n"
+        "      --speed slow|fast                 how fast\n"
+        "  -m, --comment TEXT                    a comment\n"
+        "\n"
+        "      --root DIR                        work on";
+    if (strncmp(text, start, sizeof(start) - 1) != 0)
+        fail_msg("%s", text);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_verb_missing_or_surplus_words_are_refused),
         cmocka_unit_test(test_verb_help_is_known_at_every_level),
         cmocka_unit_test(test_verb_external_keeps_its_arguments_unread),
+        cmocka_unit_test(test_verb_long_usage_is_broken_and_long_options_are_aligned),
         cmocka_unit_test(test_verb_usage_line_comes_from_the_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
