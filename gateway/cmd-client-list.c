@@ -100,21 +100,21 @@ static json_t *client_json(const struct client_row *row, json_t *all_links, json
 
 static const struct column client_columns[] = {{"name", "NAME", COL_TEXT},
                                                {"mac", "MAC", COL_TEXT},
-                                               {"ip", "IP", COL_TEXT},
-                                               {"group", "GROUP", COL_TEXT},
+                                               {"ip", "IP", COL_TEXT, true},
+                                               {"group", "GROUP", COL_TEXT, true},
                                                {"mode", "MODE", COL_TEXT},
-                                               {"is_disabled", "DISABLED", COL_YES},
+                                               {"is_disabled", "DISABLED", COL_YES, true},
                                                {"online", "ONLINE", COL_YES},
-                                               {"address", "ADDRESS", COL_TEXT},
-                                               {"booted_at", "BOOTED", COL_TEXT},
+                                               {"address", "ADDRESS", COL_TEXT, true},
+                                               {"booted_at", "BOOTED", COL_TEXT, true},
                                                {"boot_image", NULL, COL_TEXT},
                                                {"boot_version", NULL, COL_NUMBER},
-                                               {"boot_shown", "FROM", COL_SHOWN},
-                                               {"read_bytes", "READ", COL_SIZE},
+                                               {"boot_shown", "FROM", COL_SHOWN, true},
+                                               {"read_bytes", "READ", COL_SIZE, true},
                                                {"written_bytes", NULL, COL_SIZE},
                                                {"links_text", "LINKS", COL_SHOWN},
                                                {"links", NULL, COL_JSON},
-                                               {"comment", "COMMENT", COL_TEXT},
+                                               {"comment", "COMMENT", COL_TEXT, true},
                                                {"created_at", NULL, COL_TEXT},
                                                {0}};
 
@@ -211,7 +211,7 @@ int client_run_list(struct cmd *cmd, struct err *err)
 static const struct column show_overlay_columns[] = {{"slot", "SLOT", COL_NUMBER},
                                                      {"lun", "LUN", COL_NUMBER},
                                                      {"shown", "LINK", COL_SHOWN},
-                                                     {"menu", "MENU", COL_TEXT},
+                                                     {"menu", "MENU", COL_TEXT, true},
                                                      {"image", NULL, COL_TEXT},
                                                      {"version", NULL, COL_NUMBER},
                                                      {"current_version", NULL, COL_NUMBER},
@@ -219,7 +219,7 @@ static const struct column show_overlay_columns[] = {{"slot", "SLOT", COL_NUMBER
                                                      {"size_bytes", "SIZE", COL_SIZE},
                                                      {"overlay_bytes", "OWN DATA", COL_SIZE},
                                                      {"state", "STATE", COL_TEXT},
-                                                     {"problem", "PROBLEM", COL_TEXT},
+                                                     {"problem", "PROBLEM", COL_TEXT, true},
                                                      {0}};
 
 /* Put a link's "shown" and "lun" into the overlay row of the same slot. */

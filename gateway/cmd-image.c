@@ -81,20 +81,22 @@ static int image_json(struct cmd *cmd, struct catalog *c, const struct image_row
 /* --- list, show, versions ---------------------------------------------------------------------------------------- */
 
 static const struct column version_columns[] = {
-    {"version", "VERSION", COL_NUMBER}, {"format", "FORMAT", COL_TEXT},      {"size_bytes", "SIZE", COL_SIZE},
-    {"file_bytes", NULL, COL_SIZE},     {"state", "STATE", COL_TEXT},        {"is_adopted", "ADOPTED", COL_YES},
-    {"path", "PATH", COL_TEXT},         {"identity", NULL, COL_TEXT},        {"full_hash", NULL, COL_TEXT},
-    {"comment", "COMMENT", COL_TEXT},   {"created_at", "CREATED", COL_TEXT}, {0}};
+    {"version", "VERSION", COL_NUMBER},  {"format", "FORMAT", COL_TEXT},
+    {"size_bytes", "SIZE", COL_SIZE},    {"file_bytes", NULL, COL_SIZE},
+    {"state", "STATE", COL_TEXT},        {"is_adopted", "ADOPTED", COL_YES},
+    {"path", "PATH", COL_TEXT},          {"identity", NULL, COL_TEXT},
+    {"full_hash", NULL, COL_TEXT},       {"comment", "COMMENT", COL_TEXT, true},
+    {"created_at", "CREATED", COL_TEXT}, {0}};
 
 static const struct column image_columns[] = {{"name", "NAME", COL_TEXT},
                                               {"kind", "KIND", COL_TEXT},
-                                              {"is_hidden", "HIDDEN", COL_YES},
+                                              {"is_hidden", "HIDDEN", COL_YES, true},
                                               {"current_version", "VERSION", COL_NUMBER},
                                               {"format", NULL, COL_TEXT},
                                               {"size_bytes", "SIZE", COL_SIZE},
                                               {"clients", "CLIENTS", COL_COUNT},
                                               {"state", "STATE", COL_TEXT},
-                                              {"comment", "COMMENT", COL_TEXT},
+                                              {"comment", "COMMENT", COL_TEXT, true},
                                               {"created_at", NULL, COL_TEXT},
                                               {0}};
 
@@ -110,7 +112,7 @@ static const struct column image_fields[] = {{"name", "Name", COL_TEXT},
                                              {"path", "File", COL_TEXT},
                                              {"identity", "Identity", COL_TEXT},
                                              {"full_hash", "Full hash", COL_TEXT},
-                                             {"clients", "Clients", COL_WORDS},
+                                             {"clients", "Clients", COL_COUNT},
                                              {"created_at", "Added", COL_TEXT},
                                              {0}};
 

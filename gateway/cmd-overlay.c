@@ -20,7 +20,7 @@ static const struct column overlay_columns[] = {{"client", "CLIENT", COL_TEXT},
                                                 {"ram_bytes", "IN RAM", COL_SIZE},
                                                 {"state", "STATE", COL_TEXT},
                                                 {"overlay_id", NULL, COL_TEXT},
-                                                {"problem", "PROBLEM", COL_TEXT},
+                                                {"problem", "PROBLEM", COL_TEXT, true},
                                                 {0}};
 
 static int print_overlays(struct cmd *cmd, const char *client, struct err *err)

@@ -140,7 +140,7 @@ static int run_down(struct cmd *cmd, struct err *err)
 static const struct column part_columns[] = {{"part", "PART", COL_TEXT},
                                              {"state", "STATE", COL_TEXT},
                                              {"pid", "PID", COL_NUMBER},
-                                             {"detail", "DETAIL", COL_TEXT},
+                                             {"detail", "DETAIL", COL_TEXT, true},
                                              {0}};
 
 static void status_sentence(struct cmd *cmd, json_t *s, const char *state, size_t problems)
@@ -221,10 +221,16 @@ static int look_at_state(const char *root, struct catalog *c, json_t **ret, stru
     }
 }
 
+/* Lines below the table of parts, with an empty one above the first. */
+struct lines {
+    struct cmd *cmd;
+    size_t n;
+};
+
 static void status_line(void *arg, const char *line)
 {
-    struct cmd *cmd = arg;
-    out_line(&cmd->out, "%s", line);
+    struct lines *l = arg;
+    out_line(&l->cmd->out, "%s%s", l->n++ == 0 ? "\n" : "", line);
 }
 
 static int run_status(struct cmd *cmd, struct err *err)
@@ -239,12 +245,13 @@ static int run_status(struct cmd *cmd, struct err *err)
     const char *state = json_string_value(json_object_get(s, "state")) ?: "degraded";
     json_t *problems = json_object_get(s, "problems"), *value;
     const char *key;
+    struct lines lines = {.cmd = cmd};
     status_sentence(cmd, s, state, json_array_size(problems));
     if (strcmp(state, "down") != 0) {
         out_line(&cmd->out, "%s", "");
         out_table(&cmd->out, "parts", part_columns, json_object_get(s, "parts"), "no parts");
-        memory_lines(s, status_line, cmd);
-        direct_line(s, status_line, cmd);
+        memory_lines(s, status_line, &lines);
+        direct_line(s, status_line, &lines);
     }
     status_problems(cmd, problems);
     status_notices(cmd, json_object_get(s, "notices"));
