@@ -24,7 +24,7 @@ int overlay_mode_parse(const char *text, enum overlay_mode *ret, struct err *err
     else if (strcmp(text, "kept") == 0)
         *ret = OVERLAY_KEPT;
     else if (strcmp(text, "super") == 0)
-        return err_set(err, -EINVAL, "mode super is not set by itself; use 'diskgate client super NAME on'");
+        return err_set(err, -EINVAL, "there are no super clients yet; use volatile or kept");
     else
         return err_set(err, -EINVAL, "'%.80s' is no mode; use volatile or kept", text);
     return 0;

@@ -244,7 +244,8 @@ static int image_set_steps(struct catalog *c, const struct image_row *row, struc
         r = db_number(c, "SELECT count(DISTINCT client_id) FROM link WHERE image_id = ? AND (slot = 0 OR slot >= ?)",
                       ARGS(N(row->id), N(BOOT_SLOT_FIRST)), &n, err);
     if (r == 0 && n > 0)
-        return err_set(err, -EBUSY, "image '%s' is the boot disk of %lld client%s and cannot become a data image",
+        return err_set(err, -EBUSY,
+                       "image '%s' is a boot disk of %lld client%s and cannot become a data image; unlink it there first",
                        before.name, (long long)n, n > 1 ? "s" : "");
     if (r == 0)
         r = check_fields(row, err);

@@ -206,7 +206,9 @@ static int reset_slot(struct catalog *c, const struct link_row *link, bool with_
 
 static int no_disk(const char *client, uint32_t slot, struct err *err)
 {
-    return err_set(err, -ENOENT, "client '%s' has no image linked to slot %u", client, slot);
+    return err_set(err, -ENOENT,
+                   "client '%s' has no image linked to slot %u; 'diskgate client show %s' lists its links", client,
+                   slot, client);
 }
 
 static int reset_steps(struct catalog *c, const char *client, int slot, bool with_audit, struct err *err)

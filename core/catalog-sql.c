@@ -59,7 +59,10 @@ int db_error(struct catalog *c, int sqlite_code, struct err *err)
     case SQLITE_FULL:
         return db_full(c, err);
     case SQLITE_READONLY:
-        return err_set(err, -EROFS, "catalog '%.500s' cannot be written (%s)", c->path, sqlite3_errmsg(c->db));
+        return err_set(
+            err, -EROFS,
+            "catalog '%.500s' cannot be written (%s); is its disk mounted read-only, after an error of it perhaps?",
+            c->path, sqlite3_errmsg(c->db));
     case SQLITE_CONSTRAINT:
         return err_set(err, -EINVAL, "catalog '%.500s' refuses the change (%s)", c->path, sqlite3_errmsg(c->db));
     case SQLITE_NOMEM:

@@ -153,7 +153,9 @@ static int check_room(const struct exporting *x, struct err *err)
     size_text(free_bytes, room);
     if (free_bytes >= used)
         return 0;
-    return err_set(err, -ENOSPC, "'%s' needs about %s and only %s are free there", x->path, need, room);
+    return err_set(err, -ENOSPC,
+                   "'%s' needs about %s and only %s are free there: make room, or name a place on another disk",
+                   x->path, need, room);
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */

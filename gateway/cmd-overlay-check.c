@@ -229,7 +229,8 @@ static int check_views(struct cmd *cmd, struct catalog *c, const char *client, j
             looked++;
         }
     if (r == 0 && slot_text && !looked)
-        return err_set(err, -ENOENT, "client '%s' has no disk in slot %u", client, slot);
+        return err_set(err, -ENOENT, "client '%s' has no disk in slot %u; 'diskgate overlay show %s' lists its disks",
+                       client, slot, client);
     return r;
 }
 

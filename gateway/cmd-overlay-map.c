@@ -174,7 +174,10 @@ static int find_view(struct catalog *c, const char *client, uint32_t slot, struc
             *ret = views[i];
             return 0;
         }
-    return r < 0 ? r : err_set(err, -ENOENT, "client '%s' has no disk in slot %u", client, slot);
+    if (r < 0)
+        return r;
+    return err_set(err, -ENOENT, "client '%s' has no disk in slot %u; 'diskgate overlay show %s' lists its disks",
+                   client, slot, client);
 }
 
 static int run_dump_map(struct cmd *cmd, struct err *err)

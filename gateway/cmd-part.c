@@ -53,7 +53,7 @@ static int parse(struct cmd *cmd, unsigned allowed, struct work *w, struct err *
     for (w->part = PART_FS; w->part < PARTS && strcmp(part_names[w->part], name) != 0;)
         w->part++;
     if (w->part == PARTS || !(allowed >> w->part & 1)) {
-        err_set(err, -EINVAL, "'%.80s' is no part that this is done with", name);
+        err_set(err, -EINVAL, "'%.80s' is no part that this is done with; the manual lists them with this verb", name);
         return VERB_USAGE;
     }
     unsigned long k = number ? strtoul(number, &end, 10) : 0;

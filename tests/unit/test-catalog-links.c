@@ -156,7 +156,7 @@ static void test_images_that_a_menu_has_do_not_become_data_images(void **state)
     assert_true(i.is_hidden);
     assert_int_equal(i.ram_cache_bytes, GiB);
     i.is_data = true;
-    FAILS(f, image_set(f->c, &i, &f->err), -EBUSY, "is the boot disk of 1 client");
+    FAILS(f, image_set(f->c, &i, &f->err), -EBUSY, "is a boot disk of 1 client");
 }
 
 int main(void)
