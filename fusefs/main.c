@@ -139,7 +139,7 @@ static int open_log(const char *path, struct err *err)
     return dup2(fd, STDERR_FILENO) < 0 ? err_sys(err, -errno, "cannot write to log file '%s'", path) : 0;
 }
 
-/* Each view takes four descriptors. */
+/* Each view takes four descriptors, and each LUN that reads by itself one more. */
 static void raise_limits(void)
 {
     struct rlimit files;
