@@ -30,9 +30,10 @@
 struct suffix {
     char base[NAME_LEN + 16];
     unsigned next;
+    uint32_t hash; /* of base */
 };
 
-static size_t suffix_hash(const char *base)
+static uint32_t suffix_hash(const char *base)
 {
     uint32_t h = 2166136261u; /* FNV-1a, without regard to case */
     for (; *base; base++)
@@ -43,13 +44,19 @@ static size_t suffix_hash(const char *base)
 /* The place of @base, or one that is empty, or the first one that could be its. */
 static struct suffix *suffix_place(struct import *im, const char *base)
 {
-    size_t at = suffix_hash(base);
-    for (size_t i = 0; i < SUFFIXES_TRIED; i++) {
-        struct suffix *s = &im->suffixes[(at + i) % SUFFIXES];
-        if (!*s->base || strcasecmp(s->base, base) == 0)
+    uint32_t hash = suffix_hash(base);
+    for (uint32_t i = 0; i < SUFFIXES_TRIED; i++) {
+        struct suffix *s = &im->suffixes[(hash + i) % SUFFIXES];
+        if (!*s->base || (s->hash == hash && strcasecmp(s->base, base) == 0))
             return s;
     }
-    return &im->suffixes[at % SUFFIXES];
+    return &im->suffixes[hash % SUFFIXES];
+}
+
+/* Is @s the place of @base? */
+static bool is_place_of(const struct suffix *s, const char *base)
+{
+    return *s->base && s->hash == suffix_hash(base) && strcasecmp(s->base, base) == 0;
 }
 
 int import_suffix_forget(struct import *im, struct err *err)
@@ -63,7 +70,7 @@ int import_suffix_forget(struct import *im, struct err *err)
 /* True only if @base is taken, by one who keeps it. */
 static bool has_suffix(struct import *im, const char *base)
 {
-    return strcasecmp(suffix_place(im, base)->base, base) == 0;
+    return *base && is_place_of(suffix_place(im, base), base);
 }
 
 int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
@@ -71,7 +78,7 @@ int import_suffix(struct import *im, const char *base, unsigned first, unsigned 
     const struct suffix *s = suffix_place(im, base);
     int64_t next = first;
     int r = 0;
-    if (strcasecmp(s->base, base) == 0)
+    if (is_place_of(s, base))
         next = s->next;
     else if (im->are_suffixes_kept)
         r = import_number_kept(im, "SELECT next FROM import_suffix WHERE base = ?", ARGS(T(base)), &next, err);
@@ -85,12 +92,13 @@ int import_suffix_used(struct import *im, const char *base, unsigned n, struct e
 {
     struct suffix *s = suffix_place(im, base);
     int r = 0;
-    if (*s->base && strcasecmp(s->base, base) != 0) {
+    if (*s->base && !is_place_of(s, base)) {
         im->are_suffixes_kept = true;
         r = import_run_kept(im, "INSERT OR REPLACE INTO import_suffix (base, next) VALUES (?, ?)",
                             ARGS(T(s->base), N(s->next)), err);
     }
     (void)import_number_text(base, "", 0, 1, s->base, sizeof(s->base));
+    s->hash = suffix_hash(s->base);
     s->next = n + 1;
     return r;
 }

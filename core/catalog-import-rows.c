@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Import: its rows, which wait in two spools; see catalog-import-priv.h.
  *
- *   record: fixed numbers | texts, each with the zero byte behind it
+ *   record: fixed numbers | length of each text (4 bytes) | texts, each with the zero byte behind it
  *
  * Both spools are in the order of the rows, and the plan has one record for each row that is open, so that a walk over both of them needs no index. The
  * fates that import_stage holds come along by a third cursor in the same order.
@@ -35,17 +35,21 @@ struct planned_head {
 static int put_record(struct spool *s, const void *head, size_t head_len, const char *const *texts, size_t n,
                       struct err *err)
 {
-    size_t len[MAX(STAGED_TEXTS, PLANNED_TEXTS)], all = head_len;
+    uint32_t len[MAX(STAGED_TEXTS, PLANNED_TEXTS)];
+    size_t all = head_len + n * sizeof(*len);
     char *to;
-    for (size_t i = 0; i < n; i++)
-        all += len[i] = strlen(texts[i]) + 1;
+    for (size_t i = 0; i < n && all <= SPOOL_RECORD_MAX; i++) {
+        size_t text = strnlen(texts[i], SPOOL_RECORD_MAX) + 1;
+        len[i] = (uint32_t)text;
+        all += text;
+    }
     if (all > SPOOL_RECORD_MAX)
         return err_set(err, -EINVAL, "a row of the source is longer than %u bytes", SPOOL_RECORD_MAX);
     int r = spool_room(s, all, &to, err);
     if (r < 0)
         return r;
-    memcpy(to, head, head_len);
-    to += head_len;
+    to = mempcpy(to, head, head_len);
+    to = mempcpy(to, len, n * sizeof(*len));
     for (size_t i = 0; i < n; i++) {
         memcpy(to, texts[i], len[i]);
         to += len[i];
@@ -58,12 +62,14 @@ static int put_record(struct spool *s, const void *head, size_t head_len, const 
 static int take_record(const char *p, size_t len, void *head, size_t head_len, const char **texts, size_t n,
                        struct err *err)
 {
-    size_t at = head_len, i = 0;
-    if (len >= head_len) {
+    uint32_t text[MAX(STAGED_TEXTS, PLANNED_TEXTS)];
+    size_t at = head_len + n * sizeof(*text), i = 0;
+    if (len >= at) {
         memcpy(head, p, head_len);
-        for (; i < n && at < len; i++) {
+        memcpy(text, p + head_len, n * sizeof(*text));
+        for (; i < n && text[i] > 0 && text[i] <= len - at && p[at + text[i] - 1] == 0; i++) {
             texts[i] = p + at;
-            at += strnlen(p + at, len - at) + 1;
+            at += text[i];
         }
     }
     if (i == n && at == len)

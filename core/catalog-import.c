@@ -66,7 +66,7 @@ struct import_packed import_pack(const struct import_values *v)
 void import_unpack(const char *text, struct import_values *ret)
 {
     for (int i = 0; i < IMPORT_FIELDS; i++) {
-        size_t n = strcspn(text, "\x1f"), take = MIN(n, (size_t)IMPORT_FIELD_LEN);
+        size_t n = (size_t)(strchrnul(text, SEPARATOR) - text), take = MIN(n, (size_t)IMPORT_FIELD_LEN);
         memcpy(ret->f[i], text, take);
         ret->f[i][take] = 0;
         text += n + (text[n] != 0);
@@ -134,8 +134,8 @@ int import_number_kept(struct import *im, const char *sql, const struct arg *arg
 
 /* The catalog keeps what is temporary in memory; names and addresses of a hundred thousand rows go to SQLite's own temporary file. */
 static const char temp_tables[] =
-    "PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192; PRAGMA temp.cache_size = "
-    "-6000;"
+    "PRAGMA main.cache_size = -4000; PRAGMA temp_store = FILE; PRAGMA temp.page_size = 8192;"
+    "PRAGMA temp.cache_size = -6000;"
     "CREATE TEMP TABLE import_stage (row INTEGER PRIMARY KEY, mac TEXT, raw_name TEXT, src TEXT, fate INTEGER,"
     " reason TEXT);"
     "CREATE TEMP TABLE import_mac (mac TEXT PRIMARY KEY) WITHOUT ROWID;"

@@ -327,10 +327,11 @@ static int fill_new(struct catalog *c, struct err *err)
 static int build_new(const char *root, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
-    char pragma[64];
+    char pragma[96];
     size_t n;
     const struct schema_step *steps = schema_steps(&n);
-    (void)snprintf(pragma, sizeof(pragma), "PRAGMA application_id = %d; PRAGMA journal_mode = WAL;",
+    (void)snprintf(pragma, sizeof(pragma),
+                   "PRAGMA page_size = 8192; PRAGMA application_id = %d; PRAGMA journal_mode = WAL;",
                    CATALOG_APPLICATION_ID);
     int r = catalog_new(root, NEW_FILE, CATALOG_WRITE, &c, err);
     if (r == 0)

@@ -43,9 +43,9 @@ static void settle_environment(const char *charset)
 }
 
 /* libmdb's stream, now of the descriptor. Takes @fd. */
-static int use_descriptor(struct mdb_file *f, int fd)
+static int use_descriptor(struct mdb_file *f, int fd, uint64_t size)
 {
-    FILE *stream = fdopen(fd, "rb");
+    FILE *stream = mdb_stream_open(fd, size);
     if (!stream) {
         (void)close(fd); /* read only */
         return -ENOMEM;
@@ -64,7 +64,8 @@ int mdb_file_open(struct mdb_file *f, int fd_given, const struct mdb_header *h, 
     settle_environment(charset);
     if (fstat(fd, &st) < 0 || pread_full(fd, page, sizeof(page), 0) < 0)
         return err_set(err, -EBADMSG, "its first page cannot be read");
-    f->pages = (uint64_t)st.st_size / h->page_bytes;
+    f->bytes = (uint64_t)st.st_size;
+    f->pages = f->bytes / h->page_bytes;
     if (charset && (f->charset = iconv_open("UTF-8", charset)) == (iconv_t)-1)
         return err_set(err, -EBADMSG, "its character set '%s' is not known here", charset);
     f->mdb = mdb_open_buffer(page, sizeof(page), MDB_NOFLAGS);
@@ -72,7 +73,7 @@ int mdb_file_open(struct mdb_file *f, int fd_given, const struct mdb_header *h, 
         mdb_file_close(f);
         return err_set(err, -EBADMSG, "the Access library cannot open it");
     }
-    int r = use_descriptor(f, take_fd(&fd));
+    int r = use_descriptor(f, take_fd(&fd), f->bytes);
     if (r == 0 && (size_t)f->mdb->fmt->pg_size != h->page_bytes)
         r = -EBADMSG;
     if (r < 0)

@@ -44,6 +44,7 @@ struct mdb_file {
     const struct mdb_header *header; /* borrowed */
     iconv_t charset;                 /* of Jet 3, else (iconv_t)-1 */
     uint64_t pages;                  /* whole ones of the file: libmdb fills up the last with zeros */
+    uint64_t bytes;                  /* of the file */
     uint64_t replaced;               /* characters that were no characters */
     struct gbk_guess guess;          /* of Jet 3 */
     struct text_buf text, raw;       /* of the cell that was decoded last */
@@ -58,6 +59,9 @@ static inline const unsigned char *mdb_page(const struct mdb_file *f)
 {
     return f->mdb->pg_buf;
 }
+
+/* @fd of a file of @size bytes as a stream to be read, which closes it. NULL when memory is out; then @fd is still the caller's. */
+FILE *mdb_stream_open(int fd, uint64_t size);
 
 /* Append text of the file's encoding to f->text. Memory that is out ends the process. */
 void mdb_decode(struct mdb_file *f, const unsigned char *src, size_t len);

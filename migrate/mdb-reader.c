@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "migrate/mdb-lib.h"
 
@@ -122,8 +121,7 @@ static int each_object(void *arg, struct mdb_file *f, const struct mdb_object *o
 
 static void note_file(struct reader *r)
 {
-    struct stat st;
-    uint64_t over = fstat(fileno(r->file.mdb->f->stream), &st) == 0 ? (uint64_t)st.st_size % r->header.page_bytes : 0;
+    uint64_t over = r->file.bytes % r->header.page_bytes;
     if (over > 0)
         note(r, true,
              "the file's size is no multiple of its page size (%" PRIu64

@@ -105,7 +105,9 @@ static void dns_put(char *list, const char *ip)
     size_t first = comma ? (size_t)(comma - list) : len;
     if (comma || (first == n && strncmp(list, ip, n) == 0) || len + n + 2 > 96)
         return;
-    (void)snprintf(list + len, 96 - len, "%s%s", len ? "," : "", ip);
+    if (len > 0)
+        list[len++] = ',';
+    memcpy(list + len, ip, n + 1);
 }
 
 bool dns_add(char *list, const char *text, size_t len)

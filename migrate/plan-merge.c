@@ -77,8 +77,10 @@ static void merge_first(struct merge *m, int f)
 static void settle(struct merge *m, enum import_fate fate, const char *reason)
 {
     m->row->fate = fate;
+    if (!*reason)
+        return;
     size_t n = strlen(m->row->reason);
-    (void)snprintf(m->row->reason + n, sizeof(m->row->reason) - n, "%s%s", n && *reason ? "; " : "", reason);
+    (void)snprintf(m->row->reason + n, sizeof(m->row->reason) - n, "%s%s", n ? "; " : "", reason);
 }
 
 static void merge_new(struct merge *m)

@@ -131,7 +131,7 @@ static int stage_record(void *arg, const struct record *r)
     row->reason[0] = 0;
     import_values_clear(&row->src); /* a row is large: what is not staged is left as it was */
     strcpy(row->mac, r->mac);
-    (void)snprintf(row->source_id, sizeof(row->source_id), "%s", r->source_id);
+    *stpncpy(row->source_id, r->source_id, sizeof(row->source_id) - 1) = 0;
     text_copy(r->raw_mac, strlen(r->raw_mac), row->raw_mac, sizeof(row->raw_mac));
     text_copy(r->raw_name, strlen(r->raw_name), row->raw_name, sizeof(row->raw_name));
     put(p, row, IMPORT_NAME, r->name);
@@ -192,6 +192,18 @@ static void say(struct import_row *row, const char *fmt, ...)
     text_mend(row->reason);
 }
 
+/* Without a format, for it may be said of each row. */
+static void say_not_linked(struct import_row *row, const char *image, const char *why)
+{
+    const char *const parts[] = {*row->reason ? "; " : "", "not linked to '", image, "', which is ", why};
+    char *to = row->reason + strlen(row->reason), *end = row->reason + sizeof(row->reason) - 1;
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+        to = stpncpy(to, parts[i], MIN(strlen(parts[i]), (size_t)(end - to)));
+    *to = 0;
+    if (to == end)
+        text_mend(row->reason);
+}
+
 /* A slot for one more image of this sort; SLOTS when they are all taken. */
 static unsigned next_slot(struct linking *l, bool is_data)
 {
@@ -207,10 +219,10 @@ static void link_image(struct linking *l, const struct site_image *i, bool is_da
     char shown[200];
     if (i->outcome != SITE_KNOWN && i->outcome != SITE_ADD) {
         l->has_missing = l->has_missing || i->outcome != SITE_REMOVED;
-        say(l->row, "not linked to '%s', which is %s", text_shown(i->raw, shown, sizeof(shown)),
-            i->outcome == SITE_REFUSED   ? "refused"
-            : i->outcome == SITE_REMOVED ? "removed here"
-                                         : "missing");
+        say_not_linked(l->row, text_shown(i->raw, shown, sizeof(shown)),
+                       i->outcome == SITE_REFUSED   ? "refused"
+                       : i->outcome == SITE_REMOVED ? "removed here"
+                                                    : "missing");
         return;
     }
     unsigned slot = next_slot(l, is_data || i->is_data);
