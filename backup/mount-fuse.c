@@ -80,13 +80,12 @@ static int op_readdir(const char *path, void *buf, fuse_fill_dir_t fill, off_t o
 
 static int op_open(const char *path, struct fuse_file_info *fi)
 {
-    struct mount *m = mount_of();
-    const struct mount_node *n = mount_find(m, path);
+    const struct mount_node *n = mount_find(mount_of(), path);
     if (!n)
         return -ENOENT;
     if ((fi->flags & O_ACCMODE) != O_RDONLY)
         return -EROFS;
-    int r = mount_open(m, n);
+    int r = mount_open(n);
     fi->fh = (uint64_t)(uintptr_t)n;
     fi->keep_cache = 1;
     return r;
@@ -94,13 +93,13 @@ static int op_open(const char *path, struct fuse_file_info *fi)
 
 static int op_release(const char *path, struct fuse_file_info *fi)
 {
-    mount_close(mount_of(), node_of(fi));
+    mount_close(node_of(fi));
     return 0;
 }
 
 static int op_read(const char *path, char *buf, size_t len, off_t off, struct fuse_file_info *fi)
 {
-    return (int)mount_read(mount_of(), node_of(fi), buf, len, (uint64_t)off);
+    return (int)mount_read(node_of(fi), buf, len, (uint64_t)off);
 }
 
 static off_t op_lseek(const char *path, off_t off, int whence, struct fuse_file_info *fi)

@@ -16,8 +16,7 @@
 #ifndef DISKGATE_BACKUP_MOUNT_H
 #define DISKGATE_BACKUP_MOUNT_H
 
-#include "backup/mount-cache.h"
-#include "backup/restore-chain.h"
+#include "backup/restore-reader.h"
 
 struct mount;
 struct mount_node;
@@ -45,10 +44,10 @@ void mount_stat(const struct mount_node *n, struct mount_info *ret);
 const struct mount_node *mount_entry(struct mount *m, const struct mount_node *dir, size_t i, const char **ret_name);
 
 /* 0 or a negative errno. */
-int mount_open(struct mount *m, const struct mount_node *n);
-void mount_close(struct mount *m, const struct mount_node *n);
+int mount_open(const struct mount_node *n);
+void mount_close(const struct mount_node *n);
 /* Of an open file: bytes read, less at its end; -EIO and others, never wrong bytes. */
-int64_t mount_read(struct mount *m, const struct mount_node *n, void *buf, size_t len, uint64_t off);
+int64_t mount_read(const struct mount_node *n, void *buf, size_t len, uint64_t off);
 /* As lseek(2) with SEEK_DATA and SEEK_HOLE. */
 int64_t mount_seek(const struct mount_node *n, uint64_t off, bool want_data);
 
