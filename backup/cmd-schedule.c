@@ -1,32 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* diskgate backup schedule: backups that make themselves. */
 #include <errno.h>
-#include <fcntl.h>
-#include <spawn.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 
 #include "backup/cmd.h"
 #include "backup/prune.h"
 #include "backup/run-note.h"
-#include "backup/schedule.h"
+#include "backup/schedule-install.h"
 #include "backup/set.h"
 #include "backup/sums.h"
 #include "core/ctl.h"
 #include "core/util.h"
 
-extern char **environ;
-
 static const char *const keep_names[] = {"keep-last",    "keep-hourly", "keep-daily", "keep-weekly",
                                          "keep-monthly", "keep-yearly", "keep-within"};
-
-static bool has_systemd(void)
-{
-    struct stat st;
-    return stat("/run/systemd/system", &st) == 0; /* sd_booted(3) */
-}
 
 static const char *unit_dir(const struct cmd *cmd)
 {
@@ -34,46 +22,10 @@ static const char *unit_dir(const struct cmd *cmd)
     return dir ? dir : SCHEDULE_DIR;
 }
 
-/* systemctl with @words; 0, or -EIO with a sentence. */
-static int systemctl(const char *const *words, struct err *err)
-{
-    pid_t pid;
-    int status = 0, r = posix_spawnp(&pid, "systemctl", NULL, NULL, (char *const *)words, environ);
-    if (r > 0 || waitpid(pid, &status, 0) < 0)
-        return err_sys(err, r > 0 ? -r : -errno, "cannot run systemctl");
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return err_set(err, -EIO, "'systemctl %s' failed", words[1]);
-    return 0;
-}
-
 /* Timers are started or stopped only where systemd runs and reads that folder. */
 static bool is_live(const struct cmd *cmd)
 {
-    return !cmd_option(cmd, "unit-dir") && has_systemd();
-}
-
-/* The timers of @s that lie in @dir: systemctl refuses a whole command for one name that it does not know. */
-static int for_timers(const char *dir, const struct schedule *s, const char *verb, bool only_prune, struct err *err)
-{
-    static const char *const parts[] = {"", "-prune", "-verify"};
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        char timer[UNIT_LEN + 32], path[PATH_MAX];
-        const char *words[] = {"systemctl", verb, "--now", timer, NULL};
-        (void)snprintf(timer, sizeof(timer), "%s%s.timer", s->unit, parts[i]); /* fits */
-        int n = snprintf(path, sizeof(path), "%s/%s", dir, timer);
-        if (n < 0 || n >= (int)sizeof(path) || access(path, F_OK) < 0 || (only_prune && i != 1))
-            continue;
-        int r = systemctl(words, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
-}
-
-static int reload(struct err *err)
-{
-    const char *const words[] = {"systemctl", "daemon-reload", NULL};
-    return systemctl(words, err);
+    return !cmd_option(cmd, "unit-dir") && schedule_has_systemd();
 }
 
 /* --- add --------------------------------------------------------------------------------------------------------- */
@@ -165,57 +117,6 @@ static int print_cron(struct cmd *cmd, const char *program, const struct schedul
     return r;
 }
 
-/* What was scheduled by that name before; false: nothing. */
-static bool find(const char *dir, const char *unit, struct schedule *ret, struct err *err)
-{
-    _cleanup_free_ struct schedule *all = NULL;
-    size_t n = 0;
-    bool found = false;
-    if (schedule_list(dir, &all, &n, err) < 0)
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(all[i].unit, unit) == 0) {
-            *ret = all[i];
-            found = true;
-        }
-    return found;
-}
-
-/* After a failure: the units as they were. */
-static void put_back(const char *dir, const char *program, const struct schedule *s, const struct schedule *old,
-                     bool is_live)
-{
-    struct err why = {""};
-    if (is_live && !old)
-        (void)for_timers(dir, s, "disable", false, &why); /* those that run already; the others do not */
-    int r = old ? schedule_write(dir, program, old, &why) : schedule_drop(dir, s->unit, &why);
-    if (r == 0 && is_live && (r = reload(&why)) == 0 && old)
-        r = for_timers(dir, old, "enable", false, &why);
-    if (r < 0)
-        warn_line("%s", why.msg); /* the first failure is the one that counts */
-}
-
-/* All timers are there and run, or it is as before. */
-static int install(const char *dir, const char *program, const struct schedule *s, bool is_live, struct err *err)
-{
-    _cleanup_free_ struct schedule *old = malloc(sizeof(*old));
-    if (!old)
-        return err_sys(err, -ENOMEM, "cannot write units");
-    bool has_old = find(dir, s->unit, old, err);
-    int r = 0;
-    if (is_live && has_old && !s->keep[0]) /* its rules are gone: nothing may be deleted by them any more */
-        r = for_timers(dir, s, "disable", true, err);
-    if (r == 0)
-        r = schedule_write(dir, program, s, err);
-    if (r == 0 && is_live)
-        r = reload(err);
-    if (r == 0 && is_live)
-        r = for_timers(dir, s, "enable", false, err);
-    if (r < 0)
-        put_back(dir, program, s, has_old ? old : NULL, is_live);
-    return r < 0 ? err_prefix(err, r, has_old ? "the schedule stays as it was" : "nothing is scheduled") : 0;
-}
-
 static int add(struct cmd *cmd, struct err *err)
 {
     struct schedule s = {0};
@@ -225,9 +126,9 @@ static int add(struct cmd *cmd, struct err *err)
         r = own_path(program, err);
     if (r < 0)
         return r;
-    if (!cmd_option(cmd, "unit-dir") && !has_systemd())
+    if (!cmd_option(cmd, "unit-dir") && !schedule_has_systemd())
         return print_cron(cmd, program, &s, err);
-    r = install(unit_dir(cmd), program, &s, is_live(cmd), err);
+    r = schedule_install(unit_dir(cmd), is_live(cmd), program, &s, err);
     if (r < 0)
         return r;
     when_text(&s.when, when);
@@ -324,25 +225,11 @@ static int list(struct cmd *cmd, struct err *err)
 
 static int remove_one(struct cmd *cmd, struct err *err)
 {
-    _cleanup_free_ struct schedule *s = calloc(1, sizeof(*s));
-    const char *dir = unit_dir(cmd);
-    struct err why = {""};
     if (cmd->n_args != 2)
         return err_set(err, VERB_USAGE, "say which one; 'schedule list' has their names");
-    if (!s)
-        return err_sys(err, -ENOMEM, "cannot remove a schedule");
-    if (!find(dir, cmd->args[1], s, &why))
-        return why.msg[0]
-                   ? err_set(err, -EIO, "%s", why.msg)
-                   : err_set(err, -ENOENT, "there is no schedule '%s'; 'diskgate backup schedule list' has their names",
-                             cmd->args[1]);
-    if (is_live(cmd) && for_timers(dir, s, "disable", false, &why) < 0)
-        return err_set(err, -EIO, "%s; nothing was removed", why.msg);
-    int r = schedule_drop(dir, s->unit, err);
-    if (r == 0 && is_live(cmd) && reload(&why) < 0)
-        warn_line("%s", why.msg); /* the timers are stopped, and gone at the next start */
+    int r = schedule_remove(unit_dir(cmd), is_live(cmd), cmd->args[1], err);
     if (r == 0)
-        out_line(&cmd->out, "%s is no more; its backups stay", s->unit);
+        out_line(&cmd->out, "%s is no more; its backups stay", cmd->args[1]);
     return r < 0 ? r : EXIT_DONE;
 }
 
