@@ -20,12 +20,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/sha256.h"
+
 #define CHUNK_BYTES_MIN     (64U << 10)
 #define CHUNK_BYTES_MAX     (4U << 20)
 #define CHUNK_BYTES_DEFAULT (256U << 10)
 #define CHUNK_SUFFIX_MAX    999999999U
 #define CHUNK_NAME_LEN      42 /* 32 digits, ".999999999"; without the ending zero */
-#define SHA256_HEX_LEN      64
 
 /* What the format file calls the hash of this build. */
 extern const char *const chunk_hash_name;
@@ -43,11 +44,6 @@ struct chunk_ref {
 };
 
 void chunk_hash(const void *buf, size_t len, unsigned char ret[16]);
-/* -ENOMEM or -EIO when libcrypto fails. */
-int chunk_sha256(const void *buf, size_t len, unsigned char ret[32]);
-/* Likewise of two pieces. Where both have the same length and the processor can, it takes little more time than one. */
-int chunk_sha256_pair(const void *const buf[2], const size_t len[2], unsigned char *const ret[2]);
-
 /* True if 64 KiB <= @bytes <= 4 MiB and it is a power of two. */
 bool chunk_bytes_ok(uint64_t bytes);
 
@@ -58,21 +54,5 @@ int chunk_name_compare(const struct chunk_name *a, const struct chunk_name *b);
 size_t chunk_name_text(const struct chunk_name *name, char *ret);
 /* The @len bytes at @text, all of them. 0 or -EBADMSG. */
 int chunk_name_parse(const char *text, size_t len, struct chunk_name *ret);
-
-void hex_text(const unsigned char *bytes, size_t n, char *ret); /* 2 * n + 1 bytes, lower case */
-/* Exactly 2 * @n lower-case digits. 0 or -EBADMSG. */
-int hex_parse(const char *text, size_t len, unsigned char *ret, size_t n);
-
-/* SHA-256 over many pieces. */
-struct sha256;
-struct sha256 *sha256_create(void); /* NULL without memory */
-void sha256_destroy(struct sha256 *s);
-static inline void sha256_destroyp(struct sha256 **s)
-{
-    sha256_destroy(*s);
-}
-int sha256_update(struct sha256 *s, const void *buf, size_t len); /* 0 or -EIO */
-/* Ends it: the object can only be destroyed afterwards. 0 or -EIO. */
-int sha256_finish(struct sha256 *s, unsigned char ret[32]);
 
 #endif

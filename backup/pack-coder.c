@@ -222,19 +222,24 @@ int pack_encode_frame(struct pack_coder *c, const struct chunk_ref *ref, const v
     c->ref = *ref;
     int r = pack_decode(c, ref, frame, clen, c->decoded);
     unsigned char sha256[32];
-    if (r == 0 && chunk_sha256(c->decoded, ref->len, sha256) == 0 && memcmp(sha256, ref->sha256, 32) != 0)
+    if (r == 0 && sha256_buf(c->decoded, ref->len, sha256) == 0 && memcmp(sha256, ref->sha256, 32) != 0)
         r = -EBADMSG;
     if (r == 0)
         r = header_and(c, name, c->decoded, ref->len, 0, copy_frame, frame, clen);
     return r < 0 ? err_sys(err, r, "cannot copy chunk %s", name) : 0;
 }
 
+int pack_inflate(struct pack_coder *c, const struct chunk_ref *ref, const void *frame, uint32_t clen, void *buf)
+{
+    size_t n = ZSTD_decompressDCtx(c->d, buf, ref->len, frame, clen);
+    return ZSTD_isError(n) || n != ref->len ? -EBADMSG : 0;
+}
+
 int pack_decode(struct pack_coder *c, const struct chunk_ref *ref, const void *frame, uint32_t clen, void *buf)
 {
     unsigned char xxh[16];
-    size_t n = ZSTD_decompressDCtx(c->d, buf, ref->len, frame, clen);
-    if (ZSTD_isError(n) || n != ref->len)
+    if (pack_inflate(c, ref, frame, clen, buf) < 0)
         return -EBADMSG;
-    chunk_hash(buf, n, xxh);
+    chunk_hash(buf, ref->len, xxh);
     return memcmp(xxh, ref->name.xxh, sizeof(xxh)) == 0 ? 0 : -EBADMSG;
 }

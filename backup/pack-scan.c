@@ -114,7 +114,7 @@ static int take_chunk(struct scan *s, const struct chunk_name *name, uint64_t si
         chunk_hash(s->raw, raw, xxh);
         e.clen = (uint32_t)clen;
         e.ref.len = (uint32_t)raw;
-        if (memcmp(xxh, name->xxh, sizeof(xxh)) == 0 && chunk_sha256(s->raw, raw, e.ref.sha256) == 0) {
+        if (memcmp(xxh, name->xxh, sizeof(xxh)) == 0 && sha256_buf(s->raw, raw, e.ref.sha256) == 0) {
             s->at += clen;
             return fn(arg, &e);
         }

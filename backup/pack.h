@@ -59,7 +59,9 @@ int pack_encode(struct pack_coder *c, const struct chunk_ref *ref, const void *b
 /* Take frames as they lie in another pack: those of a chunk with @ref in @clen bytes. They are decoded and checked as well. */
 int pack_encode_frame(struct pack_coder *c, const struct chunk_ref *ref, const void *frame, uint32_t clen,
                       struct err *err);
-/* Decode one chunk's frame and check length and XXH3-128. 0; -EBADMSG. @buf holds ref->len bytes. */
+/* Decode one chunk's frame and check its length. 0; -EBADMSG. @buf holds ref->len bytes. */
+int pack_inflate(struct pack_coder *c, const struct chunk_ref *ref, const void *frame, uint32_t clen, void *buf);
+/* And its XXH3-128. */
 int pack_decode(struct pack_coder *c, const struct chunk_ref *ref, const void *frame, uint32_t clen, void *buf);
 
 /* --- writer --------------------------------------------------------------------------------------------------------- */

@@ -48,7 +48,6 @@ struct pipe {
     struct lock lock; /* protects all below, and is_done of places */
     pthread_cond_t work, done;
     uint64_t next_in, next_work, next_out;
-    unsigned n_idle;             /* threads */
     const struct place *awaited; /* by the caller's thread */
     bool is_ending;
     int code;
@@ -60,9 +59,9 @@ struct pipe {
 
 #define COMPARE_TRIES 3
 
-/* store_put_hashed(), and what the repository had already is read from there and compared. What cannot be read, or is something else, is stored once
+/* store_put(), and what the repository had already is read from there and compared. What cannot be read, or is something else, is stored once
  * more: the index forgets it. */
-static int put_compared(const struct pipe *p, struct store_worker *w, struct place *at, const struct store_item *item)
+static int put_compared(const struct pipe *p, struct store_worker *w, struct place *at)
 {
     struct pipe_item *i = &at->item;
     struct buffer *b = at->buffer;
@@ -71,7 +70,7 @@ static int put_compared(const struct pipe *p, struct store_worker *w, struct pla
     if (!b->other)
         return err_sys(&b->err, -ENOMEM, "no memory for a chunk");
     for (unsigned try = 0; try < COMPARE_TRIES; try++) {
-        int e, r = store_put_hashed(w, item, &i->ref, &b->err);
+        int e, r = store_put(w, b->bytes, i->len, &i->ref, &b->err);
         if (r != STORE_KNOWN)
             return r;
         e = store_get(w, &i->ref.name, b->other, NULL, &b->err);
@@ -97,44 +96,20 @@ static void finish(struct pipe *p, struct place *at, int code, bool is_store)
         pthread_cond_signal(&p->done);
 }
 
-/* Returns how many could be read; those are the first ones in @at then. */
-static unsigned read_batch(struct pipe *p, struct place **at, unsigned n, struct store_item *items)
+static void process(struct pipe *p, struct store_worker *w, struct place *at)
 {
-    unsigned good = 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct place *x = at[i];
-        struct pipe_item *item = &x->item;
-        int r = x->stream->read(x->stream->arg, x->buffer->bytes, item->len, item->off, &x->buffer->err);
-        if (r < 0) {
-            finish(p, x, r, false);
-            continue;
-        }
-        item->buf = x->buffer->bytes;
-        items[good] = (struct store_item){.buf = item->buf, .len = item->len};
-        at[good++] = x;
+    struct pipe_item *i = &at->item;
+    struct buffer *b = at->buffer;
+    int r = at->stream->read(at->stream->arg, b->bytes, i->len, i->off, &b->err);
+    if (r < 0) {
+        finish(p, at, r, false);
+        return;
     }
-    return good;
-}
-
-static void process(struct pipe *p, struct store_worker *w, struct place **at, unsigned n)
-{
-    struct store_item items[BATCH];
-    struct err err;
-    n = read_batch(p, at, n, items);
-    int hashed = store_hash(w, items, n, &err);
-    for (unsigned i = 0; i < n; i++) {
-        struct place *x = at[i];
-        int r = hashed;
-        if (r < 0)
-            x->buffer->err = err;
-        else if (x->stream->is_paranoid)
-            r = put_compared(p, w, x, &items[i]);
-        else
-            r = store_put_hashed(w, &items[i], &x->item.ref, &x->buffer->err);
-        if (r >= 0)
-            x->item.result = (enum store_result)r;
-        finish(p, x, MIN(r, 0), r < 0);
-    }
+    i->buf = b->bytes;
+    r = at->stream->is_paranoid ? put_compared(p, w, at) : store_put(w, b->bytes, i->len, &i->ref, &b->err);
+    if (r >= 0)
+        i->result = (enum store_result)r;
+    finish(p, at, MIN(r, 0), r < 0);
 }
 
 /* What needed no work may have come out again before anybody looked at it, and its place may be in use for the second time. */
@@ -144,15 +119,6 @@ static struct place *next_job_locked(struct pipe *p)
     while (p->next_work < p->next_in && p->places[p->next_work % PLACES].is_done)
         p->next_work++;
     return p->next_work < p->next_in ? &p->places[p->next_work++ % PLACES] : NULL;
-}
-
-/* One where somebody else is waiting for work. */
-static unsigned next_batch_locked(struct pipe *p, struct place **ret)
-{
-    unsigned n = 0, most = p->n_idle > 0 ? 1 : BATCH;
-    while (n < most && (ret[n] = next_job_locked(p)))
-        n++;
-    return n;
 }
 
 struct worker_arg {
@@ -167,16 +133,13 @@ static void *work(void *arg)
     struct pipe *p = a.p;
     lock_take(&p->lock);
     while (!p->is_ending) {
-        struct place *at[BATCH];
-        unsigned n = next_batch_locked(p, at);
-        if (n == 0) {
-            p->n_idle++;
+        struct place *at = next_job_locked(p);
+        if (!at) {
             pthread_cond_wait(&p->work, &p->lock.mutex);
-            p->n_idle--;
             continue;
         }
         lock_release(&p->lock);
-        process(p, a.w, at, n);
+        process(p, a.w, at);
         lock_take(&p->lock);
     }
     lock_release(&p->lock);

@@ -224,24 +224,6 @@ int chain_read(const struct chain *c, struct reader_worker *w, uint64_t n, void 
     return CHAIN_DATA;
 }
 
-int chain_read_pair(const struct chain *c, struct reader_worker *w, const uint64_t n[2], void *const bufs[2])
-{
-    struct chunk_name names[2];
-    size_t have[2];
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t count;
-        unsigned depth;
-        if (chain_find(c, n[i], &names[i], &count, &depth) == CHAIN_ZERO)
-            return -EAGAIN;
-        have[i] = len_of(manifest_map_head(c->maps[depth]), n[i]); /* checked when it was opened */
-    }
-    int r = reader_get_pair(w, names, bufs);
-    for (unsigned i = 0; r == 0 && i < 2; i++)
-        if (have[i] < chain_len(c, n[i]))
-            memset((char *)bufs[i] + have[i], 0, chain_len(c, n[i]) - have[i]);
-    return r;
-}
-
 bool chain_matches(const struct chain *c, struct reader *r, uint64_t n, const void *buf, bool is_strict)
 {
     struct chunk_name name;
@@ -256,6 +238,6 @@ bool chain_matches(const struct chain *c, struct reader *r, uint64_t n, const vo
     chunk_hash(buf, have, xxh);
     if (memcmp(xxh, name.xxh, sizeof(xxh)) != 0 || !is_zero((const char *)buf + have, len - have))
         return false;
-    return !is_strict || (reader_has(r, &name, &ref) == 0 && chunk_sha256(buf, have, sha256) == 0 &&
+    return !is_strict || (reader_has(r, &name, &ref) == 0 && sha256_buf(buf, have, sha256) == 0 &&
                           memcmp(sha256, ref.sha256, sizeof(sha256)) == 0);
 }

@@ -52,9 +52,6 @@ enum chain_kind chain_find(const struct chain *c, uint64_t n, struct chunk_name 
 /* Chunk @n into @buf (room for a whole chunk), chain_len() bytes, hashed; with @is_strict also by SHA-256. CHAIN_ZERO: @buf is zeros. Or a
  * negative errno with a sentence. */
 int chain_read(const struct chain *c, struct reader_worker *w, uint64_t n, void *buf, bool is_strict, struct err *err);
-/* Chunks @n[0] and @n[1], both of them CHAIN_DATA, as chain_read() with @is_strict in less time than twice that. 0; -EAGAIN: something is wrong, and
- * chain_read() of each says what. */
-int chain_read_pair(const struct chain *c, struct reader_worker *w, const uint64_t n[2], void *const bufs[2]);
 /* Are the chain_len() bytes at @buf chunk @n, by its XXH3-128, with @is_strict also by SHA-256? Nothing is read from the repository. */
 bool chain_matches(const struct chain *c, struct reader *r, uint64_t n, const void *buf, bool is_strict);
 

@@ -78,8 +78,7 @@ static void *run_thread(void *arg)
     struct crew *c = arg;
     struct err err;
     _cleanup_(reader_worker_destroyp) struct reader_worker *w = reader_worker_create(c->job->reader);
-    _cleanup_free_ void *buf =
-        malloc((size_t)MAX(c->job->buffers, 1U) * repo_format(reader_repo(c->job->reader))->chunk_bytes);
+    _cleanup_free_ void *buf = malloc(repo_format(reader_repo(c->job->reader))->chunk_bytes);
     if (w && buf)
         work_pieces(c, w, buf);
     else

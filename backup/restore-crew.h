@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Work on numbered pieces by several threads at once, each with a reader's worker and room for a chunk or more.
+/* Work on numbered pieces by several threads at once, each with a reader's worker and room for a chunk.
  *
  * Pieces are begun in order and end in any. The first failure ends all; pieces that were begun are finished. The caller's thread only waits and shows
  * progress, five times a second.
@@ -29,7 +29,6 @@ struct crew_job {
     /* Any thread. 0; 1: enough, no further pieces are begun; a negative errno with a sentence. */
     int (*step)(void *arg, struct reader_worker *w, void *buf, uint64_t i, struct err *err);
     void *arg;
-    unsigned buffers; /* chunks that there is room for in the step's @buf; 0 counts as 1 */
     const char *what; /* for the progress: "restoring" */
     const _Atomic uint64_t *done_bytes;
     uint64_t total_bytes;

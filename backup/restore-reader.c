@@ -216,8 +216,3 @@ int reader_get(struct reader_worker *w, const struct chunk_name *name, void *buf
     r = take_hold(w);
     return r < 0 ? err_sys(err, r, "cannot read a chunk") : store_get(w->worker, name, buf, ret, err);
 }
-
-int reader_get_pair(struct reader_worker *w, const struct chunk_name names[2], void *const bufs[2])
-{
-    return w->worker ? store_get_pair(w->worker, names, bufs) : -EAGAIN;
-}

@@ -38,8 +38,6 @@ static inline void reader_worker_destroyp(struct reader_worker **w)
 /* As store_get(); with @ret also the SHA-256 was compared. */
 int reader_get(struct reader_worker *w, const struct chunk_name *name, void *buf, struct chunk_ref *ret,
                struct err *err);
-/* As store_get_pair(). */
-int reader_get_pair(struct reader_worker *w, const struct chunk_name names[2], void *const bufs[2]);
 /* By the index alone: 0 and *ret; -ENOENT. */
 int reader_has(struct reader *r, const struct chunk_name *name, struct chunk_ref *ret);
 

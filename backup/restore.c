@@ -12,7 +12,6 @@
 #include "core/util.h"
 
 #define WRITEBACK_CHUNKS 64U /* after so many the kernel is told to begin writing */
-#define PAIR             2U  /* chunks in a step: two are hashed together */
 
 struct fill {
     struct reader *reader;
@@ -59,48 +58,28 @@ static int fill_known(struct fill *f, void *buf, uint64_t n, struct err *err)
     return 0;
 }
 
-static int write_chunks(struct fill *f, const void *buf, uint64_t n, size_t len, struct err *err)
+static int fill_stored(struct fill *f, struct reader_worker *w, void *buf, uint64_t n, struct err *err)
 {
     uint64_t off = n * chain_head(f->chain)->chunk_bytes;
-    int r = pwrite_full(f->target->fd, buf, len, off);
+    size_t len = chain_len(f->chain, n);
+    int r = chain_read(f->chain, w, n, buf, true, err);
+    if (r < 0)
+        return r;
+    r = pwrite_full(f->target->fd, buf, len, off);
     if (r < 0)
         return write_failed(f->target, r, off, err);
     atomic_fetch_add(&f->written, len);
     return 0;
 }
 
-/* Those of a pair that have to be read. Two lie side by side in @buf and in the target. */
-static int fill_chunks(struct fill *f, struct reader_worker *w, char *buf, const uint64_t *n, unsigned count,
-                       struct err *err)
-{
-    uint32_t chunk_bytes = chain_head(f->chain)->chunk_bytes;
-    void *const bufs[PAIR] = {buf, buf + chunk_bytes};
-    size_t len = 0;
-    int r = 0;
-    bool is_read = count == PAIR && chain_read_pair(f->chain, w, n, bufs) == 0;
-    for (unsigned i = 0; i < count && r >= 0; i++) {
-        if (!is_read)
-            r = chain_read(f->chain, w, n[i], bufs[i], true, err);
-        len += chain_len(f->chain, n[i]);
-    }
-    return r < 0 ? r : count > 0 ? write_chunks(f, buf, n[0], len, err) : 0;
-}
-
-static int fill_pair(void *arg, struct reader_worker *w, void *buf, uint64_t pair, struct err *err)
+static int fill_chunk(void *arg, struct reader_worker *w, void *buf, uint64_t n, struct err *err)
 {
     struct fill *f = arg;
-    uint64_t chunk_bytes = chain_head(f->chain)->chunk_bytes, first = pair * PAIR, need[PAIR];
-    uint64_t end = MIN(first + PAIR, chain_chunks(f->chain));
-    unsigned count = 0;
-    int r = 0;
-    for (uint64_t n = first; n < end && r >= 0; n++) {
-        r = fill_known(f, buf, n, err);
-        if (r > 0)
-            need[count++] = n;
-    }
-    if (r >= 0)
-        r = fill_chunks(f, w, buf, need, count, err);
-    if (r >= 0 && end % WRITEBACK_CHUNKS == 0) /* a hint: the sync at the end has less to do */
+    uint64_t chunk_bytes = chain_head(f->chain)->chunk_bytes, end = n + 1;
+    int r = fill_known(f, buf, n, err);
+    if (r > 0)
+        r = fill_stored(f, w, buf, n, err);
+    if (r == 0 && end % WRITEBACK_CHUNKS == 0) /* a hint: the sync at the end has less to do */
         (void)sync_file_range(f->target->fd, (off_t)((end - WRITEBACK_CHUNKS) * chunk_bytes),
                               (off_t)(WRITEBACK_CHUNKS * chunk_bytes), SYNC_FILE_RANGE_WRITE);
     return r;
@@ -112,9 +91,8 @@ int restore_fill(const struct work *work, struct reader *r, const struct chain *
     struct fill f = {.reader = r, .chain = c, .target = t};
     struct crew_job job = {.work = work,
                            .reader = r,
-                           .n = (chain_chunks(c) + PAIR - 1) / PAIR,
-                           .step = fill_pair,
-                           .buffers = PAIR,
+                           .n = chain_chunks(c),
+                           .step = fill_chunk,
                            .arg = &f,
                            .what = "restoring",
                            .done_bytes = &f.done,

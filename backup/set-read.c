@@ -73,7 +73,7 @@ static int check_sum(const struct sums *sums, const char *what, const char *name
     const struct sum *sum = sums_find(sums, name);
     if (!sum)
         return err_set(err, -EBADMSG, "%s is damaged: %s does not stand in its SHA256SUMS", what, name);
-    int r = chunk_sha256(buf, len, sha256);
+    int r = sha256_buf(buf, len, sha256);
     if (r == 0 && memcmp(sha256, sum->sha256, sizeof(sha256)) != 0)
         return err_set(err, -EBADMSG, "%s is damaged: %s is not what its SHA256SUMS says", what, name);
     return r < 0 ? err_sys(err, r, "cannot check %s of %s", name, what) : 0;

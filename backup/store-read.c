@@ -139,11 +139,16 @@ static int read_frame(struct store_worker *w, const struct chunk_place *place, s
                  : 0;
 }
 
-static int check_sha256(const struct chunk_place *place, const void *buf)
+/* Out of w->frame. Where SHA-256 is compared, XXH3-128 would say nothing more. */
+static int decode(struct store_worker *w, const struct chunk_place *place, void *buf, bool with_sha256)
 {
     unsigned char sha256[32];
-    int r = chunk_sha256(buf, place->ref.len, sha256);
-    return r < 0 ? r : memcmp(sha256, place->ref.sha256, sizeof(sha256)) == 0 ? 0 : -EBADMSG;
+    if (!with_sha256)
+        return pack_decode(w->coder, &place->ref, w->frame, place->clen, buf);
+    int r = pack_inflate(w->coder, &place->ref, w->frame, place->clen, buf);
+    if (r == 0)
+        r = sha256_buf(buf, place->ref.len, sha256);
+    return r == 0 && memcmp(sha256, place->ref.sha256, sizeof(sha256)) != 0 ? -EBADMSG : r;
 }
 
 static int read_chunk(struct store_worker *w, const struct chunk_place *place, const char *name, void *buf,
@@ -154,9 +159,7 @@ static int read_chunk(struct store_worker *w, const struct chunk_place *place, c
     int r = read_frame(w, place, err);
     if (r < 0)
         return err_prefix(err, r, "chunk %s", name);
-    r = pack_decode(w->coder, &place->ref, w->frame, place->clen, buf);
-    if (r == 0 && with_sha256)
-        r = check_sha256(place, buf);
+    r = decode(w, place, buf, with_sha256);
     return r < 0 ? err_set(err, r, "chunk %s in pack %06u at %llu is damaged", name, place->pack,
                            (unsigned long long)place->off)
                  : 0;
@@ -179,32 +182,4 @@ int store_get(struct store_worker *w, const struct chunk_name *name, void *buf, 
     if (r == 0 && ret)
         *ret = place.ref;
     return r;
-}
-
-/* Into @buf, its XXH3-128 compared. */
-static int read_decoded(struct store_worker *w, const struct chunk_place *place, void *buf)
-{
-    struct err ignored;
-    if (place->clen > w->frame_room || place->ref.len > repo_format(w->store->repo)->chunk_bytes)
-        return -EAGAIN;
-    int r = read_frame(w, place, &ignored);
-    return r < 0 ? r : pack_decode(w->coder, &place->ref, w->frame, place->clen, buf);
-}
-
-int store_get_pair(struct store_worker *w, const struct chunk_name names[2], void *const bufs[2])
-{
-    struct chunk_place place[2];
-    unsigned char sha256[2][32];
-    for (unsigned i = 0; i < 2; i++)
-        if (index_find(w->store->index, &names[i], &place[i]) < 0 || read_decoded(w, &place[i], bufs[i]) < 0)
-            return -EAGAIN;
-    const void *const both[] = {bufs[0], bufs[1]};
-    const size_t lens[] = {place[0].ref.len, place[1].ref.len};
-    unsigned char *const sums[] = {sha256[0], sha256[1]};
-    if (chunk_sha256_pair(both, lens, sums) < 0)
-        return -EAGAIN;
-    for (unsigned i = 0; i < 2; i++)
-        if (memcmp(sha256[i], place[i].ref.sha256, sizeof(sha256[i])) != 0)
-            return -EAGAIN;
-    return 0;
 }

@@ -278,46 +278,27 @@ static int put_new(struct store_worker *w, struct chunk_ref *ref, const void *bu
     return ref->name.suffix ? STORE_COLLISION : STORE_NEW;
 }
 
-static int hash_both(struct store_item *items)
+static int hash(const void *buf, size_t len, struct chunk_ref *ret)
 {
-    const void *const bufs[] = {items[0].buf, items[1].buf};
-    const size_t lens[] = {items[0].len, items[1].len};
-    unsigned char *const sums[] = {items[0].ref.sha256, items[1].ref.sha256};
-    return chunk_sha256_pair(bufs, lens, sums);
+    *ret = (struct chunk_ref){.len = (uint32_t)len};
+    chunk_hash(buf, len, ret->name.xxh);
+    return sha256_buf(buf, len, ret->sha256);
 }
 
-int store_hash(struct store_worker *w, struct store_item *items, unsigned n, struct err *err)
-{
-    int r = 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct store_item *at = &items[i];
-        at->is_zero = is_zero(at->buf, at->len);
-        at->ref = (struct chunk_ref){.len = (uint32_t)at->len};
-        if (!at->is_zero)
-            chunk_hash(at->buf, at->len, at->ref.name.xxh);
-    }
-    if (n == 2 && !items[0].is_zero && !items[1].is_zero)
-        r = hash_both(items);
-    else
-        for (unsigned i = 0; i < n && r == 0; i++)
-            r = items[i].is_zero ? 0 : chunk_sha256(items[i].buf, items[i].len, items[i].ref.sha256);
-    if (r == 0)
-        return 0;
-    err_set(err, r, "the library for SHA-256 failed");
-    return fail(w->store, r, err);
-}
-
-int store_put_hashed(struct store_worker *w, const struct store_item *item, struct chunk_ref *ret, struct err *err)
+int store_put(struct store_worker *w, const void *buf, size_t len, struct chunk_ref *ret, struct err *err)
 {
     struct store *s = w->store;
-    struct chunk_ref ref = item->ref;
+    struct chunk_ref ref;
     struct chunk_place place;
-    const void *buf = item->buf;
-    int r;
-    if (item->is_zero) {
+    if (is_zero(buf, len)) {
         LOCK_SCOPE(&s->lock);
         s->counts.zero++;
         return STORE_ZERO;
+    }
+    int r = hash(buf, len, &ref);
+    if (r < 0) {
+        err_set(err, r, "the library for SHA-256 failed");
+        return fail(s, r, err);
     }
     lock_take(&s->lock);
     r = failed_locked(s, err);
@@ -332,13 +313,6 @@ int store_put_hashed(struct store_worker *w, const struct store_item *item, stru
         return fail(s, r, err);
     }
     return put_new(w, &ref, buf, ret, err);
-}
-
-int store_put(struct store_worker *w, const void *buf, size_t len, struct chunk_ref *ret, struct err *err)
-{
-    struct store_item item = {.buf = buf, .len = len};
-    int r = store_hash(w, &item, 1, err);
-    return r < 0 ? r : store_put_hashed(w, &item, ret, err);
 }
 
 /* --- small things -------------------------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
  * (1) A chunk that store_put() returned is durable after store_flush() returned 0, not before.
  * (2) After one failed write to the repository every later call fails with the same sentence: no gap can hide behind a later success.
  * (3) What is not flushed when the process ends is gone; complete packs stay, and the next run finds their chunks: that is the resume.
- * (4) store_get() checks length and XXH3-128 on every read; the reader of a whole stream checks the tree of SHA-256 (manifest.h).
+ * (4) store_get() checks length and XXH3-128 or SHA-256 on every read; the reader of a whole stream checks the tree of SHA-256 (manifest.h).
  *
  * Threads: put and get any number at once, each with a worker of its own. A worker belongs to one thread at a time.
  */
@@ -64,26 +64,11 @@ static inline void store_worker_destroyp(struct store_worker **w)
 /* 0 < @len <= chunk_bytes. Returns an enum store_result, or a negative errno with a sentence: final for the whole store. */
 int store_put(struct store_worker *w, const void *buf, size_t len, struct chunk_ref *ret, struct err *err);
 
-/* The same in two steps: the sums of two chunks take little more time than those of one. store_hash(): @n is 1 or 2, each item has its buf
- * and len; 0 or a negative errno with a sentence, final for the whole store. */
-struct store_item {
-    const void *buf;
-    size_t len;
-    bool is_zero;         /* then there are no sums */
-    struct chunk_ref ref; /* its sums and length */
-};
-int store_hash(struct store_worker *w, struct store_item *items, unsigned n, struct err *err);
-int store_put_hashed(struct store_worker *w, const struct store_item *item, struct chunk_ref *ret, struct err *err);
-
 /* The chunk called @name into @buf (room for chunk_bytes); its length, and its reference (for the SHA-256 tree) into *ret. @ret may
  * be NULL.
  * -EBADMSG with a sentence: no pack has it, or what is there is not it; then the index forgets it, so that the next store_put() of the same bytes
  * stores it again (heal). */
 int store_get(struct store_worker *w, const struct chunk_name *name, void *buf, struct chunk_ref *ret, struct err *err);
-
-/* Two chunks at once, their SHA-256 compared, into @bufs: 0 when all is well. -EAGAIN otherwise, and nothing is noted: store_get() of each says what
- * is the matter, and does what there is to do. */
-int store_get_pair(struct store_worker *w, const struct chunk_name names[2], void *const bufs[2]);
 
 /* Is it there, by the index alone? 0 and *ret; -ENOENT. What a manifest takes over from an older one is asked for here. */
 int store_has(struct store *s, const struct chunk_name *name, struct chunk_ref *ret);

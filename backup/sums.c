@@ -106,26 +106,5 @@ int sums_decode(const char *text, size_t len, const char *what, struct sums *ret
 int sums_of_file(int dirfd, const char *name, unsigned char ret[32], uint64_t *ret_bytes)
 {
     _cleanup_close_ int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    _cleanup_(sha256_destroyp) struct sha256 *s = sha256_create();
-    _cleanup_free_ char *buf = malloc(64 * KiB);
-    uint64_t bytes = 0;
-    if (fd < 0)
-        return -errno;
-    if (!s || !buf)
-        return -ENOMEM;
-    for (;;) {
-        ssize_t n = read(fd, buf, 64 * KiB);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            break;
-        bytes += (uint64_t)n;
-        int r = sha256_update(s, buf, (size_t)n);
-        if (r < 0)
-            return r;
-    }
-    *ret_bytes = bytes;
-    return sha256_finish(s, ret);
+    return fd < 0 ? -errno : sha256_file(fd, ret, ret_bytes);
 }

@@ -194,7 +194,7 @@ static bool is_whole(const struct scan *s, struct tool *t, const struct pack_ent
     unsigned char sha256[32];
     return e->clen <= pack_frame_max() && e->ref.len <= repo_format(reader_repo(s->v->reader))->chunk_bytes &&
            pread_full(s->fd, t->frame, e->clen, e->off) == 0 &&
-           pack_decode(t->coder, &e->ref, t->frame, e->clen, buf) == 0 && chunk_sha256(buf, e->ref.len, sha256) == 0 &&
+           pack_decode(t->coder, &e->ref, t->frame, e->clen, buf) == 0 && sha256_buf(buf, e->ref.len, sha256) == 0 &&
            memcmp(sha256, e->ref.sha256, sizeof(sha256)) == 0;
 }
 

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #include "core/util.h"
-#include "migrate/sha256.h"
 #include "migrate/text.h"
 
 #define NOTES_MAX 1000 /* enough to see that a file is bad */
@@ -33,6 +32,7 @@ static int refuse_kind(mode_t mode, const char *path, struct err *err)
 /* Path, size and hash of what is going to be read. */
 static int look_at_file(struct source *s, const char *path, struct err *err)
 {
+    unsigned char sha256[32];
     struct stat st;
     if (!realpath(path, s->path))
         return err_sys(err, -errno, "cannot read '%s'", path);
@@ -48,8 +48,11 @@ static int look_at_file(struct source *s, const char *path, struct err *err)
     if (r < 0)
         return r;
     s->info.file_bytes = (uint64_t)st.st_size;
-    r = sha256_file(fd, s->info.sha256);
-    return r < 0 ? err_sys(err, r, "cannot read '%s'", path) : 0;
+    r = sha256_file(fd, sha256, NULL);
+    if (r < 0)
+        return err_sys(err, r, "cannot read '%s'", path);
+    hex_text(sha256, sizeof(sha256), s->info.sha256);
+    return 0;
 }
 
 int source_open(enum source_kind kind, const char *path, const struct source_options *o, struct source **ret,

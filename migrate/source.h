@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "core/err.h"
+#include "core/sha256.h"
 
 enum cell_kind { CELL_NONE, CELL_BOOL, CELL_INT, CELL_REAL, CELL_TEXT, CELL_BYTES, CELL_DATE, CELL_BAD };
 
@@ -67,10 +68,10 @@ struct source_note {
 };
 
 struct source_info {
-    char format[64];  /* "Access 2000-2003 (Jet 4)", "CSV, separator ';'", "dnsmasq leases" */
-    char charset[32]; /* that text was decoded from */
-    char sha256[65];  /* of the file, lower-case hex */
-    char library[48]; /* what read it and its version, empty for our own readers */
+    char format[64];                 /* "Access 2000-2003 (Jet 4)", "CSV, separator ';'", "dnsmasq leases" */
+    char charset[32];                /* that text was decoded from */
+    char sha256[SHA256_HEX_LEN + 1]; /* of the file, lower-case hex */
+    char library[48];                /* what read it and its version, empty for our own readers */
     uint64_t file_bytes;
     bool has_password; /* a database password that was not needed */
     bool was_encoded;  /* an encoded file that was decoded */

@@ -83,74 +83,6 @@ static void make_collision(unsigned char *a, unsigned char *b)
     memcpy(b + at + 68, &high, 4);
 }
 
-/* Whatever the length: with and without room for the end in the last block, and where both are not equally long. */
-static void test_sums_of_two_are_those_of_each(void **state)
-{
-    (void)state;
-    static unsigned char a[4096 + 3], b[4096 + 3];
-    unsigned char got[2][32], want[2][32];
-    struct err err = {"the library for SHA-256 failed"};
-    for (unsigned i = 0; i < sizeof(a); i++) {
-        a[i] = (unsigned char)(i * 31 + (i >> 5));
-        b[i] = (unsigned char)(i * 101 + 7);
-    }
-    for (size_t len = 0; len <= 4096; len += len < 300 ? 1 : 61)
-        for (size_t more = 0; more < 2; more++) {
-            const void *const bufs[] = {a + 3, b + 1}; /* aligned to nothing */
-            const size_t lens[] = {len, MIN(len + more, 4096U)};
-            unsigned char *const sums[] = {got[0], got[1]};
-            ok(chunk_sha256_pair(bufs, lens, sums));
-            ok(chunk_sha256(bufs[0], lens[0], want[0]));
-            ok(chunk_sha256(bufs[1], lens[1], want[1]));
-            assert_memory_equal(got, want, sizeof(want));
-        }
-}
-
-/* A pair comes back as two chunks do, and a damaged one of them is nobody's pair. */
-static void test_two_chunks_are_got_at_once(void **state)
-{
-    (void)state;
-    struct err err;
-    char *path = new_repo();
-    struct repo *r = open_repo(path, REPO_WRITE);
-    struct store *s;
-    static unsigned char in[3][CHUNK], out[2][CHUNK];
-    void *const bufs[] = {out[0], out[1]};
-    struct store_item items[] = {{.buf = in[0], .len = CHUNK}, {.buf = in[1], .len = CHUNK}};
-    struct chunk_ref ref[3];
-    ok(store_open(r, 0, &s, &err));
-    struct store_worker *w = store_worker_create(s);
-    (void)disk_chunk(&disk1, 0, in[0]);
-    (void)disk_chunk(&disk1, 1, in[1]);
-    ok(store_hash(w, items, 2, &err));
-    for (unsigned i = 0; i < 2; i++) {
-        assert_int_equal(store_put_hashed(w, &items[i], &ref[i], &err), STORE_NEW);
-        assert_int_equal(store_put(w, in[i], CHUNK, &ref[2], &err), STORE_KNOWN); /* the sums are those of one alone */
-        assert_true(chunk_name_equal(&ref[i].name, &ref[2].name));
-    }
-    items[1].buf = in[2]; /* zeros beside data */
-    ok(store_hash(w, items, 2, &err));
-    assert_int_equal(store_put_hashed(w, &items[0], &ref[2], &err), STORE_KNOWN);
-    assert_int_equal(store_put_hashed(w, &items[1], &ref[2], &err), STORE_ZERO);
-    ok(store_flush(s, &err));
-    const struct chunk_name names[] = {ref[1].name, ref[0].name};
-    ok(store_get_pair(w, names, bufs));
-    assert_memory_equal(out[0], in[1], CHUNK);
-    assert_memory_equal(out[1], in[0], CHUNK);
-    store_worker_destroy(w);
-    store_close(s);
-    corrupt(path, "packs/00/*.tar.zst", 800); /* in the first chunk's frame */
-    ok(store_open(r, 0, &s, &err));
-    w = store_worker_create(s);
-    assert_int_equal(store_get_pair(w, names, bufs), -EAGAIN);
-    ok(store_get(w, &ref[1].name, out[0], &ref[2], &err));
-    assert_int_equal(store_get(w, &ref[0].name, out[0], &ref[2], &err), -EBADMSG);
-    store_worker_destroy(w);
-    store_close(s);
-    repo_close(r);
-    remove_folder(path);
-}
-
 static void test_store_keeps_crafted_collision_apart(void **state)
 {
     (void)state;
@@ -389,8 +321,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_returns_what_was_put),
         cmocka_unit_test(test_store_knows_zero_duplicate_and_new),
-        cmocka_unit_test(test_sums_of_two_are_those_of_each),
-        cmocka_unit_test(test_two_chunks_are_got_at_once),
         cmocka_unit_test(test_store_keeps_crafted_collision_apart),
         cmocka_unit_test(test_store_serves_threads),
         cmocka_unit_test(test_packs_are_read_by_tar_and_zstd),

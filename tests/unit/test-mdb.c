@@ -17,7 +17,6 @@
 #include "migrate/mdb-probe.h"
 #include "migrate/mdb-text.h"
 #include "migrate/mdb-value.h"
-#include "migrate/sha256.h"
 #include "migrate/utf8.h"
 
 /* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
@@ -285,41 +284,6 @@ static void test_mdb_guid_has_its_usual_form(void **state)
     assert_string_equal(text, "{00112233-4455-6677-8899-AABBCCDDEEFF}");
 }
 
-/* --- SHA-256 ------------------------------------------------------------------------------------------------------ */
-
-static void check_sha256_by(void (*init)(struct sha256 *s), const char *text, size_t piece, const char *hex)
-{
-    struct sha256 s;
-    char ret[SHA256_HEX_LEN + 1];
-    size_t len = strlen(text);
-    init(&s);
-    for (size_t at = 0; at < len; at += piece)
-        sha256_update(&s, text + at, MIN(piece, len - at));
-    sha256_hex(&s, ret);
-    assert_string_equal(ret, hex);
-}
-
-static void check_sha256(const char *text, size_t piece, const char *hex)
-{
-    check_sha256_by(sha256_init, text, piece, hex);
-    check_sha256_by(sha256_init_plain, text, piece, hex);
-}
-
-/* Source: FIPS 180-2, appendix B, and `sha256sum`. */
-static void test_sha256_is_that_of_the_standard(void **state)
-{
-    static const char two_blocks[] = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
-    check_sha256("", 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    check_sha256("abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    for (size_t piece = 1; piece < 70; piece++)
-        check_sha256(two_blocks, piece, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-    char many[1001];
-    memset(many, 'a', sizeof(many) - 1);
-    many[sizeof(many) - 1] = 0;
-    for (size_t piece = 50; piece < 400; piece += 13)
-        check_sha256(many, piece, "41edece42d63e8d9bf515a9ba6932e1c20cbc9f5a5d134645adb5db1b9737ea3");
-}
-
 /* --- header ------------------------------------------------------------------------------------------------------- */
 
 static void make_header(unsigned char *p, const char *magic, unsigned version)
@@ -524,7 +488,6 @@ int main(void)
         cmocka_unit_test(test_mdb_extended_dates_are_read),
         cmocka_unit_test(test_mdb_decimals_are_exact),
         cmocka_unit_test(test_mdb_guid_has_its_usual_form),
-        cmocka_unit_test(test_sha256_is_that_of_the_standard),
         cmocka_unit_test(test_mdb_probe_accepts_all_versions_and_refuses_others),
         cmocka_unit_test(test_frame_row_comes_out_as_it_went_in),
         cmocka_unit_test(test_frame_decoder_believes_nothing),

@@ -15,8 +15,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "core/sha256.h"
 #include "core/util.h"
-#include "migrate/sha256.h"
 #include "migrate/source.h"
 
 struct dump {
@@ -36,11 +36,11 @@ static json_t *bytes(const struct cell *c)
 {
     char text[256];
     if (c->len > 64) {
-        struct sha256 s;
+        unsigned char sha256[32];
         char hex[SHA256_HEX_LEN + 1];
-        sha256_init(&s);
-        sha256_update(&s, c->text, c->len);
-        sha256_hex(&s, hex);
+        if (sha256_buf(c->text, c->len, sha256) < 0)
+            abort();
+        hex_text(sha256, sizeof(sha256), hex);
         (void)snprintf(text, sizeof(text), "sha256:%s:%zu", hex, c->len);
     } else {
         (void)snprintf(text, sizeof(text), "x:");
