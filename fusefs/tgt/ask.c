@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* One packet there, one back. tgtd's event loop waits for it: everything has an end, and nothing is believed. */
+/* One packet there, one back. tgtd's event loop does it: everything has an end, and nothing is believed. */
 #include "fusefs/tgt/ask.h"
 
 #include <errno.h>
@@ -15,8 +15,6 @@
 
 void ask_reply_finish(struct ask_reply *r)
 {
-    closep(&r->sock);
-    r->sock = -1;
     for (size_t i = 0; i < DIRECT_FDS; i++) {
         closep(&r->fds[i]);
         r->fds[i] = -1;
@@ -49,13 +47,25 @@ static int send_question(int sock, const unsigned char id[16], struct err *err)
     return 0;
 }
 
+int ask_send(const char *path, const unsigned char id[16], int *ret_sock, struct err *err)
+{
+    _cleanup_close_ int sock = -1;
+    int r = connect_to(path, &sock, err);
+    r = r ?: send_question(sock, id, err);
+    if (r == 0)
+        *ret_sock = take_fd(&sock);
+    return r;
+}
+
+/* --- the answer -------------------------------------------------------------------------------------------------- */
+
 static int wait_for(int sock, int timeout_ms, struct err *err)
 {
     struct pollfd p = {.fd = sock, .events = POLLIN};
     int64_t end_ms = clock_ms() + timeout_ms;
     for (;;) {
         int64_t left_ms = end_ms - clock_ms();
-        int n = left_ms < 0 ? 0 : poll(&p, 1, (int)left_ms);
+        int n = poll(&p, 1, (int)MAX(left_ms, 0));
         if (n > 0)
             return 0;
         if (n == 0)
@@ -64,8 +74,6 @@ static int wait_for(int sock, int timeout_ms, struct err *err)
             return err_sys(err, -errno, "cannot wait for diskgate-fs");
     }
 }
-
-/* --- the answer -------------------------------------------------------------------------------------------------- */
 
 /* Take the descriptors that came, all of them; false unless they are as many as there should be. */
 static bool take_fds(struct msghdr *m, struct ask_reply *ret)
@@ -132,13 +140,11 @@ static int check(const struct ask_reply *r, struct err *err)
     return 0;
 }
 
-int ask(const char *path, const unsigned char id[16], int timeout_ms, struct ask_reply *ret, struct err *err)
+int ask_receive(int sock, int timeout_ms, struct ask_reply *ret, struct err *err)
 {
     _cleanup_(ask_reply_finish) struct ask_reply reply = ASK_REPLY_NONE;
-    int r = connect_to(path, &reply.sock, err);
-    r = r ?: send_question(reply.sock, id, err);
-    r = r ?: wait_for(reply.sock, timeout_ms, err);
-    r = r ?: receive(reply.sock, &reply, err);
+    int r = wait_for(sock, timeout_ms, err);
+    r = r ?: receive(sock, &reply, err);
     r = r ?: check(&reply, err);
     if (r < 0)
         return r;

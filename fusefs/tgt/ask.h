@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The question to diskgate-fs: what lies behind an overlay? See core/direct.h.
  *
+ * Order of calls: ask_send, ask_receive until it is not -ETIMEDOUT.
+ *
  * Threads: any number at once.
  */
 #ifndef DISKGATE_FUSEFS_TGT_ASK_H
@@ -12,7 +14,6 @@
 #include "core/err.h"
 
 struct ask_reply {
-    int sock; /* open as long as the LUN is */
     int fds[DIRECT_FDS];
     uint32_t generation;
     uint64_t size_bytes, base_bytes;
@@ -22,12 +23,16 @@ struct ask_reply {
 void ask_reply_finish(struct ask_reply *r);
 #define ASK_REPLY_NONE                                                                                                 \
     {                                                                                                                  \
-        .sock = -1, .fds = { -1, -1, -1, -1 }                                                                          \
+        .fds = { -1, -1, -1, -1 }                                                                                      \
     }
 
-/* Ask the process behind the socket @path for overlay @id, and wait @timeout_ms at most. The descriptors are of the kinds that they should be: regular files,
- * read-only but for the board, which cannot shrink and is large enough.
- * -ETIMEDOUT; -EBADMSG: an answer that is none; what the answer says; a negative errno of the system. With a sentence. */
-int ask(const char *path, const unsigned char id[16], int timeout_ms, struct ask_reply *ret, struct err *err);
+/* Ask the process behind the socket @path for overlay @id; waits for nothing. *ret_sock is the caller's, open as long as the LUN is.
+ * -ETIMEDOUT: too many ask; else a negative errno of the system. With a sentence. */
+int ask_send(const char *path, const unsigned char id[16], int *ret_sock, struct err *err);
+
+/* Take the answer, and wait for it @timeout_ms at most. The descriptors are of the kinds that they should be: regular files, read-only but for the
+ * board, which cannot shrink and is large enough.
+ * -ETIMEDOUT: not yet; -EBADMSG: an answer that is none; what the answer says; a negative errno of the system. With a sentence. */
+int ask_receive(int sock, int timeout_ms, struct ask_reply *ret, struct err *err);
 
 #endif

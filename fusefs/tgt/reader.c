@@ -30,8 +30,13 @@ struct source {
 
 struct reader {
     int sock;
-    bool is_off;   /* something was wrong with it */
+    enum {
+        WAITING, /* for the answer */
+        READY,
+        OFF, /* something was wrong with it */
+    } state;
     bool is_alone; /* diskgate-fs is dead */
+    unsigned char id[16];
     struct livemap *map;
     struct direct_board *board;
     struct source base, data;
@@ -59,16 +64,6 @@ static int id_of(const char *socket, const char *path, unsigned char ret[16])
     return uuid_decode(id, ret) < 0 ? -ENOENT : 0;
 }
 
-static int ask_gently(const char *socket, const unsigned char id[16], struct ask_reply *ret, struct err *err)
-{
-    if (clock_ms() < silence_until_ms)
-        return err_set(err, -ETIMEDOUT, "diskgate-fs did not answer a moment ago");
-    int r = ask(socket, id, ASK_MS, ret, err);
-    if (r == -ETIMEDOUT)
-        silence_until_ms = clock_ms() + SILENCE_MS;
-    return r;
-}
-
 static int map_board(struct reader *d, int fd, struct err *err)
 {
     void *p = mmap(NULL, DIRECT_BOARD_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -83,8 +78,6 @@ static int map_board(struct reader *d, int fd, struct err *err)
 struct opening {
     struct reader *d;
     struct ask_reply *reply;
-    const unsigned char *id;
-    uint64_t size;
     struct err *err;
 };
 
@@ -93,7 +86,7 @@ static int open_in_guard(void *arg)
 {
     struct opening *o = arg;
     struct reader *d = o->d;
-    if (o->reply->size_bytes != o->size || o->reply->base_bytes > o->size)
+    if (o->reply->size_bytes != d->size || o->reply->base_bytes > d->size)
         return err_set(o->err, -EBADMSG, "diskgate-fs tells of a disk of another size");
     int r = map_board(d, o->reply->fds[DIRECT_FD_BOARD], o->err);
     if (r < 0)
@@ -103,54 +96,87 @@ static int open_in_guard(void *arg)
         return r;
     (void)take_fd(&o->reply->fds[DIRECT_FD_MAP]); /* the map's now */
     const struct map_stamp *s = livemap_stamp(d->map);
-    if (memcmp(s->overlay_id, o->id, sizeof(s->overlay_id)) != 0 || s->size_bytes != o->size)
+    if (memcmp(s->overlay_id, d->id, sizeof(s->overlay_id)) != 0 || s->size_bytes != d->size)
         return err_set(o->err, -EBADMSG, "diskgate-fs sent the live map of another overlay");
-    d->generation = o->reply->generation;
-    d->size = o->size;
-    d->base_bytes = o->reply->base_bytes;
     return 0;
 }
 
 static void take_reply(struct reader *d, struct ask_reply *reply)
 {
-    d->sock = take_fd(&reply->sock);
     d->base.fd = take_fd(&reply->fds[DIRECT_FD_BASE]);
     d->data.fd = take_fd(&reply->fds[DIRECT_FD_DATA]);
+    d->generation = reply->generation;
+    d->base_bytes = reply->base_bytes;
+    d->state = READY;
+}
+
+static void end(struct reader *d)
+{
+    livemap_close(take_ptr(d->map));
+    if (d->board)
+        (void)munmap(d->board, DIRECT_BOARD_BYTES); /* it is ours */
+    d->board = NULL;
+    closep(&d->base.fd);
+    closep(&d->data.fd);
+    closep(&d->sock);
+    d->base.fd = d->data.fd = d->sock = -1;
+    d->state = OFF;
+}
+
+/* Take the answer. -ETIMEDOUT: not yet; 0: ready; any other error: off. */
+static int finish_opening(struct reader *d, int timeout_ms, struct err *err)
+{
+    _cleanup_(ask_reply_finish) struct ask_reply reply = ASK_REPLY_NONE;
+    int r = ask_receive(d->sock, timeout_ms, &reply, err);
+    if (r == -ETIMEDOUT)
+        return r;
+    if (r == 0)
+        r = guard_call(open_in_guard, &(struct opening){d, &reply, err});
+    if (r == 0)
+        take_reply(d, &reply);
+    else
+        end(d);
+    return r == -EFAULT ? err_set(err, r, "what diskgate-fs sent was cut short") : r;
+}
+
+static int ask_and_wait(struct reader *d, const char *socket, struct err *err)
+{
+    bool is_silent = clock_ms() < silence_until_ms;
+    int r = ask_send(socket, d->id, &d->sock, err);
+    if (r < 0)
+        return r;
+    r = finish_opening(d, is_silent ? 0 : ASK_MS, err);
+    if (r != -ETIMEDOUT)
+        return r;
+    if (!is_silent)
+        silence_until_ms = clock_ms() + SILENCE_MS;
+    return 0; /* it may come yet */
 }
 
 int reader_open(const char *socket, const char *path, uint64_t size, struct reader **ret, struct err *err)
 {
-    unsigned char id[16];
-    if (id_of(socket, path, id) < 0)
-        return err_set(err, -ENOENT, "it is no disk of the diskgate-fs at '%s'", socket);
-    _cleanup_(ask_reply_finish) struct ask_reply reply = ASK_REPLY_NONE;
-    int r = ask_gently(socket, id, &reply, err);
-    if (r < 0)
-        return r;
     struct reader *d = calloc(1, sizeof(*d));
     if (!d)
-        return err_sys(err, -ENOMEM, "cannot remember what diskgate-fs sent");
+        return err_sys(err, -ENOMEM, "cannot remember what diskgate-fs sends");
     d->sock = d->base.fd = d->data.fd = -1;
-    r = guard_call(open_in_guard, &(struct opening){d, &reply, id, size, err});
-    if (r < 0) {
+    d->size = size;
+    int r = id_of(socket, path, d->id);
+    if (r < 0)
+        (void)err_set(err, r, "it is no disk of the diskgate-fs at '%s'", socket);
+    else
+        r = ask_and_wait(d, socket, err);
+    if (r < 0)
         reader_close(d);
-        return r == -EFAULT ? err_set(err, r, "what diskgate-fs sent was cut short") : r;
-    }
-    take_reply(d, &reply);
-    *ret = d;
-    return 0;
+    else
+        *ret = d;
+    return r;
 }
 
 void reader_close(struct reader *d)
 {
     if (!d)
         return;
-    livemap_close(d->map);
-    if (d->board)
-        (void)munmap(d->board, DIRECT_BOARD_BYTES); /* it is ours */
-    closep(&d->base.fd);
-    closep(&d->data.fd);
-    closep(&d->sock);
+    end(d);
     free(d);
 }
 
@@ -282,11 +308,13 @@ static int read_in_guard(void *arg)
 
 bool reader_read(struct reader *d, void *buf, size_t len, uint64_t off)
 {
-    if (d->is_off || len == 0 || len > READER_MAX_BYTES || !range_ok(off, len, d->size))
+    if (d->state == WAITING)
+        (void)finish_opening(d, 0, NULL); /* what came of it is in the state */
+    if (d->state != READY || len == 0 || len > READER_MAX_BYTES || !range_ok(off, len, d->size))
         return false;
     struct request q = {d, buf, len, off};
     int r = guard_call(read_in_guard, &q);
     if (r == -EFAULT)
-        d->is_off = true; /* for good: the map is not what it was */
+        end(d); /* for good: the map is not what it was */
     return r == 0;
 }

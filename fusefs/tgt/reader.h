@@ -19,9 +19,9 @@
 
 struct reader;
 
-/* Open the disk of @size bytes whose view is @path ("DIR/mnt/by-id/OVERLAY_ID.img" for a @socket "DIR/..."). Asks diskgate-fs, for a fifth of a
- * second at most, and not again for some seconds after it did not answer.
- * -ENOENT: it is no such path; else what ask() says, or -EBADMSG for an answer that contradicts itself. With a sentence. */
+/* Open the disk of @size bytes whose view is @path ("DIR/mnt/by-id/OVERLAY_ID.img" for a @socket "DIR/..."). Asks diskgate-fs, and waits a fifth of a
+ * second at most, and not again for some seconds after it did not answer. An answer that comes later is taken when the disk is read.
+ * -ENOENT: it is no such path; else what ask_send() and ask_receive() say, or -EBADMSG for an answer that contradicts itself. With a sentence. */
 int reader_open(const char *socket, const char *path, uint64_t size, struct reader **ret, struct err *err);
 void reader_close(struct reader *d); /* NULL is allowed */
 

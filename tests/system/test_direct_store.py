@@ -457,13 +457,30 @@ def test_noise_is_refused(tgtd, server, make_disk, text):
     reads_of(tgtd, VIEW, 0, BLOCK)
 
 
-def test_silence_is_waited_for_once(tgtd, server, make_disk):
+def test_an_answer_that_comes_late_is_taken(tgtd, server, make_disk):
     disks = [make_disk(size=MIB) for _ in range(10)]
     server.reply = lambda d: None
     for n, disk in enumerate(disks):
         tgtd.open(disk.path, lun=n + 1)
-    assert server.asked == [disks[0].id]
-    reads_of(tgtd, VIEW, 0, BLOCK, lun=10)
+    for n in (0, 9):
+        reads_of(tgtd, VIEW, 0, BLOCK, lun=n + 1)
+    wait_until(lambda: len(server.waiting) == 10, what="ten questions")
+    server.answer_all()
+    for n in range(10):
+        reads_of(tgtd, BASE, 0, BLOCK, lun=n + 1)
+
+
+def test_a_lun_without_an_answer_can_be_closed_and_one_whose_server_dies_is_plain(tgtd, server, make_disk):
+    disks = [make_disk(size=MIB) for _ in range(2)]
+    server.reply = lambda d: None
+    for n, disk in enumerate(disks):
+        tgtd.open(disk.path, lun=n + 1)
+    wait_until(lambda: len(server.waiting) == 2, what="two questions")
+    tgtd.close(lun=1)
+    assert server.is_closed(0)
+    server.die()
+    reads_of(tgtd, VIEW, 0, BLOCK, lun=2)
+    reads_of(tgtd, VIEW, 0, BLOCK, lun=2)
 
 
 def test_nobody_listens(folder, library):

@@ -125,10 +125,10 @@ class Disk:
 
 
 class Server:
-    """Answers at `direct.sock`. `reply(disk)` may be replaced: what it returns is sent, bytes and descriptors; None = silence."""
+    """Answers at `direct.sock`. `reply(disk)` may be replaced: what it returns is sent, bytes and descriptors; None = silence, until answer_all()."""
 
     def __init__(self, folder):
-        self.disks, self.asked, self.held = {}, [], []
+        self.disks, self.asked, self.held, self.waiting = {}, [], [], []
         self.reply = lambda disk: (disk.bytes(), disk.open_files())
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(str(folder / "direct.sock"))
@@ -147,12 +147,22 @@ class Server:
         magic, version, overlay_id = struct.unpack("=II16s", connection.recv(64))
         assert (magic, version) == (MAGIC, VERSION)
         self.asked.append(uuid.UUID(bytes=overlay_id))
-        sent = self.reply(self.disks[self.asked[-1]])
-        if sent is not None:
-            with contextlib.suppress(OSError):
-                socket.send_fds(connection, [sent[0]], sent[1])
-            for fd in sent[1]:
-                os.close(fd)
+        disk = self.disks[self.asked[-1]]
+        sent = self.reply(disk)
+        if sent is None:
+            self.waiting.append((connection, disk))
+        else:
+            self._send(connection, *sent)
+
+    def _send(self, connection, text, files):
+        with contextlib.suppress(OSError):
+            socket.send_fds(connection, [text], files)
+        for fd in files:
+            os.close(fd)
+
+    def answer_all(self):
+        for connection, disk in self.waiting:
+            self._send(connection, disk.bytes(), disk.open_files())
 
     def is_closed(self, number):
         """Has the other side ended its n-th connection?"""
