@@ -20,10 +20,10 @@ struct zstd_row {
     int level, hash_log, chain_log, search_log, min_match, target, strategy;
 };
 
-/* The levels between take the parameters of the row below them. Window: one chunk. Measured on 6 GiB of a system disk in chunks of 256 KiB;
- * docs/backup-format.md has the numbers. */
+/* The levels between take the parameters of the row below them. Window: one chunk. With ZSTD_fast a target of 1 leaves literals as they are, 0 has
+ * them coded. docs/backup-format.md has the numbers. */
 static const struct zstd_row zstd_rows[] = {
-    {1, 13, 13, 1, 6, 1, ZSTD_fast},      {2, 14, 14, 1, 5, 1, ZSTD_fast},    {3, 13, 11, 1, 5, 1, ZSTD_dfast},
+    {1, 12, 12, 1, 6, 1, ZSTD_fast},      {2, 13, 13, 1, 6, 1, ZSTD_fast},    {3, 12, 12, 1, 6, 0, ZSTD_fast},
     {5, 17, 17, 2, 5, 4, ZSTD_greedy},    {7, 17, 17, 3, 5, 8, ZSTD_lazy2},   {9, 17, 18, 4, 5, 16, ZSTD_lazy2},
     {12, 18, 18, 6, 4, 32, ZSTD_btlazy2}, {16, 18, 19, 5, 3, 64, ZSTD_btopt}, {19, 18, 19, 8, 3, 256, ZSTD_btultra2}};
 
@@ -40,7 +40,8 @@ static int set_parameters(struct pack_coder *c)
     const struct {
         ZSTD_cParameter name;
         int value;
-    } set[] = {{ZSTD_c_checksumFlag, 1},
+    } set[] = {{ZSTD_c_compressionLevel, 1}, /* what a 0 below stands for; all else is set */
+               {ZSTD_c_checksumFlag, 1},
                {ZSTD_c_contentSizeFlag, 1},
                {ZSTD_c_windowLog, (int)log2_of(c->chunk_bytes)},
                {ZSTD_c_hashLog, row->hash_log},
