@@ -32,16 +32,12 @@ static bool head_fits(const unsigned char *p, uint64_t len, const char *stamp, u
            mul_ok(*ret_n, INDEX_ENTRY_BYTES, &bytes) && bytes == len - CACHE_HEAD;
 }
 
-/* The file may go away under a mount that lasts for weeks: its disk is pulled, another machine of an NFS writes a new one. What is small is copied. */
-#define COPY_MAX (32ULL << 20)
+/* The file may go away under a mount that lasts for weeks: its disk is pulled, another machine of an NFS writes a new one. What is small is kept in
+ * memory, where it is also found without a system call for each chunk. */
+#define MEMORY_MAX (32ULL << 20)
 
-static int open_copy(uint64_t bytes)
-{
-    return bytes <= COPY_MAX ? memfd_create("diskgate-index", MFD_CLOEXEC) : -1;
-}
-
-/* All of it once: its check sum, the fences, and to @copy (-1: nowhere). */
-static int read_all(struct table *t, const unsigned char *head, int copy, struct hash *h)
+/* All of it once: its check sum, the fences, and into memory where there is room. */
+static int read_all(struct table *t, const unsigned char *head, struct hash *h)
 {
     _cleanup_free_ unsigned char *buf = malloc(IO_BYTES);
     unsigned char sum[16];
@@ -50,15 +46,14 @@ static int read_all(struct table *t, const unsigned char *head, int copy, struct
     hash_update(h, head, 56);
     hash_update(h, no_sum, sizeof(no_sum));
     for (size_t i = 0, n; i < t->n; i += n) {
+        unsigned char *to = t->entries ? t->entries + i * INDEX_ENTRY_BYTES : buf;
         n = MIN((size_t)IO_ENTRIES, t->n - i);
-        int r = pread_full(t->fd, buf, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
-        if (r == 0 && copy >= 0)
-            r = pwrite_full(copy, buf, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
+        int r = pread_full(t->fd, to, n * INDEX_ENTRY_BYTES, t->off + (uint64_t)i * INDEX_ENTRY_BYTES);
         if (r < 0)
             return r;
-        hash_update(h, buf, n * INDEX_ENTRY_BYTES);
+        hash_update(h, to, n * INDEX_ENTRY_BYTES);
         for (size_t k = 0; k < n; k++)
-            table_fence(t, i + k, buf + k * INDEX_ENTRY_BYTES);
+            table_fence(t, i + k, to + k * INDEX_ENTRY_BYTES);
     }
     sum_of(h, sum);
     return memcmp(sum, head + 56, sizeof(sum)) == 0 ? 0 : -ESTALE;
@@ -77,15 +72,13 @@ int cache_load(struct index *x, const char *stamp)
         table_init(&t, fd, CACHE_HEAD, (size_t)n) < 0)
         return -ESTALE;
     (void)take_fd(&fd);
-    _cleanup_close_ int copy = open_copy((uint64_t)st.st_size);
-    if (read_all(&t, head, copy, h) < 0) {
+    bool is_kept = st.st_size <= (off_t)MEMORY_MAX && table_make_room(&t);
+    if (read_all(&t, head, h) < 0) {
         table_finish(&t);
         return -ESTALE;
     }
-    if (copy >= 0) {
-        (void)close(t.fd); /* read only */
-        t.fd = take_fd(&copy);
-    }
+    if (is_kept)
+        table_leave_file(&t);
     table_finish(&x->table);
     x->table = t;
     return 0;

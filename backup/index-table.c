@@ -135,12 +135,24 @@ void table_fence(struct table *t, size_t i, const unsigned char *entry)
         t->fences[i / BLOCK_ENTRIES] = fence_of(entry);
 }
 
+unsigned char *table_make_room(struct table *t)
+{
+    return t->entries = calloc(t->n + 1, INDEX_ENTRY_BYTES);
+}
+
+void table_leave_file(struct table *t)
+{
+    (void)close(t->fd); /* read only */
+    t->fd = -1;
+}
+
 void table_finish(struct table *t)
 {
-    if (t->fences)
+    if (t->fences && t->fd >= 0)
         (void)close(t->fd); /* a cache */
     free(t->fences);
     free(t->bad);
+    free(t->entries);
     free(t->block);
     *t = (struct table){0};
 }
@@ -165,9 +177,18 @@ static int load_block(struct table *t, size_t number)
     return 0;
 }
 
+/* The entries of a block; NULL: the disk does not give them. */
+static const unsigned char *block_at(struct table *t, size_t number)
+{
+    if (t->entries)
+        return t->entries + number * BLOCK_ENTRIES * INDEX_ENTRY_BYTES;
+    return load_block(t, number) < 0 ? NULL : t->block;
+}
+
 const unsigned char *table_entry(struct table *t, size_t i)
 {
-    return load_block(t, i / BLOCK_ENTRIES) < 0 ? NULL : t->block + i % BLOCK_ENTRIES * INDEX_ENTRY_BYTES;
+    const unsigned char *block = block_at(t, i / BLOCK_ENTRIES);
+    return block ? block + i % BLOCK_ENTRIES * INDEX_ENTRY_BYTES : NULL;
 }
 
 /* The first block whose first name is not below @xxh, as far as its beginning tells. */
@@ -190,12 +211,12 @@ int table_find(struct table *t, const unsigned char xxh[16], size_t *ret)
     size_t b = t->n ? find_block(t, xxh) : 0;
     for (b -= b > 0; b < blocks_of(t); b++) { /* it may lie in the one before */
         size_t low = 0, high = MIN((size_t)BLOCK_ENTRIES, t->n - b * BLOCK_ENTRIES), n = high;
-        int r = load_block(t, b);
-        if (r < 0)
-            return r;
+        const unsigned char *block = block_at(t, b);
+        if (!block)
+            return -EIO;
         while (low < high) {
             size_t mid = low + (high - low) / 2;
-            if (memcmp(t->block + mid * INDEX_ENTRY_BYTES, xxh, 16) < 0)
+            if (memcmp(block + mid * INDEX_ENTRY_BYTES, xxh, 16) < 0)
                 low = mid + 1;
             else
                 high = mid;
@@ -211,6 +232,10 @@ int table_find(struct table *t, const unsigned char xxh[16], size_t *ret)
 
 int table_set_bad(struct table *t, size_t i)
 {
+    if (t->entries) {
+        put_u32(t->entries + i * INDEX_ENTRY_BYTES + 20, INDEX_BAD);
+        return 0;
+    }
     if (!t->bad && !(t->bad = calloc(t->n / 64 + 1, sizeof(*t->bad))))
         return -ENOMEM;
     t->bad[i / 64] |= 1ULL << (i % 64);

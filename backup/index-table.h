@@ -39,20 +39,25 @@ int entries_order(const struct entries *e, uint32_t **ret, size_t *ret_n); /* -E
 
 /* --- the table in its file ----------------------------------------------------------------------------------------- */
 
-/* In memory is the beginning of each block's first name, 8 bytes for 4 KiB, and the block that was read last. So the table of 100 GB in chunks of
- * 64 KiB takes 240 KB and not 115 MB, and an entry costs one read, which the page cache answers. All zeros is an empty one. */
+/* A small table is in memory. Of a large one there is the beginning of each block's first name, 8 bytes for 4 KiB, and the block that was read last:
+ * so the table of 100 GB in chunks of 64 KiB takes 240 KB and not 115 MB, and an entry costs one read, which the page cache answers. All zeros is
+ * an empty one. */
 struct table {
-    int fd;       /* valid while fences is not NULL */
+    int fd;       /* valid while fences is not NULL; -1 = needed no more */
     uint64_t off; /* of the first entry */
     size_t n;
     uint64_t *fences;
-    uint64_t *bad; /* a bit for each entry that was found to be unreadable since; NULL: none was */
-    unsigned char *block;
-    size_t at; /* its number + 1, 0 = none */
+    uint64_t *bad;          /* a bit for each entry that was found to be unreadable since; NULL: none was */
+    unsigned char *entries; /* all of them, or NULL */
+    unsigned char *block;   /* else the one that was read last */
+    size_t at;              /* its number + 1, 0 = none */
 };
 
 /* Takes @fd on success. Before it is searched every entry goes to table_fence(), in order. -ENOMEM. */
 int table_init(struct table *t, int fd, uint64_t off, size_t n);
+/* Room for all entries at t->entries, for the caller to fill; then table_leave_file(). NULL: they stay in the file. */
+unsigned char *table_make_room(struct table *t);
+void table_leave_file(struct table *t);
 void table_fence(struct table *t, size_t i, const unsigned char *entry);
 void table_finish(struct table *t);
 /* Entry @i < n, until the next call; NULL: the disk does not give it. */
