@@ -70,23 +70,19 @@ uint32_t changes_look_epoch(const struct changes_look *l)
     return l->epoch;
 }
 
-int changes_since(const struct changes_look *l, uint32_t epoch, uint64_t off, uint64_t len)
+int changes_unchanged(const struct changes_look *l, uint32_t epoch, uint64_t off, uint64_t max, uint64_t *ret)
 {
-    if (len == 0 || !range_ok(off, len, l->size_bytes))
+    uint32_t tags[256];
+    if (max == 0 || !range_ok(off, max, l->size_bytes))
         return -EINVAL;
-    uint64_t first = off / CHANGES_REGION_BYTES, left = (off + len - 1) / CHANGES_REGION_BYTES - first + 1;
-    while (left > 0) {
-        uint32_t tags[256];
-        size_t n = (size_t)MIN(left, ARRAY_SIZE(tags));
-        int r = pread_full(l->fd, tags, n * sizeof(tags[0]), CHANGES_PAGE + first * sizeof(tags[0]));
-        if (r < 0)
-            return r;
-        for (size_t i = 0; i < n; i++)
-            if (tags[i] > epoch)
-                return 1;
-        first += n;
-        left -= n;
-    }
+    uint64_t first = off / CHANGES_REGION_BYTES, end = (off + max - 1) / CHANGES_REGION_BYTES + 1;
+    size_t n = (size_t)MIN(end - first, ARRAY_SIZE(tags)), same = 0;
+    int r = pread_full(l->fd, tags, n * sizeof(tags[0]), CHANGES_PAGE + first * sizeof(tags[0]));
+    if (r < 0)
+        return r;
+    while (same < n && tags[same] <= epoch)
+        same++;
+    *ret = same ? MIN((first + same) * CHANGES_REGION_BYTES - off, max) : 0;
     return 0;
 }
 

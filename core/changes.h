@@ -70,8 +70,9 @@ int changes_look_saved(const struct changes_place *place, struct changes_look **
 const char *changes_look_id(const struct changes_look *l);
 uint32_t changes_look_epoch(const struct changes_look *l); /* that it is in */
 
-/* 1: something in [off, off + len) may have changed after @epoch ended; 0: nothing has; a negative errno. */
-int changes_since(const struct changes_look *l, uint32_t epoch, uint64_t off, uint64_t len);
+/* How many bytes from @off on, at most @max > 0, have not changed after @epoch ended: all that are looked at in one go, 16 MiB or so, up to the first
+ * region that may have changed; 0: the one at @off may have. 0 or a negative errno. */
+int changes_unchanged(const struct changes_look *l, uint32_t epoch, uint64_t off, uint64_t max, uint64_t *ret);
 
 void changes_look_close(struct changes_look *l); /* NULL is allowed */
 

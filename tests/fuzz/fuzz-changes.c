@@ -106,9 +106,10 @@ static void answers(const struct changes_look *l, uint32_t epoch, unsigned char 
 {
     for (uint64_t i = 0; i < changes_regions(stamp.size_bytes); i++) {
         uint64_t off = i * CHANGES_REGION_BYTES;
-        int r = changes_since(l, epoch, off, MIN(CHANGES_REGION_BYTES, stamp.size_bytes - off));
-        must(r == 0 || r == 1 || is_refusal(r));
-        ret[i] = (unsigned char)(r != 0);
+        uint64_t n = 0, max = MIN(CHANGES_REGION_BYTES, stamp.size_bytes - off);
+        int r = changes_unchanged(l, epoch, off, max, &n);
+        must(r < 0 ? is_refusal(r) : n == 0 || n == max);
+        ret[i] = (unsigned char)(r < 0 || n == 0);
     }
 }
 
@@ -120,11 +121,12 @@ static void go_on(const struct changes_place *place, bool is_live)
     struct changes *c = NULL;
     char id[UUID_LEN + 1] = "";
     uint32_t epoch = 0;
+    uint64_t n = 1;
     must(changes_regions(stamp.size_bytes) < sizeof(before));
     int r = is_live ? changes_look_live(place, &l) : changes_look_saved(place, &l);
     must(r == 0 || is_refusal(r));
     if (r == 0) {
-        must(changes_since(l, 0, stamp.size_bytes, 1) == -EINVAL);
+        must(changes_unchanged(l, 0, stamp.size_bytes, 1, &n) == -EINVAL);
         epoch = changes_look_epoch(l);
         (void)snprintf(id, sizeof(id), "%s", changes_look_id(l));
         answers(l, epoch / 2, before);
@@ -138,7 +140,7 @@ static void go_on(const struct changes_place *place, bool is_live)
         must(is_live); /* it was void */
         return;
     }
-    must(changes_since(l, changes_look_epoch(l) - 1, 100 * 4096, 4096) == 1);
+    must(changes_unchanged(l, changes_look_epoch(l) - 1, 100 * 4096, 4096, &n) == 0 && n == 0);
     if (id[0] && strcmp(id, changes_look_id(l)) == 0) {
         must(changes_look_epoch(l) == epoch + 1);
         answers(l, epoch / 2, after);

@@ -93,12 +93,23 @@ static struct changes_look *look(const struct rig *r)
     return l;
 }
 
+static bool changed_by(const struct changes_look *l, uint32_t epoch, uint64_t off, uint64_t len)
+{
+    uint64_t n = len;
+    while (len > 0 && n > 0) {
+        assert_int_equal(changes_unchanged(l, epoch, off, len, &n), 0);
+        assert_true(n <= len);
+        off += n;
+        len -= n;
+    }
+    return len > 0;
+}
+
 static bool changed(const struct rig *r, uint32_t epoch, uint64_t off, uint64_t len)
 {
     struct changes_look *l = look(r);
-    int c = changes_since(l, epoch, off, len);
+    bool c = changed_by(l, epoch, off, len);
     changes_look_close(l);
-    assert_true(c >= 0);
     return c;
 }
 
@@ -126,6 +137,31 @@ static void test_only_what_changed_after_the_epoch_counts(void **state)
     assert_false(changed(r, r->epoch, 0, DISK));
 }
 
+/* One answer covers many regions, and ends where the first one begins that changed. */
+static void test_what_is_unchanged_comes_in_runs(void **state)
+{
+    struct rig *r = *state;
+    uint64_t n = 0, region = CHANGES_REGION_BYTES;
+    end_epoch(r);
+    put(r, 3 * GiB + 10 * region);
+    struct changes_look *l = look(r);
+    assert_int_equal(changes_unchanged(l, r->epoch, 3 * GiB, GiB, &n), 0);
+    assert_int_equal(n, 10 * region);
+    assert_int_equal(changes_unchanged(l, r->epoch, 3 * GiB + 5, GiB, &n), 0);
+    assert_int_equal(n, 10 * region - 5);
+    assert_int_equal(changes_unchanged(l, r->epoch, 3 * GiB + 5, 100, &n), 0);
+    assert_int_equal(n, 100);
+    assert_int_equal(changes_unchanged(l, r->epoch, 3 * GiB + 11 * region - 1, GiB, &n), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(changes_unchanged(l, r->epoch, 3 * GiB + 11 * region, GiB, &n), 0);
+    assert_true(n >= 100 * region);
+    assert_int_equal(changes_unchanged(l, r->epoch, DISK - 1, 1, &n), 0);
+    assert_int_equal(n, 1);
+    assert_int_equal(changes_unchanged(l, r->epoch, DISK - 1, 2, &n), -EINVAL);
+    assert_int_equal(changes_unchanged(l, r->epoch, 0, 0, &n), -EINVAL);
+    changes_look_close(l);
+}
+
 static void test_a_clean_end_keeps_it(void **state)
 {
     struct rig *r = *state;
@@ -138,8 +174,8 @@ static void test_a_clean_end_keeps_it(void **state)
     struct changes_look *l = NULL;
     assert_int_equal(changes_look_saved(&p, &l), 0); /* a backup while nobody serves */
     assert_string_equal(changes_look_id(l), id);
-    assert_int_equal(changes_since(l, r->epoch, 3 * GiB, 1), 1);
-    assert_int_equal(changes_since(l, r->epoch, 4 * GiB, GiB), 0);
+    assert_true(changed_by(l, r->epoch, 3 * GiB, 1));
+    assert_false(changed_by(l, r->epoch, 4 * GiB, GiB));
     uint32_t seen = changes_look_epoch(l);
     changes_look_close(l);
     open_it(r);
@@ -250,6 +286,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_only_what_changed_after_the_epoch_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_unchanged_comes_in_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_clean_end_keeps_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_killed_process_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_data_file_that_was_put_back_gives_a_new_id, setup, teardown),
