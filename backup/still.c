@@ -236,23 +236,32 @@ static int take_unserved(struct still *s, struct err *err)
 
 /* --- either ------------------------------------------------------------------------------------------------------ */
 
-/* Somebody holds fs.lock and does not answer: it starts, or it ends. */
+/* Nobody answers. 1: somebody is there all the same. */
+static int take_locked(struct still *s, struct err *err)
+{
+    struct err why;
+    _cleanup_close_ int lock = root_lock(s->root, "fs.lock", 0, &why);
+    if (lock >= 0)
+        return take_unserved(s, err);
+    if (lock == -EBUSY)
+        return 1;
+    *err = why;
+    return lock;
+}
+
+/* Who serves is asked first: for a lock that is held one waits. Somebody who holds fs.lock and does not answer starts, or ends. */
 static int take(struct still *s, struct err *err)
 {
     int r = -EBUSY;
     for (int waited = 0; waited < START_MS; waited += PAUSE_MS) {
-        {
-            _cleanup_close_ int lock = root_lock(s->root, "fs.lock", 0, err);
-            if (lock >= 0)
-                return take_unserved(s, err);
-            if (lock != -EBUSY)
-                return lock;
-        }
         r = take_served(s, err);
         if (s->is_served && r == -ENOENT) /* an overlay went away since the catalog was read */
             return err_set(err, -ESTALE, "%s", gone);
         if (s->is_served || (r != -ENOENT && r != -ECONNREFUSED))
             return r;
+        int taken = take_locked(s, err);
+        if (taken <= 0)
+            return taken;
         const struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};
         (void)nanosleep(&pause, NULL); /* a signal makes the pause shorter, no more */
     }
