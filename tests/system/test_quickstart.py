@@ -29,7 +29,7 @@ def folder(programs):
 def quickstart(repository, *args, check=True):
     environment = dict(os.environ, QUICKSTART_SAMPLE_SIZE="64M")
     command = [str(repository / "contrib/quickstart"), *map(str, args)]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=350)
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
