@@ -18,6 +18,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/bytes.h"
 #include "core/fat.h"
 #include "core/part.h"
 #include "core/util.h"
@@ -51,16 +52,6 @@ static void say(struct look *l, bool is_damage, const char *fmt, ...)
     va_start(ap, fmt);
     (void)vsnprintf(f->sentence, sizeof(f->sentence), fmt, ap); /* a cut sentence is still a sentence */
     va_end(ap);
-}
-
-static uint32_t le32(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t le64(const unsigned char *p)
-{
-    return (uint64_t)le32(p) | (uint64_t)le32(p + 4) << 32;
 }
 
 /* CRC-32 of IEEE 802.3, as GPT has it; @crc of what came before, 0 at first. */
@@ -98,9 +89,9 @@ struct gpt {
 /* Check sum over the entries, as the header says they lie. */
 static int check_array(const struct look *l, const unsigned char *header, bool *ret_good)
 {
-    uint64_t off, len = (uint64_t)le32(header + 80) * le32(header + 84);
+    uint64_t off, len = (uint64_t)get_u32(header + 80) * get_u32(header + 84);
     *ret_good = false;
-    if (len == 0 || len > GPT_ARRAY_MAX || !mul_ok(le64(header + 72), SECTOR_BYTES, &off) ||
+    if (len == 0 || len > GPT_ARRAY_MAX || !mul_ok(get_u64(header + 72), SECTOR_BYTES, &off) ||
         !range_ok(off, len, l->size))
         return 0;
     _cleanup_free_ unsigned char *array = malloc((size_t)len);
@@ -108,7 +99,7 @@ static int check_array(const struct look *l, const unsigned char *header, bool *
         return -ENOMEM;
     int r = l->read(l->arg, array, (size_t)len, off);
     if (r == 0)
-        *ret_good = crc32(0, array, (size_t)len) == le32(header + 88);
+        *ret_good = crc32(0, array, (size_t)len) == get_u32(header + 88);
     return r;
 }
 
@@ -121,18 +112,18 @@ static int read_gpt(const struct look *l, uint64_t lba, struct gpt *ret)
     int r = l->read(l->arg, header, sizeof(header), lba * SECTOR_BYTES);
     if (r < 0 || memcmp(header, "EFI PART", 8) != 0)
         return r;
-    uint32_t len = le32(header + 12);
+    uint32_t len = get_u32(header + 12);
     bool is_good = false;
     ret->state = GPT_BAD;
-    if (len < 92 || len > SECTOR_BYTES || le64(header + 24) != lba)
+    if (len < 92 || len > SECTOR_BYTES || get_u64(header + 24) != lba)
         return 0;
     uint32_t crc = crc32(crc32(crc32(0, header, 16), zero, 4), header + 20, len - 20);
-    if (crc != le32(header + 16))
+    if (crc != get_u32(header + 16))
         return 0;
     r = check_array(l, header, &is_good);
     ret->state = is_good ? GPT_GOOD : GPT_BAD;
-    ret->other = le64(header + 32);
-    ret->array_crc = le32(header + 88);
+    ret->other = get_u64(header + 32);
+    ret->array_crc = get_u32(header + 88);
     return r;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Little-endian numbers in bytes, for the formats on disk.
+/* Numbers in bytes, for formats on disk: little-endian where the name does not say otherwise.
  *
  * Threads: any number at once.
  */
@@ -22,6 +22,12 @@ static inline void put_u64(unsigned char *p, uint64_t v)
     memcpy(p, &v, sizeof(v));
 }
 
+/* As uint32_t, so that it may be shifted. */
+static inline uint32_t get_u16(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
+
 static inline uint32_t get_u32(const unsigned char *p)
 {
     uint32_t v;
@@ -34,6 +40,20 @@ static inline uint64_t get_u64(const unsigned char *p)
     uint64_t v;
     memcpy(&v, p, sizeof(v));
     return le64toh(v);
+}
+
+static inline uint32_t get_be32(const unsigned char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return be32toh(v);
+}
+
+static inline uint64_t get_be64(const unsigned char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, sizeof(v));
+    return be64toh(v);
 }
 
 #endif

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 
 #define ENTRY_BYTES      32
@@ -31,16 +32,6 @@ struct fat {
     uint64_t fat_off, root_off, data_off;
 };
 
-static uint32_t le16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t le32(const unsigned char *p)
-{
-    return le16(p) | le16(p + 2) << 16;
-}
-
 static int read_at(const struct fat *f, void *buf, size_t len, uint64_t off)
 {
     return range_ok(off, len, f->len) ? f->read(f->arg, buf, len, f->off + off) : -EBADMSG;
@@ -53,13 +44,13 @@ static bool is_power_of_two(uint32_t n)
 
 static int decode(struct fat *f, const unsigned char *b)
 {
-    uint32_t sector = le16(b + 11), per_cluster = b[13], reserved = le16(b + 14), fats = b[16];
-    uint32_t sectors = le16(b + 19) ? le16(b + 19) : le32(b + 32);
-    uint32_t fat_sectors = le16(b + 22) ? le16(b + 22) : le32(b + 36);
+    uint32_t sector = get_u16(b + 11), per_cluster = b[13], reserved = get_u16(b + 14), fats = b[16];
+    uint32_t sectors = get_u16(b + 19) ? get_u16(b + 19) : get_u32(b + 32);
+    uint32_t fat_sectors = get_u16(b + 22) ? get_u16(b + 22) : get_u32(b + 36);
     if (b[510] != 0x55 || b[511] != 0xaa || !is_power_of_two(sector) || sector < 512 || sector > 4096 ||
         !is_power_of_two(per_cluster) || reserved == 0 || fats == 0 || fats > 4 || fat_sectors == 0)
         return -EBADMSG;
-    f->root_entries = le16(b + 17);
+    f->root_entries = get_u16(b + 17);
     f->cluster_bytes = sector * per_cluster;
     f->fat_off = (uint64_t)reserved * sector;
     f->root_off = f->fat_off + (uint64_t)fats * fat_sectors * sector;
@@ -69,7 +60,7 @@ static int decode(struct fat *f, const unsigned char *b)
         return -EBADMSG;
     f->clusters = (uint32_t)MIN((bytes - f->data_off) / f->cluster_bytes, 0x0ffffff5U);
     f->bits = f->clusters < 4085 ? 12 : f->clusters < 65525 ? 16 : 32;
-    f->root_cluster = f->bits == 32 ? le32(b + 44) : 0;
+    f->root_cluster = f->bits == 32 ? get_u32(b + 44) : 0;
     return 0;
 }
 
@@ -81,7 +72,7 @@ static int next_cluster(const struct fat *f, uint32_t cluster, uint32_t *ret)
     int r = read_at(f, b, f->bits == 32 ? 4 : 2, f->fat_off + bit / 8);
     if (r < 0)
         return r;
-    uint32_t n = f->bits == 32 ? le32(b) & 0x0fffffff : f->bits == 16 ? le16(b) : le16(b) >> (bit % 8) & 0xfff;
+    uint32_t n = f->bits == 32 ? get_u32(b) & 0x0fffffff : f->bits == 16 ? get_u16(b) : get_u16(b) >> (bit % 8) & 0xfff;
     *ret = n >= 2 && n < f->clusters + 2 ? n : 0;
     return 0;
 }
@@ -168,10 +159,10 @@ int fat_has_file(int (*read)(void *arg, void *buf, size_t len, uint64_t off), vo
         p = strchr(p, '/');
         bool is_folder = entry[11] & ATTR_FOLDER;
         if (!p)
-            return !is_folder && le32(entry + 28) > 0;
+            return !is_folder && get_u32(entry + 28) > 0;
         if (!is_folder)
             return 0;
-        cluster = le16(entry + 26) | (f.bits == 32 ? le16(entry + 20) << 16 : 0);
+        cluster = get_u16(entry + 26) | (f.bits == 32 ? get_u16(entry + 20) << 16 : 0);
         if (cluster == 0) /* only the root may be there */
             return -EBADMSG;
     }

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 
 enum way { WAY_CONVERT, WAY_UNPACK, WAY_MERGE, WAY_UNLOCK, WAY_APPLY };
@@ -31,16 +32,6 @@ struct foreign {
     const char *driver;          /* that qemu-img reads it by; NULL = it is not converted */
 };
 
-static uint32_t le16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t le32(const unsigned char *p)
-{
-    return le16(p) | le16(p + 2) << 16;
-}
-
 static bool fits_qcow(const unsigned char *p)
 {
     return p[4] == 0 && p[5] == 0 && p[6] == 0 && p[7] >= 1 && p[7] <= 3; /* version, big-endian */
@@ -48,18 +39,18 @@ static bool fits_qcow(const unsigned char *p)
 
 static bool fits_qed(const unsigned char *p)
 {
-    uint32_t cluster_bytes = le32(p + 4);
+    uint32_t cluster_bytes = get_u32(p + 4);
     return cluster_bytes >= 4096 && cluster_bytes <= 64U << 20 && (cluster_bytes & (cluster_bytes - 1)) == 0;
 }
 
 static bool fits_vmdk(const unsigned char *p)
 {
-    return le32(p + 4) >= 1 && le32(p + 4) <= 3;
+    return get_u32(p + 4) >= 1 && get_u32(p + 4) <= 3;
 }
 
 static bool fits_vdi(const unsigned char *p)
 {
-    return le32(p + 0x44) == 0x00010001 || le32(p + 0x44) == 0x00000001;
+    return get_u32(p + 0x44) == 0x00010001 || get_u32(p + 0x44) == 0x00000001;
 }
 
 static bool fits_luks(const unsigned char *p)
@@ -97,8 +88,8 @@ static bool fits_zip(const unsigned char *p)
     static const unsigned char methods[] = {0, 1, 6, 8, 9, 12, 14, 93, 95, 97, 98, 99};
     bool is_method = false;
     for (size_t i = 0; i < sizeof(methods); i++)
-        is_method = is_method || le16(p + 8) == methods[i];
-    return is_method && p[4] <= 63 && le16(p + 26) > 0; /* version needed, length of the name */
+        is_method = is_method || get_u16(p + 8) == methods[i];
+    return is_method && p[4] <= 63 && get_u16(p + 26) > 0; /* version needed, length of the name */
 }
 
 static bool fits_rar(const unsigned char *p)

@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 
 #define END_BYTES     MiB
@@ -42,21 +43,6 @@ struct source {
     unsigned char mbr[SECTOR_BYTES];
 };
 
-static uint32_t le16(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
-static uint32_t le32(const unsigned char *p)
-{
-    return le16(p) | le16(p + 2) << 16;
-}
-
-static uint64_t le64(const unsigned char *p)
-{
-    return (uint64_t)le32(p) | (uint64_t)le32(p + 4) << 32;
-}
-
 /* --- MBR, as far as copying needs it ------------------------------------------------------------------------------ */
 
 static bool has_signature(const unsigned char *sector)
@@ -71,7 +57,7 @@ static const unsigned char *mbr_entry(const unsigned char *sector, unsigned i)
 
 static uint32_t entry_start(const unsigned char *entry)
 {
-    return le32(entry + 8);
+    return get_u32(entry + 8);
 }
 
 static bool is_extended_type(unsigned type)
@@ -81,7 +67,7 @@ static bool is_extended_type(unsigned type)
 
 static bool is_extended_entry(const unsigned char *entry)
 {
-    return is_extended_type(entry[4]) && le32(entry + 12) != 0;
+    return is_extended_type(entry[4]) && get_u32(entry + 12) != 0;
 }
 
 static bool is_protective(const unsigned char *sector)
@@ -156,8 +142,8 @@ static int copy_mft(struct source *s)
     if (memcmp(s->mbr + 3, "NTFS    ", 8) != 0)
         return 0;
     uint64_t sectors = s->mbr[13] <= 128 ? s->mbr[13] : 1ULL << MIN(256U - s->mbr[13], 31U);
-    uint64_t cluster_bytes = le16(s->mbr + 11) * sectors;
-    if (!mul_ok(le64(s->mbr + 48), cluster_bytes, &off) || !range_ok(off, sizeof(buf), s->size))
+    uint64_t cluster_bytes = get_u16(s->mbr + 11) * sectors;
+    if (!mul_ok(get_u64(s->mbr + 48), cluster_bytes, &off) || !range_ok(off, sizeof(buf), s->size))
         return 0;
     return copy_range(s, buf, sizeof(buf), off);
 }
@@ -169,7 +155,7 @@ static int blank_huge_gpt(struct source *s, uint64_t lba)
     int r = pread_full(s->fd, header, sizeof(header), lba * SECTOR_BYTES);
     if (r < 0 || memcmp(header, "EFI PART", 8) != 0)
         return r;
-    if ((uint64_t)le32(header + 80) * le32(header + 84) <= GPT_ARRAY_MAX)
+    if ((uint64_t)get_u32(header + 80) * get_u32(header + 84) <= GPT_ARRAY_MAX)
         return 0;
     memset(header, 0, sizeof(header));
     return pwrite_full(s->fd, header, sizeof(header), lba * SECTOR_BYTES);

@@ -7,22 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 
 #define HEADER_BYTES  1024U
 #define BLOCK_MAX     (256U << 20)
 #define LOCATORS      8
 #define LOCATOR_BYTES 2000U
-
-static uint32_t get32(const unsigned char *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
 
 /* --- headers ------------------------------------------------------------------------------------------------------ */
 
@@ -99,9 +90,9 @@ static void read_locators(struct vhd_layer *l, const unsigned char *head)
     unsigned char text[LOCATOR_BYTES];
     for (unsigned i = 0; i < LOCATORS; i++) {
         const unsigned char *p = head + 576 + i * 24;
-        uint32_t len = get32(p + 8);
+        uint32_t len = get_be32(p + 8);
         bool is_ours = memcmp(p, "W2ku", 4) == 0 || memcmp(p, "W2ru", 4) == 0;
-        if (is_ours && len > 0 && len <= sizeof(text) && vhd_layer_read(l, text, len, get64(p + 16), NULL) == 0)
+        if (is_ours && len > 0 && len <= sizeof(text) && vhd_layer_read(l, text, len, get_be64(p + 16), NULL) == 0)
             add_name(&l->link, text, len, false);
     }
 }
@@ -117,12 +108,12 @@ static uint32_t sum_of(const unsigned char *p)
 
 static int check_header(struct vhd_layer *l, const unsigned char *p, struct err *err)
 {
-    if (memcmp(p, "cxsparse", 8) != 0 || sum_of(p) != get32(p + 36))
+    if (memcmp(p, "cxsparse", 8) != 0 || sum_of(p) != get_be32(p + 36))
         return vhd_layer_damaged(l, "no valid dynamic header", err);
-    if (get32(p + 24) >> 16 != 1)
+    if (get_be32(p + 24) >> 16 != 1)
         return err_set(err, -EOPNOTSUPP, "'%s' has a dynamic header of an unknown version", l->path);
-    l->n_blocks = get32(p + 28);
-    l->block_bytes = get32(p + 32);
+    l->n_blocks = get_be32(p + 28);
+    l->block_bytes = get_be32(p + 32);
     bool is_power = l->block_bytes && (l->block_bytes & (l->block_bytes - 1)) == 0;
     if (!is_power || l->block_bytes < 4096 || l->block_bytes > BLOCK_MAX)
         return vhd_layer_damaged(l, "its blocks have an impossible size", err);
@@ -158,7 +149,7 @@ static int read_table(struct vhd_layer *l, uint64_t off, struct err *err)
         return err_set(err, -ENOMEM, "memory is out");
     int r = vhd_layer_read(l, l->table, need * 4, off, err);
     for (uint32_t i = 0; r == 0 && i < l->n_blocks; i++) {
-        uint32_t sector = get32((const unsigned char *)&l->table[i]);
+        uint32_t sector = get_be32((const unsigned char *)&l->table[i]);
         if (sector != VHD_NO_BLOCK && !range_ok((uint64_t)sector * SECTOR_BYTES, l->bitmap_bytes, l->file_bytes))
             return vhd_layer_damaged(l, "a block lies beyond its end", err);
         l->table[i] = sector;
@@ -235,7 +226,7 @@ int vhd_layer_open(const char *path, struct vhd_layer **ret, struct err *err)
     if (l->footer.type == VHD_FIXED && l->footer.current_bytes > l->file_bytes - VHD_FOOTER_BYTES)
         r = vhd_layer_damaged(l, "it is cut short", err);
     else if (l->footer.type != VHD_FIXED)
-        r = read_table(l, get64(header + 16), err);
+        r = read_table(l, get_be64(header + 16), err);
     if (r == 0)
         *ret = take_ptr(l);
     return r;

@@ -11,21 +11,12 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 
 #define COOKIE       "conectix"
 #define COOKIE_BYTES 8
 #define SUM_OFF      64
-
-static uint32_t get32(const unsigned char *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-    return (uint64_t)get32(p) << 32 | get32(p + 4);
-}
 
 static void put32(unsigned char *p, uint32_t v)
 {
@@ -86,17 +77,17 @@ int vhd_footer_decode(const void *buf, size_t len, struct vhd_footer *ret, struc
     if ((len != VHD_FOOTER_BYTES && len != VHD_FOOTER_BYTES_OLD) || !vhd_has_cookie(p, len))
         return err_set(err, -EBADMSG, "VHD footer: no cookie 'conectix' in %zu bytes", len);
     uint32_t sum = check_sum(p, len);
-    if (sum != get32(p + SUM_OFF))
+    if (sum != get_be32(p + SUM_OFF))
         return err_set(err, -EBADMSG, "VHD footer: check sum 0x%08" PRIx32 " at offset 64 should be 0x%08" PRIx32,
-                       get32(p + SUM_OFF), sum);
+                       get_be32(p + SUM_OFF), sum);
     struct vhd_footer f = {
-        .features = get32(p + 8),
-        .version = get32(p + 12),
-        .header_off = get64(p + 16),
-        .timestamp_s = get32(p + 24),
-        .creator_version = get32(p + 32),
-        .original_bytes = get64(p + 40),
-        .current_bytes = get64(p + 48),
+        .features = get_be32(p + 8),
+        .version = get_be32(p + 12),
+        .header_off = get_be64(p + 16),
+        .timestamp_s = get_be32(p + 24),
+        .creator_version = get_be32(p + 32),
+        .original_bytes = get_be64(p + 40),
+        .current_bytes = get_be64(p + 48),
         .cylinders = (uint16_t)(p[56] << 8 | p[57]),
         .heads = p[58],
         .sectors = p[59],
@@ -105,7 +96,7 @@ int vhd_footer_decode(const void *buf, size_t len, struct vhd_footer *ret, struc
     get_letters(p + 28, f.creator);
     get_letters(p + 36, f.creator_system);
     memcpy(f.id, p + 68, sizeof(f.id));
-    uint32_t type = get32(p + 60);
+    uint32_t type = get_be32(p + 60);
     int r = check_fields(&f, type, err);
     if (r < 0)
         return r;

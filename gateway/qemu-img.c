@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "core/bytes.h"
 #include "core/json.h"
 #include "core/util.h"
 #include "gateway/qemu-run.h"
@@ -154,11 +155,6 @@ int qemu_info(const struct qemu_source *s, uint64_t *ret_size_bytes, uint64_t *r
 
 enum { CHECK_SOUND = 0, CHECK_LEAKS = 3, CHECK_UNKNOWN = 63 }; /* qemu-img(1): exit status of check */
 
-static uint32_t le32(const unsigned char *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static int refuse_damaged(const struct qemu_source *s, const char *why, struct err *err)
 {
     return err_set(err, -EBADMSG, "'%s' is damaged or cut short%s%s: copy it again from its source", s->path,
@@ -174,8 +170,8 @@ static int check_vdi(const struct qemu_source *s, struct err *err)
     int r = pread_full(s->fd, head, sizeof(head), 0);
     if (r < 0 || fstat(s->fd, &st) < 0)
         return err_sys(err, r < 0 ? r : -errno, "cannot read '%s'", s->path);
-    if (!mul_ok(le32(head + 0x178), le32(head + 0x184), &bytes) || bytes > INT64_MAX / 2 ||
-        (S_ISREG(st.st_mode) && bytes + le32(head + 0x158) > (uint64_t)st.st_size))
+    if (!mul_ok(get_u32(head + 0x178), get_u32(head + 0x184), &bytes) || bytes > INT64_MAX / 2 ||
+        (S_ISREG(st.st_mode) && bytes + get_u32(head + 0x158) > (uint64_t)st.st_size))
         return refuse_damaged(s, "it has fewer blocks than its header tells", err);
     return 0;
 }
