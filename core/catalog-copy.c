@@ -16,15 +16,6 @@ static void close_db(sqlite3 **db)
     (void)sqlite3_close(*db); /* memory only; all statements are done */
 }
 
-/* The order of names is ours; an index is checked by it. */
-static int by_name(void *arg, int a_len, const void *a, int b_len, const void *b)
-{
-    char left[256], right[256];
-    (void)snprintf(left, sizeof(left), "%.*s", a_len, (const char *)a);
-    (void)snprintf(right, sizeof(right), "%.*s", b_len, (const char *)b);
-    return name_compare(left, right);
-}
-
 static int copy_pages(struct catalog *c, sqlite3 *to, struct err *err)
 {
     sqlite3_backup *b = sqlite3_backup_init(to, "main", c->db, "main");
@@ -74,7 +65,7 @@ int catalog_copy(struct catalog *c, void **ret, size_t *ret_len, struct err *err
 {
     _cleanup_(close_db) sqlite3 *db = NULL;
     if (sqlite3_open(":memory:", &db) != SQLITE_OK ||
-        sqlite3_create_collation(db, "by_name", SQLITE_UTF8, NULL, by_name) != SQLITE_OK)
+        sqlite3_create_collation(db, "by_name", SQLITE_UTF8, NULL, catalog_name_order) != SQLITE_OK)
         return err_set(err, -ENOMEM, "no memory for a copy of the catalog");
     int r = copy_pages(c, db, err);
     if (r == 0)

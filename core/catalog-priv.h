@@ -92,6 +92,9 @@ int writer_end(struct catalog *c, int r, struct err *err); /* returns @r, or the
         as_writer_ret < 0 ? as_writer_ret : writer_end(c, (steps), err);                                               \
     })
 
+/* The collation by_name, as SQLite calls it. */
+int catalog_name_order(void *arg, int a_len, const void *a, int b_len, const void *b);
+
 /* Time of now as the catalog stores it. @ret holds TIME_LEN + 1 bytes. */
 void catalog_now(char *ret);
 

@@ -33,7 +33,7 @@ void catalog_now(char *ret)
     time_text(ret, TIME_LEN + 1, (int64_t)time(NULL));
 }
 
-static int natural_order(void *arg, int a_len, const void *a, int b_len, const void *b)
+int catalog_name_order(void *arg, int a_len, const void *a, int b_len, const void *b)
 {
     char left[256], right[256];
     (void)snprintf(left, sizeof(left), "%.*s", a_len, (const char *)a);
@@ -60,7 +60,7 @@ static int configure(struct catalog *c, struct err *err)
     (void)sqlite3_extended_result_codes(c->db, 1);
     (void)sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
     (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    int code = sqlite3_create_collation(c->db, "by_name", SQLITE_UTF8, NULL, natural_order);
+    int code = sqlite3_create_collation(c->db, "by_name", SQLITE_UTF8, NULL, catalog_name_order);
     if (code != SQLITE_OK)
         return db_error(c, code, err);
     int r = db_exec(c,
