@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -129,8 +130,19 @@ static bool is_file(int fd, int mode, uint64_t bytes)
            S_ISREG(st.st_mode) && (uint64_t)st.st_size >= bytes;
 }
 
+/* The lowest free number is taken, so a number tells how many are open. tgtd needs the rest for its clients. */
+static bool is_scarce(int fd)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 2;
+}
+
 static int check(const struct ask_reply *r, struct err *err)
 {
+    for (size_t i = 0; i < DIRECT_FDS; i++)
+        if (is_scarce(r->fds[i]))
+            return err_set(err, -EMFILE,
+                           "tgtd has opened half of the files that it may; raise its limit (LimitNOFILE)");
     int seals = fcntl(r->fds[DIRECT_FD_BOARD], F_GET_SEALS);
     if (seals < 0 || !(seals & F_SEAL_SHRINK) || !is_file(r->fds[DIRECT_FD_BOARD], O_RDWR, DIRECT_BOARD_BYTES))
         return err_set(err, -EBADMSG, "diskgate-fs sent a board that is none");

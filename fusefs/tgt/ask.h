@@ -32,7 +32,7 @@ int ask_send(const char *path, const unsigned char id[16], int *ret_sock, struct
 
 /* Take the answer, and wait for it @timeout_ms at most. The descriptors are of the kinds that they should be: regular files, read-only but for the
  * board, which cannot shrink and is large enough.
- * -ETIMEDOUT: not yet; -EBADMSG: an answer that is none; what the answer says; a negative errno of the system. With a sentence. */
+ * -ETIMEDOUT: not yet; -EMFILE: half of the files that this process may open are open; -EBADMSG: an answer that is none; what the answer says; a negative errno of the system. With a sentence. */
 int ask_receive(int sock, int timeout_ms, struct ask_reply *ret, struct err *err);
 
 #endif

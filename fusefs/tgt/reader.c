@@ -18,9 +18,10 @@
 #include "fusefs/tgt/ask.h"
 #include "fusefs/tgt/guard.h"
 
-#define ASK_MS 200
-#define SILENCE_MS                                                                                                     \
-    5000 /* nobody is asked for so long after no answer came: many LUNs are opened at once, and each would wait */
+/* An answer is waited for so long; and after one that did not come, none is for some seconds: many LUNs are opened at once, and each would wait. */
+#define ASK_MS     200
+#define SILENCE_MS 5000
+
 #define PIECES_MAX 16
 
 struct source {

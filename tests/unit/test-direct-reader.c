@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -383,6 +384,23 @@ static void test_answers_of_other_lengths_and_other_numbers_of_files_are_refused
     }
 }
 
+static void test_half_of_the_files_are_left_for_others(void **state)
+{
+    struct place *p = *state;
+    struct reader *d;
+    struct rlimit old, low;
+    assert_int_equal(0, getrlimit(RLIMIT_NOFILE, &old));
+    low = old;
+    low.rlim_cur = 2 * open_files();
+    assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &low));
+    check_refused(p);
+    low.rlim_cur = 4 * open_files();
+    assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &low));
+    assert_int_equal(0, open_reader(p, &d, NULL));
+    reader_close(d);
+    assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &old));
+}
+
 static void test_files_in_another_order_are_refused(void **state)
 {
     struct place *p = *state;
@@ -535,6 +553,7 @@ int main(void)
         TEST(test_recorded_reads_are_in_the_ring_and_a_full_one_stops_them),
         TEST(test_each_changed_byte_of_an_answer_is_refused),
         TEST(test_answers_of_other_lengths_and_other_numbers_of_files_are_refused),
+        TEST(test_half_of_the_files_are_left_for_others),
         TEST(test_files_in_another_order_are_refused),
         TEST(test_each_changed_byte_of_the_map_is_refused_or_harmless),
         TEST(test_an_answer_that_comes_late_is_taken_by_a_read),
