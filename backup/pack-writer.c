@@ -19,7 +19,7 @@
 #include "core/bytes.h"
 #include "core/util.h"
 
-#define EARLY_BYTES (8 * MiB)
+#define EARLY_BYTES (2 * MiB)
 
 struct seek_entry {
     uint32_t clen, len;
