@@ -278,6 +278,16 @@ def test_reads_go_on_while_diskgate_fs_is_dead(site):
     assert read_disk(site, "pc01")[5 * MIB : 5 * MIB + 8192] == b"\x77" * 8192
 
 
+def test_tgtd_that_died_gets_them_again(site):
+    warm(site)
+    system.kill_all(site.tgt_processes())
+    system.wait_until(lambda: not site.tgt_processes(), what="the end of tgtd")
+    site.ok("up")
+    assert stores(site) == {"pc01": "diskgate", "pc02": "diskgate"}
+    assert read_disk(site, "pc01") == base(site)
+    assert view_counts(site, "pc01")["direct_reads"] > 0
+
+
 @MODES
 def test_reads_are_right_when_diskgate_fs_dies_and_is_repaired(make_root, mode):
     site = make_site(make_root(), mode)

@@ -72,7 +72,8 @@ def test_units_bring_a_root_up_and_up_adopts_it(root, units):
     start_all()
     before = running(root)
     assert len(before["tgtd"]) == 1 and before["diskgated"] and len(before["fs"]) == 2
-    assert root.json("status")["state"] == "up"
+    status = root.json("status")
+    assert status["state"] == "up" and status["direct"]["shards"] == [{"shard": 0, "is_on": True, "disks": 1}]
     root.disk("pc1").write(b"\x5a" * 4096, 0)
     assert "started" not in root.ok("up")
     assert running(root) == before

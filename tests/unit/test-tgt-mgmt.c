@@ -439,6 +439,39 @@ static void test_target_that_fails_is_left_and_the_others_are_done(void **state)
         assert_string_equal(requests_of(still(p), t, did), t == 7 ? "nN" : "nNUb");
 }
 
+/* Exchange the store of one LUN; what was asked for. */
+static const struct fake *swap(struct place *p)
+{
+    struct tgt_op op = {.kind = TGT_SWAP_LUN, .tid = 7, .lun = 1, .store = "diskgate", .text = "path"};
+    struct tgt_plan plan = {&op, 1};
+    struct failures failures = {0};
+    assert_int_equal(tgt_exec(&p->a, &plan, note_failure, &failures, &p->err), 0);
+    assert_int_equal(failures.n, 0);
+    assert_int_equal(still(p)->log[0].mode, TGT_MODE_CONNECTION);
+    assert_int_equal(still(p)->log[0].verb, TGT_VERB_SHOW);
+    return still(p);
+}
+
+static void test_store_is_exchanged_when_nobody_is_logged_in(void **state)
+{
+    const struct fake *f = swap(*state);
+    assert_int_equal(f->n_log, 3);
+    assert_true(f->log[1].mode == TGT_MODE_LUN && f->log[1].verb == TGT_VERB_DELETE && f->log[1].tid == 7);
+    assert_true(f->log[2].mode == TGT_MODE_LUN && f->log[2].verb == TGT_VERB_NEW && f->log[2].tid == 7);
+    assert_non_null(strstr((const char *)f->last + HEAD, "path=path,bstype=diskgate"));
+}
+
+static void test_store_is_not_exchanged_under_who_logged_in_since(void **state)
+{
+    static char answer[64] = "\0\0\0\0\0\0\0\0Session: 1\n    Connection: 0\n";
+    struct place *p = *state;
+    uint32_t len = (uint32_t)(8 + strlen(answer + 8));
+    memcpy(answer + 4, &len, sizeof(len));
+    still(p)->reply = answer;
+    still(p)->reply_len = still(p)->piece = len;
+    assert_int_equal(swap(p)->n_log, 1);
+}
+
 static void test_plan_ends_when_tgtd_does_not_answer(void **state)
 {
     struct place *p = *state;
@@ -587,6 +620,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_plan_is_carried_out_in_order_for_each_target, setup, teardown),
         cmocka_unit_test_setup_teardown(test_target_that_fails_is_left_and_the_others_are_done, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store_is_exchanged_when_nobody_is_logged_in, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_store_is_not_exchanged_under_who_logged_in_since, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_ends_when_tgtd_does_not_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tgtadm_sends_the_same_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tgtadm_ends_the_same_connection, setup, teardown),
