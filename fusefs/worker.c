@@ -255,6 +255,14 @@ static int start_memory(struct worker *w, struct err *err)
     return r < 0 ? err_sys(err, r, "cannot start the RAM write cache") : 0;
 }
 
+/* Before the first round: who asks too early is answered, too. */
+static void start_direct(const struct worker *w)
+{
+    int r = w->direct ? direct_start(w->direct) : 0;
+    if (r < 0)
+        log_warn("cannot start direct reads: %s; tgtd reads through the mount alone, ignoring", strerror(-r));
+}
+
 static int start(struct worker *w, struct err *err)
 {
     /* Memory of a few hundred KiB is used again and again: keep it from going back to the kernel each time. */
@@ -275,15 +283,14 @@ static int start(struct worker *w, struct err *err)
     if (r == 0 && make_attach(w) < 0)
         r = err_sys(err, -ENOMEM, "cannot start");
     if (r == 0)
+        start_direct(w);
+    if (r == 0)
         r = attach_sync(w->attach, err);
     if (r == 0 && w->ctl) {
         r = ctl_server_start(w->ctl);
         if (r < 0)
             (void)err_sys(err, r, "cannot start the control socket");
     }
-    int direct = r == 0 && w->direct ? direct_start(w->direct) : 0;
-    if (direct < 0)
-        log_warn("cannot start direct reads: %s; tgtd reads through the mount alone, ignoring", strerror(-direct));
     return r;
 }
 
