@@ -21,12 +21,12 @@ struct identity {
 
 struct adding {
     struct import *im;
-    struct spool_merge *by_name; /* records of the plan */
+    struct spool_merge *by_name; /* struct import_new */
     struct spool *links;         /* id of the client, its links as text */
     struct import_packer packer;
     int64_t last_id;
     bool has_dirs; /* folders have names that clients had; else each gets its client's name */
-    struct import_planned planned;
+    struct import_new row;
     struct import_values want;
     struct identity id;
     struct secret_source secrets;
@@ -47,16 +47,19 @@ static void name_key(const char *want, char key[SPOOL_KEY_BYTES])
 static int sort_new(struct adding *a, struct err *err)
 {
     _cleanup_(spool_reader_finish) struct spool_reader plan;
-    char key[SPOOL_KEY_BYTES];
+    struct import_planned planned;
+    char key[SPOOL_KEY_BYTES], buf[IMPORT_NEW_BYTES];
     const char *record;
     size_t len;
     int r;
     spool_reader_init(&plan, a->im->plan);
     while ((r = spool_next(&plan, &record, &len, err)) > 0) {
-        r = import_planned_take(record, len, &a->planned, err);
-        if (r == 0 && a->planned.needs && !a->planned.client_id) {
-            name_key(a->planned.want, key);
-            r = spool_merge_put(a->by_name, key, record, len, err);
+        r = import_planned_take(record, len, &planned, err);
+        if (r == 0 && planned.needs && !planned.client_id) {
+            name_key(planned.want, key);
+            r = import_new_put(&planned, buf, &len, err);
+            if (r == 0)
+                r = spool_merge_put(a->by_name, key, buf, len, err);
         }
         if (r < 0)
             return r;
@@ -64,7 +67,7 @@ static int sort_new(struct adding *a, struct err *err)
     return r;
 }
 
-/* The next row by name into a->planned and a->want. 1, 0 behind the last one. */
+/* The next row by name into a->row and a->want. 1, 0 behind the last one. */
 static int next_by_name(struct adding *a, struct err *err)
 {
     const char *record;
@@ -72,10 +75,10 @@ static int next_by_name(struct adding *a, struct err *err)
     int r = spool_merge_next(a->by_name, &record, &len, err);
     if (r <= 0)
         return r;
-    r = import_planned_take(record, len, &a->planned, err);
+    r = import_new_take(record, len, &a->row, err);
     if (r < 0)
         return r;
-    import_unpack(a->planned.want, &a->want);
+    import_unpack(a->row.want, &a->want);
     return 1;
 }
 
@@ -157,13 +160,13 @@ static int feed_client(void *arg, struct arg *columns, struct err *err)
         return r;
     r = make_identity(a, v->f[IMPORT_NAME], err);
     if (r == 0)
-        r = import_packer_put(&a->packer, ++a->last_id, &a->planned, err);
+        r = import_packer_put(&a->packer, ++a->last_id, &a->row, err);
     if (r == 0 && *v->f[IMPORT_LINKS])
         r = note_links(a, a->last_id, v->f[IMPORT_LINKS], err);
     if (r < 0)
         return r;
     const struct arg values[IMPORT_FEED_COLUMNS] = {
-        N(a->last_id),           T(v->f[IMPORT_NAME]),     T(a->planned.mac),
+        N(a->last_id),           T(v->f[IMPORT_NAME]),     T(a->row.mac),
         T(v->f[IMPORT_IP]),      T(v->f[IMPORT_GROUP]),    T(a->id.iqn),
         T(a->id.label),          T(a->id.secret),          T(a->has_dirs ? a->id.dir : v->f[IMPORT_NAME]),
         T(v->f[IMPORT_COMMENT]), T(v->f[IMPORT_DISABLED]), T(v->f[IMPORT_NETMASK]),

@@ -27,7 +27,7 @@
 #define SEPARATOR    '\x1f'
 #define SAME         '\x1e'
 
-/* --- packing ------------------------------------------------------------------------------------------------------ */
+/* --- records ------------------------------------------------------------------------------------------------------ */
 
 static size_t field_len(const char *p)
 {
@@ -54,66 +54,10 @@ static char *put_given(char *to, const char *given, const char *src)
     return to + 1;
 }
 
-int import_packer_begin(struct import_packer *p, struct import *im, struct err *err)
-{
-    *p = (struct import_packer){.im = im, .buf = malloc(PACK_BYTES + RECORD_BYTES)};
-    return p->buf ? 0 : err_sys(err, -ENOMEM, "cannot store the clients of the import");
-}
-
-void import_packer_finish(struct import_packer *p)
-{
-    free(p->buf);
-    p->buf = NULL;
-}
-
-int import_packer_flush(struct import_packer *p, struct err *err)
-{
-    struct catalog *c = p->im->c;
-    sqlite3_stmt *st = NULL;
-    if (p->len == 0)
-        return 0;
-    int r = db_prepare(c, "INSERT INTO import_pack (run_id, data) VALUES (?, ?)", &st, err);
-    if (r < 0)
-        return r;
-    int code = sqlite3_bind_int64(st, 1, p->im->run_id);
-    if (code == SQLITE_OK)
-        code = sqlite3_bind_blob(st, 2, p->buf, (int)p->len, SQLITE_STATIC);
-    if (code == SQLITE_OK)
-        code = sqlite3_step(st);
-    if (code != SQLITE_DONE)
-        r = db_error(c, code, err);
-    (void)sqlite3_finalize(st); /* repeats the error of step */
-    p->len = 0;
-    return r;
-}
-
-int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_planned *row, struct err *err)
-{
-    const char *given = *row->given ? row->given : row->want;
-    size_t len = 8 + strlen(row->mac) + strlen(row->source_id) + strlen(row->src) + strlen(given) + TEXTS;
-    if (len > RECORD_BYTES)
-        return err_set(err, -EINVAL, "what the import says of MAC %s is too long", row->mac);
-    char *to = p->buf + p->len;
-    put_u64((unsigned char *)to, (uint64_t)client_id);
-    to = stpcpy(to + 8, row->mac) + 1;
-    to = stpcpy(to, row->source_id) + 1;
-    to = stpcpy(to, row->src) + 1;
-    to = put_given(to, given, row->src);
-    p->len = (size_t)(to - p->buf);
-    return p->len >= PACK_BYTES ? import_packer_flush(p, err) : 0;
-}
-
-/* --- unpacking ---------------------------------------------------------------------------------------------------- */
-
-static int damaged(const struct catalog *c, struct err *err)
-{
-    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (import_pack); put a good copy of it back", c->path);
-}
-
 /* The texts of the record at *@p, which ends before @end; *@p is behind it then. */
-static bool take_texts(const char **p, const char *end, const char *texts[TEXTS])
+static bool take_texts(const char **p, const char *end, const char **texts, int n)
 {
-    for (int i = 0; i < TEXTS; i++) {
+    for (int i = 0; i < n; i++) {
         const char *zero = memchr(*p, 0, (size_t)(end - *p));
         if (!zero)
             return false;
@@ -145,6 +89,90 @@ static bool take_given(const char *packed, const char *src, char *ret)
     return true;
 }
 
+/* --- new clients while they are sorted ---------------------------------------------------------------------------- */
+
+int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len, struct err *err)
+{
+    const char *given = *row->given ? row->given : row->want;
+    size_t fixed = 8 + strlen(row->mac) + strlen(row->source_id) + TEXTS + 1;
+    if (fixed + strlen(row->src) + strlen(given) + strlen(row->want) > IMPORT_NEW_BYTES)
+        return err_set(err, -EINVAL, "what the import says of MAC %s is too long", row->mac);
+    char *to = buf + 8;
+    memset(buf, 0, 8);
+    to = stpcpy(to, row->mac) + 1;
+    to = stpcpy(to, row->source_id) + 1;
+    to = stpcpy(to, row->src) + 1;
+    to = put_given(to, given, row->src);
+    to = stpcpy(to, *row->given ? row->want : "") + 1;
+    *ret_len = (size_t)(to - buf);
+    return 0;
+}
+
+int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err)
+{
+    const char *texts[TEXTS + 1], *p = record + 8, *end = record + len;
+    if (len < 8 || !take_texts(&p, end, texts, TEXTS + 1) || p != end || !take_given(texts[3], texts[2], ret->want) ||
+        strlen(texts[TEXTS]) >= sizeof(ret->want))
+        return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
+    if (*texts[TEXTS])
+        strcpy(ret->want, texts[TEXTS]);
+    ret->record = record;
+    ret->mac = texts[0];
+    ret->pack_len = (size_t)(texts[TEXTS] - record);
+    return 0;
+}
+
+/* --- packing ------------------------------------------------------------------------------------------------------ */
+
+int import_packer_begin(struct import_packer *p, struct import *im, struct err *err)
+{
+    *p = (struct import_packer){.im = im, .buf = malloc(PACK_BYTES + IMPORT_NEW_BYTES)};
+    return p->buf ? 0 : err_sys(err, -ENOMEM, "cannot store the clients of the import");
+}
+
+void import_packer_finish(struct import_packer *p)
+{
+    free(p->buf);
+    p->buf = NULL;
+}
+
+int import_packer_flush(struct import_packer *p, struct err *err)
+{
+    struct catalog *c = p->im->c;
+    sqlite3_stmt *st = NULL;
+    if (p->len == 0)
+        return 0;
+    int r = db_prepare(c, "INSERT INTO import_pack (run_id, data) VALUES (?, ?)", &st, err);
+    if (r < 0)
+        return r;
+    int code = sqlite3_bind_int64(st, 1, p->im->run_id);
+    if (code == SQLITE_OK)
+        code = sqlite3_bind_blob(st, 2, p->buf, (int)p->len, SQLITE_STATIC);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(st);
+    if (code != SQLITE_DONE)
+        r = db_error(c, code, err);
+    (void)sqlite3_finalize(st); /* repeats the error of step */
+    p->len = 0;
+    return r;
+}
+
+int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_new *row, struct err *err)
+{
+    char *to = p->buf + p->len;
+    memcpy(to, row->record, row->pack_len);
+    put_u64((unsigned char *)to, (uint64_t)client_id);
+    p->len += row->pack_len;
+    return p->len >= PACK_BYTES ? import_packer_flush(p, err) : 0;
+}
+
+/* --- unpacking ---------------------------------------------------------------------------------------------------- */
+
+static int damaged(const struct catalog *c, struct err *err)
+{
+    return err_set(err, -EBADMSG, "catalog '%.500s' is damaged (import_pack); put a good copy of it back", c->path);
+}
+
 struct unpacking {
     struct catalog *c;
     const char *origin;
@@ -173,7 +201,7 @@ static int sort_pack(void *arg, sqlite3_stmt *st)
     while (r == 0 && p < end) {
         const char *record = p;
         p += 8;
-        if (end - record < 8 || !take_texts(&p, end, texts))
+        if (end - record < 8 || !take_texts(&p, end, texts, TEXTS))
             return damaged(u->c, u->err);
         r = sort_record(u, sqlite3_column_int64(st, 0), record, (size_t)(p - record), texts[0]);
     }
@@ -185,7 +213,7 @@ static int insert_record(struct unpacking *u, const char *record, size_t len)
     const char *texts[TEXTS], *p = record + 16;
     char given[IMPORT_PACKED_LEN];
     int64_t run;
-    if (len < 16 || !take_texts(&p, record + len, texts) || !take_given(texts[3], texts[2], given))
+    if (len < 16 || !take_texts(&p, record + len, texts, TEXTS) || !take_given(texts[3], texts[2], given))
         return damaged(u->c, u->err);
     memcpy(&run, record, sizeof(run));
     int64_t client = (int64_t)get_u64((const unsigned char *)record + 8);

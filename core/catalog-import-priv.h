@@ -120,6 +120,18 @@ int import_take(struct import *im, enum import_kind kind, const char *text, int6
 
 /* --- what the next import needs of new clients (catalog-import-pack.c) --------------------------------------------- */
 
+/* A new client of the plan while it is sorted: bytes of a pack, and behind them what it gets, where that is not "given". */
+struct import_new {
+    const char *record, *mac;
+    size_t pack_len; /* of the record: what goes into a pack */
+    char want[IMPORT_PACKED_LEN];
+};
+#define IMPORT_NEW_BYTES (3 * IMPORT_PACKED_LEN + 256) /* at most */
+/* Of a row of the plan into @buf of IMPORT_NEW_BYTES. */
+int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len, struct err *err);
+/* From @record, which is borrowed. -EIO when it is none. */
+int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err);
+
 struct import_packer {
     struct import *im;
     char *buf;
@@ -127,7 +139,7 @@ struct import_packer {
 };
 int import_packer_begin(struct import_packer *p, struct import *im, struct err *err);
 void import_packer_finish(struct import_packer *p); /* one that was not begun is allowed */
-int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_planned *row, struct err *err);
+int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_new *row, struct err *err);
 /* The last call, or what was put is lost. */
 int import_packer_flush(struct import_packer *p, struct err *err);
 /* All packs of @origin become rows of import_client. */

@@ -285,11 +285,10 @@ static void fill_row(const struct walk *w, struct import_row *row)
     import_unpack(p ? p->src : s->src, &row->src);
     row->detail = p ? p->detail : "";
     row->client_id = p ? p->client_id : 0;
-    import_unpack(p ? p->want : "", &row->want);
     if (p)
-        import_unpack_given(p->given, &row->want, &row->given);
+        import_unpack(p->want, &row->want);
     else
-        import_values_clear(&row->given);
+        import_values_clear(&row->want);
 }
 
 /* Rows that @is_wanted (NULL: all of them). */
@@ -320,6 +319,16 @@ static bool has_fate(const struct walk *w, const void *what)
     return fate_of(w) == *(const enum import_fate *)what;
 }
 
+int import_rows_apart(struct import *im, bool *ret, struct err *err)
+{
+    int r = spool_flush(im->stage, err);
+    if (r == 0)
+        r = spool_flush(im->plan, err);
+    if (r == 0)
+        *ret = im->is_all_new && !im->has_marks; /* else fates or what has changed are in the catalog's connection */
+    return r;
+}
+
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err)
 {
     return walk_rows(im, fate != IMPORT_OPEN, fate == IMPORT_FATES ? NULL : has_fate, &fate, each, arg, err);
@@ -328,22 +337,41 @@ int import_each(struct import *im, enum import_fate fate, import_each_fn *each, 
 struct remark {
     enum import_fate fate;
     const char *but;
+    struct import_row *row;
+    import_each_fn *each;
+    void *arg;
 };
 
-static bool has_remark(const struct walk *w, const void *what)
+static bool has_remark(const struct import_planned *row, const struct remark *r)
 {
-    const struct remark *r = what;
-    if (!w->is_planned || w->planned.fate != r->fate)
-        return false;
-    const char *reason = w->planned.reason;
-    return *w->staged.doubt || (*reason && strncmp(reason, r->but, strlen(r->but)) != 0);
+    return row->fate == r->fate && *row->reason && strncmp(row->reason, r->but, strlen(r->but)) != 0;
+}
+
+static int remark(void *arg, const struct import_planned *planned, struct err *err)
+{
+    const struct remark *r = arg;
+    struct import_row *row = r->row;
+    if (!has_remark(planned, r))
+        return 0;
+    row->row = planned->row;
+    row->fate = planned->fate;
+    row->client_id = planned->client_id;
+    row->detail = planned->detail;
+    COPY(row->source_id, planned->source_id);
+    COPY(row->mac, planned->mac);
+    COPY(row->reason, planned->reason);
+    import_unpack(planned->src, &row->src);
+    import_unpack(planned->want, &row->want);
+    return r->each(r->arg, row, err);
 }
 
 int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
                        struct err *err)
 {
-    struct remark what = {fate, but};
-    return walk_rows(im, true, has_remark, &what, each, arg, err);
+    _cleanup_free_ struct import_row *row = calloc(1, sizeof(*row));
+    struct remark r = {fate, but, row, each, arg};
+    return row ? import_each_planned(im, remark, &r, err)
+               : err_sys(err, -ENOMEM, "cannot go through the rows of the import");
 }
 
 int import_counts(struct import *im, uint64_t counts[static IMPORT_FATES], uint64_t *ret_rows, struct err *err)

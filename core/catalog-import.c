@@ -45,6 +45,13 @@ bool import_values_equal(const struct import_values *a, const struct import_valu
     return true;
 }
 
+/* Fields are mostly short. */
+void import_values_copy(struct import_values *to, const struct import_values *from)
+{
+    for (int i = 0; i < IMPORT_FIELDS; i++)
+        strcpy(to->f[i], from->f[i]);
+}
+
 void import_values_clear(struct import_values *v)
 {
     for (int i = 0; i < IMPORT_FIELDS; i++)
@@ -82,7 +89,7 @@ void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret)
 void import_unpack_given(const char *text, const struct import_values *want, struct import_values *ret)
 {
     if (!*text)
-        *ret = *want;
+        import_values_copy(ret, want);
     else
         import_unpack(text, ret);
 }

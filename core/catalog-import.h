@@ -22,7 +22,7 @@
  * (3) A run that is undone leaves every client, link and image as it was before, or nothing changes and the obstacles are named.
  * (4) Rows wait in temporary files (spool.h, and tables of SQLite for what has to be found), so memory does not grow with their number.
  *
- * Threads: one at a time per catalog.
+ * Threads: one at a time per catalog, but for import_rows_apart().
  */
 #ifndef DISKGATE_CORE_CATALOG_IMPORT_H
 #define DISKGATE_CORE_CATALOG_IMPORT_H
@@ -53,6 +53,7 @@ struct import_values {
 
 const char *import_field_name(enum import_field f); /* "name", "ip", ... as the report calls it */
 void import_values_clear(struct import_values *v);
+void import_values_copy(struct import_values *to, const struct import_values *from);
 /* True if all fields are the same. */
 bool import_values_equal(const struct import_values *a, const struct import_values *b);
 
@@ -81,7 +82,8 @@ struct import_row {
     const char *detail; /* JSON array of {"field","old","new"} and {"field","here","source"} */
     int64_t client_id;  /* 0 = not there yet */
     struct import_values want;
-    struct import_values given; /* what the next import compares the client with: want, but for what was edited here */
+    struct import_values
+        given; /* what the next import compares the client with: want, but for what was edited here. Not of import_each() */
 };
 
 /* What the catalog holds for a MAC. */
@@ -137,10 +139,12 @@ int import_run_begin(struct import *im, const char *source, const char *sha256, 
 int import_plan_begin(struct import *im, struct err *err);
 
 typedef int import_each_fn(void *arg, struct import_row *row, struct err *err);
+/* *@ret: true if import_each() needs nothing but the import's own files, so that another thread may call it while import_apply() runs. */
+int import_rows_apart(struct import *im, bool *ret, struct err *err);
 /* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. The row is @each's until
  * it returns: a copy of what is stored. */
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err);
-/* Planned rows of @fate that have a doubt, or a reason which does not begin with @but. */
+/* Planned rows of @fate that have a reason which does not begin with @but. Only what is planned is told: no doubt, nothing as the source writes it. */
 int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
                        struct err *err);
 

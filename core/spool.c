@@ -92,8 +92,10 @@ uint64_t spool_end(const struct spool *s)
     return s->stored + s->len;
 }
 
-static int flush(struct spool *s, struct err *err)
+int spool_flush(struct spool *s, struct err *err)
 {
+    if (s->len == 0)
+        return 0;
     int r = pwrite_full(s->fd, s->buf, s->len, s->stored);
     if (r < 0)
         return err_sys(err, r, "cannot write a temporary file in '%s'", s->dir);
@@ -117,7 +119,7 @@ static int reserve(char **buf, size_t *size, size_t want, struct err *err)
 int spool_room(struct spool *s, size_t max, char **ret, struct err *err)
 {
     assert(max <= SPOOL_RECORD_MAX);
-    int r = s->len > 0 && s->len + HEAD_BYTES + max > s->size ? flush(s, err) : 0;
+    int r = s->len > 0 && s->len + HEAD_BYTES + max > s->size ? spool_flush(s, err) : 0;
     if (r == 0)
         r = reserve(&s->buf, &s->size, MAX(HEAD_BYTES + max, (size_t)BUFFER_BYTES), err);
     if (r == 0)
@@ -164,7 +166,7 @@ static int have(struct spool_reader *r, size_t want, struct err *err)
     struct spool *s = r->s;
     if (r->end - r->begin >= want)
         return 0;
-    int e = s->len > 0 ? flush(s, err) : 0;
+    int e = spool_flush(s, err);
     if (e < 0 || r->place == s->stored)
         return e < 0 ? e : 1;
     if (!range_ok(r->place, want, s->stored))

@@ -11,7 +11,7 @@
  *
  *   record: length (4 bytes, of this machine) | bytes
  *
- * Threads: one at a time per spool.
+ * Threads: one at a time per spool; behind spool_flush() any number of readers, each in one thread.
  */
 #ifndef DISKGATE_CORE_SPOOL_H
 #define DISKGATE_CORE_SPOOL_H
@@ -36,6 +36,9 @@ uint64_t spool_end(const struct spool *s);
 int spool_room(struct spool *s, size_t max, char **ret, struct err *err);
 /* The first @len bytes of the room are a record. */
 void spool_commit(struct spool *s, size_t len);
+
+/* What was put is in the file: until the next spool_room() or spool_clear(), readers of other threads may read it. */
+int spool_flush(struct spool *s, struct err *err);
 
 struct spool_reader {
     struct spool *s;

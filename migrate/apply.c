@@ -3,19 +3,16 @@
 #include "migrate/apply.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "core/ctl.h"
 #include "core/root.h"
 #include "core/util.h"
 #include "migrate/child.h"
 #include "migrate/images.h"
+#include "migrate/report-file.h"
 #include "migrate/report.h"
 #include "migrate/staging.h"
-
-#define REPORT_BUFFER 131072 /* bytes */
 
 /* --- what runs ---------------------------------------------------------------------------------------------------- */
 
@@ -190,48 +187,24 @@ static int show(struct apply *a, FILE *json, struct err *err)
 
 /* --- apply -------------------------------------------------------------------------------------------------------- */
 
-static int sync_report(const char *root, int fd, struct err *err)
+static int apply_and_report(struct apply *a, const struct report *r, struct staging *st, struct err *err)
 {
-    _cleanup_close_ int dirfd = root_open_dir(root, "imports", err);
-    if (dirfd < 0)
-        return dirfd;
-    return fsync(fd) < 0 || fsync(dirfd) < 0 ? err_sys(err, -errno, "cannot write the report of the import") : 0;
-}
-
-/* ROOT/imports/ID.json, before the commit: there is no run without its report. */
-static int store_report(struct apply *a, const struct report *r, struct staging *st, struct err *err)
-{
-    char rel[64], path[PATH_MAX];
-    (void)snprintf(rel, sizeof(rel), "imports/%lld.json", (long long)r->run_id);
-    int e = staging_file(st, rel, err);
-    if (e == 0)
-        e = root_path(a->cmd->root, rel, path, err);
+    struct report_file file;
+    struct err why = {0};
+    int e = report_file_begin(&file, a->cmd->root, r, st, err);
     if (e < 0)
         return e;
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "w");
-    if (!f) {
-        e = err_sys(err, -errno, "cannot write '%s'", path);
-        closep(&fd);
-        return e;
-    }
-    _cleanup_free_ char *buffer = malloc(REPORT_BUFFER);
-    if (buffer)
-        (void)setvbuf(f, buffer, _IOFBF, REPORT_BUFFER); /* else the usual one */
-    e = report_write(r, f, err);
-    if (e == 0)
-        e = sync_report(a->cmd->root, fd, err);
-    if (fclose(f) == EOF && e == 0)
-        e = err_sys(err, -errno, "cannot write '%s'", path);
-    return e;
+    e = import_apply(a->plan->import, err);
+    int end = report_file_end(&file, e == 0, &why);
+    if (e == 0 && end < 0)
+        *err = why;
+    return e < 0 ? e : end;
 }
 
 static int finish(struct apply *a, const struct report *r, struct staging *st, struct err *err)
 {
     json_t *summary = report_summary(r);
-    int e = summary ? import_apply(a->plan->import, err) : err_set(err, -ENOMEM, "memory is out");
-    if (e == 0)
-        e = store_report(a, r, st, err);
+    int e = summary ? apply_and_report(a, r, st, err) : err_set(err, -ENOMEM, "memory is out");
     if (e == 0)
         e = import_run_end(a->plan->import, summary, err);
     json_decref(summary);

@@ -41,13 +41,31 @@ static bool take_v4(const char *text, char *ret)
     return true;
 }
 
+/* Most texts are no address, and that is seen sooner: one has a dot or a colon, though perhaps a wide one. */
+static bool may_be_ip(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] == '.' || text[i] == ':' || (unsigned char)text[i] >= 0x80)
+            return true;
+    return false;
+}
+
+/* A mask has no letters. */
+static bool may_be_mask(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if ((text[i] | 0x20) >= 'a' && (text[i] | 0x20) <= 'z')
+            return false;
+    return true;
+}
+
 bool ip_from_text(const char *text, size_t len, char *ret)
 {
     char buf[80];
     struct in_addr v4;
     struct in6_addr v6;
     ret[0] = 0;
-    if (!narrow(text, len, buf, sizeof(buf)))
+    if (!may_be_ip(text, len) || !narrow(text, len, buf, sizeof(buf)))
         return false;
     drop_padding(buf);
     if (inet_pton(AF_INET, buf, &v4) == 1)
@@ -86,7 +104,7 @@ bool mask_from_text(const char *text, size_t len, char *ret)
     char buf[40];
     struct in_addr a;
     ret[0] = 0;
-    if (!narrow(text, len, buf, sizeof(buf)) || !*buf)
+    if (!may_be_mask(text, len) || !narrow(text, len, buf, sizeof(buf)) || !*buf)
         return false;
     const char *digits = buf + (*buf == '/');
     if (*digits && strspn(digits, "0123456789") == strlen(digits))
@@ -110,6 +128,12 @@ static void dns_put(char *list, const char *ip)
     memcpy(list + len, ip, n + 1);
 }
 
+/* What stands between addresses. */
+static bool is_between(char ch)
+{
+    return ch == ',' || ch == ';' || ch == '|' || ch == ' ' || ch == '\t' || ch == '\r' || ch == '\n' || ch == 0;
+}
+
 bool dns_add(char *list, const char *text, size_t len)
 {
     const char *p = text, *end = text + len;
@@ -117,7 +141,7 @@ bool dns_add(char *list, const char *text, size_t len)
     while (p < end) {
         char ip[46];
         size_t n = 0;
-        while (p + n < end && p[n] && !strchr(",;| \t\r\n", p[n]))
+        while (p + n < end && !is_between(p[n]))
             n++;
         if (n > 0 && ip_from_text(p, n, ip))
             dns_put(list, ip);

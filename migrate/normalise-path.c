@@ -173,15 +173,18 @@ int path_ending(const char *text, size_t len)
         n++;
     if (n == 0 || n >= sizeof(ending) || n >= len || p[len - 1 - n] != '.')
         return 0;
-    memcpy(ending, p + len - n, n);
+    for (size_t i = 0; i < n; i++) {
+        char ch = p[len - n + i];
+        ending[i] = ch >= 'A' && ch <= 'Z' ? (char)(ch - 'A' + 'a') : ch;
+    }
     ending[n] = 0;
     if (n == 3 && strspn(ending, "0123456789") == 3)
         return 1;
     for (size_t i = 0; i < ARRAY_SIZE(images); i++)
-        if (strcasecmp(ending, images[i]) == 0)
+        if (*ending == *images[i] && strcmp(ending, images[i]) == 0)
             return 1;
     for (size_t i = 0; i < ARRAY_SIZE(others); i++)
-        if (strcasecmp(ending, others[i]) == 0)
+        if (*ending == *others[i] && strcmp(ending, others[i]) == 0)
             return -1;
     return 0;
 }

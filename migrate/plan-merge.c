@@ -86,7 +86,7 @@ static void settle(struct merge *m, enum import_fate fate, const char *reason)
 static void merge_new(struct merge *m)
 {
     struct import_row *row = m->row;
-    row->want = row->src;
+    import_values_copy(&row->want, &row->src);
     if (!*row->want.f[IMPORT_NAME]) {
         char digits[16];
         size_t n = 0;
@@ -96,7 +96,7 @@ static void merge_new(struct merge *m)
         digits[n] = 0;
         (void)snprintf(row->want.f[IMPORT_NAME], NAME_LEN + 1, "pc-%s", n > 6 ? digits + n - 6 : digits);
     }
-    row->given = row->want;
+    import_values_copy(&row->given, &row->want);
     settle(m, IMPORT_NEW, "");
 }
 

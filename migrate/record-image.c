@@ -115,7 +115,7 @@ static void add_parts(struct record_reading *r, enum role role, const char *p, s
 static bool looks_like_two(const char *p, size_t len)
 {
     for (size_t i = 0; i + 3 < len; i++)
-        if (strchr(";|", p[i]) && p[i] && p[i + 2] == ':' && (p[i + 3] == '\\' || p[i + 3] == '/'))
+        if (p[i + 2] == ':' && (p[i] == ';' || p[i] == '|') && (p[i + 3] == '\\' || p[i + 3] == '/'))
             return true;
     return false;
 }

@@ -213,7 +213,16 @@ static void pack_rows(struct fixture *f, struct import *im, const char *src, con
             row.src = large;
             row.given = other;
         }
-        OK(f, import_packer_put(&p, 1000 + i, &row, &f->err));
+        char buf[IMPORT_NEW_BYTES];
+        struct import_new sorted;
+        size_t len;
+        OK(f, import_new_put(&row, buf, &len, &f->err));
+        OK(f, import_new_take(buf, len, &sorted, &f->err));
+        assert_string_equal(sorted.mac, mac);
+        assert_string_equal(sorted.want, row.want);
+        FAILS(f, import_new_take(buf, len - 1, &sorted, &f->err), -EIO, "temporary file");
+        OK(f, import_new_take(buf, len, &sorted, &f->err));
+        OK(f, import_packer_put(&p, 1000 + i, &sorted, &f->err));
     }
     OK(f, import_packer_flush(&p, &f->err));
     import_packer_finish(&p);
