@@ -223,21 +223,30 @@ static void set(struct place *p, uint64_t blk, uint64_t n, enum block_state stat
         livemap_set_present(p->map, blk, n);
 }
 
-static unsigned char expected(const struct place *p, uint64_t off)
+/* What [off, off + len) should be; a piece of it, in @ret: its length is returned. */
+static size_t expect(const struct place *p, uint64_t off, size_t len, unsigned char *ret)
 {
     enum block_state s;
+    size_t n = MIN(len, SECTOR_BYTES); /* the base ends with a sector */
     (void)livemap_run(p->map, off / BLOCK_BYTES, 1, &s);
-    return s == BLOCK_PRESENT ? p->data[off] : s == BLOCK_ABSENT && off < BASE_BYTES ? p->base[off] : 0;
+    memset(ret, 0, n);
+    if (s == BLOCK_PRESENT)
+        memcpy(ret, p->data + off, n);
+    else if (s == BLOCK_ABSENT && off < BASE_BYTES)
+        memcpy(ret, p->base + off, n);
+    return n;
 }
 
 static void check_read(struct place *p, struct reader *d, uint64_t off, size_t len)
 {
-    unsigned char buf[16 * BLOCK_BYTES];
+    unsigned char buf[16 * BLOCK_BYTES], sector[SECTOR_BYTES];
     uint64_t before = atomic_load(&p->board->reads);
     assert_true(reader_read(d, buf, len, off));
-    for (size_t i = 0; i < len; i++)
-        if (buf[i] != expected(p, off + i))
-            fail_msg("byte %llu of %zu at %llu is wrong", (unsigned long long)i, len, (unsigned long long)off);
+    for (size_t i = 0, n; i < len; i += n) {
+        n = expect(p, off + i, len - i, sector);
+        if (memcmp(buf + i, sector, n) != 0)
+            fail_msg("byte %zu of %zu at %llu is wrong, or one behind it", i, len, (unsigned long long)off);
+    }
     assert_int_equal(before + 1, atomic_load(&p->board->reads));
 }
 
@@ -246,7 +255,7 @@ static void test_reader_agrees_with_a_model_while_the_map_changes(void **state)
     struct place *p = *state;
     struct reader *d;
     assert_int_equal(0, open_reader(p, &d, NULL));
-    for (unsigned i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < 10000; i++) {
         uint64_t blk = next(p, BLOCKS), n = next(p, 6) + 1;
         if (next(p, 4) == 0)
             set(p, blk, MIN(n, BLOCKS - blk), next(p, 2) ? BLOCK_ZERO : BLOCK_PRESENT);
@@ -527,6 +536,8 @@ static int touch(void *arg)
 
 static void test_guard_returns_what_is_called_and_survives_what_is_not_there(void **state)
 {
+    if (IS_SANITIZED)
+        skip(); /* ThreadSanitizer bears one handler that is left by a jump, not two */
     unsigned char there = 77;
     void *hole = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(MAP_FAILED, hole);
