@@ -75,9 +75,10 @@ static void make_ram_locked(struct overlay *o)
     struct ramfile_place place = overlay_ram_place(&o->place);
     struct ramfile *f = NULL;
     struct err ignored;
-    if (o->before_ram)
+    int r = ramfile_make(&place, livemap_stamp(o->map), &f, &ignored);
+    if (r == 0 && o->before_ram)
         o->before_ram(o->before_ram_arg);
-    if (ramfile_make(&place, livemap_stamp(o->map), &f, &ignored) == 0 && overlay_ram_adopt(o, f) == 0)
+    if (r == 0 && overlay_ram_adopt(o, f) == 0)
         return;
     atomic_store(&o->is_without_ram, true);
     if (!f)

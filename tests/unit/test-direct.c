@@ -394,6 +394,20 @@ static void test_direct_data_is_out_of_bounds_before_the_first_block_in_ram(void
     store_close(&late);
 }
 
+static void test_direct_data_stays_readable_where_no_ram_can_be_had(void **state)
+{
+    struct rig *r = *state;
+    ram_pool_set_limits(r->pool, 8 * MiB, 0);
+    attach(r, OVERLAY_VOLATILE);
+    assert_int_equal(mkdirat(r->ram_fd, "11020300-0000-0000-0000-000000000000.ram", 0700), 0); /* in the way */
+    put(r->view, 0, 'a', 4096);
+    struct store s = open_store(r);
+    assert_int_equal(overlay_ram_bytes(r->view->overlay), 0);
+    assert_int_equal(get(&s, 0, 4096), 0);
+    store_close(&s);
+    assert_int_equal(unlinkat(r->ram_fd, "11020300-0000-0000-0000-000000000000.ram", AT_REMOVEDIR), 0);
+}
+
 static void test_direct_kept_disk_that_becomes_volatile_gets_ram_only_after_the_board_says_so(void **state)
 {
     struct rig *r = *state;
@@ -851,6 +865,7 @@ int main(void)
         TEST(test_direct_luns_of_a_view_are_not_without_number),
         TEST(test_direct_store_reads_what_the_disk_holds),
         TEST(test_direct_data_is_out_of_bounds_before_the_first_block_in_ram),
+        TEST(test_direct_data_stays_readable_where_no_ram_can_be_had),
         TEST(test_direct_kept_disk_that_becomes_volatile_gets_ram_only_after_the_board_says_so),
         TEST(test_direct_revoked_view_is_read_by_nobody),
         TEST(test_direct_view_that_is_revoked_without_a_word_is_off_too),
