@@ -91,9 +91,9 @@ void direct_line(const json_t *figures, void (*print)(void *arg, const char *lin
         (void)snprintf(line, sizeof(line), "Direct reads: off by gateway.direct%s",
                        disks ? "; clients that are logged in keep them until their next boot" : "");
     else if (on == all)
-        (void)snprintf(line, sizeof(line), "Direct reads: on, %lld disks are open with them", (long long)disks);
+        (void)snprintf(line, sizeof(line), "Direct reads: on for %lld disk%s", (long long)disks, disks == 1 ? "" : "s");
     else
-        (void)snprintf(line, sizeof(line), "Direct reads: on for %zu of %zu tgtd, %lld disks are open with them", on,
-                       all, (long long)disks);
+        (void)snprintf(line, sizeof(line), "Direct reads: on for %zu of %zu tgtd and %lld disk%s", on, all,
+                       (long long)disks, disks == 1 ? "" : "s");
     print(arg, line);
 }

@@ -119,7 +119,7 @@ class Session:
 def test_reads_of_what_is_in_memory_do_not_reach_diskgate_fs(site):
     warm(site)
     assert stores(site) == {"pc01": "diskgate", "pc02": "diskgate"} and is_on(site) == [True] and notices(site) == {}
-    assert "Direct reads: on, 2 disks" in site.ok("status")
+    assert "Direct reads: on for 2 disks" in site.ok("status")
     assert read_disk(site, "pc01") == base(site)
     counts = view_counts(site, "pc01")
     assert counts["direct_luns"] == 1 and counts["direct_read_bytes"] > SIZE // 2
@@ -276,6 +276,33 @@ def test_reads_go_on_while_diskgate_fs_is_dead(site):
         counts = view_counts(site, "pc01")
         assert counts["direct_luns"] == 1
     assert read_disk(site, "pc01")[5 * MIB : 5 * MIB + 8192] == b"\x77" * 8192
+
+
+def test_reads_go_on_while_diskgate_fs_stands_still(site):
+    warm(site)
+    went_on = threading.Event()
+
+    def signal_all(number):
+        for pid in site.file_system_processes():
+            os.kill(pid, number)
+
+    def go_on():
+        went_on.set()
+        signal_all(signal.SIGCONT)
+
+    watchdog = threading.Timer(60, go_on)
+    with Session(site, "pc01") as session:
+        signal_all(signal.SIGSTOP)
+        watchdog.start()
+        try:
+            for offset in range(MIB, 40 * MIB, MIB):
+                assert session.reads(offset, base(site, offset, 8192))
+            assert not went_on.is_set(), "a read waited for diskgate-fs"
+        finally:
+            watchdog.cancel()
+            go_on()
+        session.write(MIB, 0x33, 4096)
+        assert session.reads(MIB, b"\x33" * 4096 + base(site, MIB + 4096, 4096))
 
 
 def test_tgtd_that_died_gets_them_again(site):
