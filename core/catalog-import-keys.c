@@ -64,11 +64,13 @@ int import_taken_begin(struct import *im, struct err *err)
     return t && t->slots ? 0 : err_sys(err, -ENOMEM, "cannot give names");
 }
 
-int import_taken_look(struct import *im, enum import_kind kind, struct err *err)
+int import_taken_look(struct import *im, enum import_kind kind, bool *ret_any, struct err *err)
 {
     int64_t any = 0;
     int r = db_number(im->c, tables[kind].any, ARGS(), &any, err);
     im->taken->is_in_table[kind] = any != 0;
+    if (ret_any)
+        *ret_any = any != 0;
     return r;
 }
 

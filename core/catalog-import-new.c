@@ -25,7 +25,9 @@ struct adding {
     struct spool *links;         /* id of the client, its links as text */
     struct import_packer packer;
     int64_t last_id;
-    bool has_dirs; /* folders have names that clients had; else each gets its client's name */
+    bool has_dirs;     /* folders have names that clients had; else each gets its client's name */
+    bool has_labels;   /* clients that were here have labels, or two of the new ones could get the same one */
+    size_t iqn_prefix; /* bytes of id.iqn that all have */
     struct import_new row;
     struct import_values want;
     struct identity id;
@@ -44,6 +46,16 @@ static void name_key(const char *want, char key[SPOOL_KEY_BYTES])
     memset(key + i, 0, SPOOL_KEY_BYTES - i);
 }
 
+/* Is the label that is made of the name which @want begins with made of no other name? */
+static bool is_own_label(const char *want)
+{
+    size_t n = 0;
+    for (; want[n] && want[n] != '\x1f'; n++)
+        if (want[n] == '_')
+            return false;
+    return n <= CLIENT_LABEL_LEN;
+}
+
 static int sort_new(struct adding *a, struct err *err)
 {
     _cleanup_(spool_reader_finish) struct spool_reader plan;
@@ -56,6 +68,7 @@ static int sort_new(struct adding *a, struct err *err)
     while ((r = spool_next(&plan, &record, &len, err)) > 0) {
         r = import_planned_take(record, len, &planned, err);
         if (r == 0 && planned.needs && !planned.client_id) {
+            a->has_labels = a->has_labels || !is_own_label(planned.want);
             name_key(planned.want, key);
             r = import_new_put(&planned, buf, &len, err);
             if (r == 0)
@@ -120,13 +133,15 @@ static int make_identity(struct adding *a, const char *name, struct err *err)
 {
     struct identity *id = &a->id;
     char base[CLIENT_LABEL_LEN + 1];
-    client_label(name, base);
-    int r = first_free(a, true, base, id->label, sizeof(id->label), err);
+    int r = 0;
+    client_label(name, a->has_labels ? base : id->label);
+    if (a->has_labels)
+        r = first_free(a, true, base, id->label, sizeof(id->label), err);
     if (r == 0 && a->has_dirs)
         r = first_free(a, false, name, id->dir, sizeof(id->dir), err);
     if (r < 0)
         return r;
-    client_iqn(id->tag, id->label, id->iqn);
+    strcpy(id->iqn + a->iqn_prefix, id->label);
     r = secret_next(&a->secrets, id->secret);
     return r < 0 ? err_sys(err, r, "cannot make a password for client '%s'", name) : 0;
 }
@@ -231,7 +246,9 @@ static int look_at_catalog(struct adding *a, struct err *err)
                     " SELECT replace(iqn, rtrim(iqn, replace(iqn, ':', '')), ''), id FROM client;",
                     err);
     if (r == 0)
-        r = import_taken_look(a->im, IMPORT_KIND_LABEL, err);
+        r = import_taken_look(a->im, IMPORT_KIND_LABEL, &a->has_labels, err);
+    client_iqn(a->id.tag, "", a->id.iqn);
+    a->iqn_prefix = strlen(a->id.iqn);
     if (r == 0)
         r = db_number(c, "SELECT EXISTS (SELECT 1 FROM overlay_dir) OR EXISTS (SELECT 1 FROM client)", ARGS(),
                       &has_dirs, err);

@@ -154,9 +154,9 @@ int import_plan_begin(struct import *im, struct err *err)
     if (r == 0)
         r = import_taken_begin(im, err);
     if (r == 0)
-        r = import_taken_look(im, IMPORT_KIND_NAME, err);
+        r = import_taken_look(im, IMPORT_KIND_NAME, NULL, err);
     if (r == 0)
-        r = import_taken_look(im, IMPORT_KIND_IP, err);
+        r = import_taken_look(im, IMPORT_KIND_IP, NULL, err);
     if (r == 0)
         r = compare_macs(im, err);
     if (r == 0)

@@ -110,8 +110,8 @@ enum import_kind { IMPORT_KIND_NAME, IMPORT_KIND_IP, IMPORT_KIND_LABEL, IMPORT_K
 uint64_t import_key_hash(const char *key, unsigned kind);
 /* Nothing is given yet. */
 int import_taken_begin(struct import *im, struct err *err);
-/* The table of @kind was filled: it counts, too. */
-int import_taken_look(struct import *im, enum import_kind kind, struct err *err);
+/* The table of @kind was filled: it counts, too. *@ret_any (NULL is allowed): is anything in it? */
+int import_taken_look(struct import *im, enum import_kind kind, bool *ret_any, struct err *err);
 void import_taken_destroy(struct import_taken *t); /* NULL is allowed */
 /* True if this import gave @text to a new client, but for what is in the table. */
 bool import_is_given(const struct import *im, enum import_kind kind, const char *text);

@@ -92,6 +92,19 @@ def test_folder_and_label_of_a_client_that_was_here_are_not_given_again(root):
     assert ids == [2, 3, 4], "ids are never given again"
 
 
+@pytest.mark.parametrize("names", [("PC_1", "PC-1", "pc2"), ("x" * 52 + "a", "x" * 52 + "b", "pc2"), ("pc-1", "pc-1.2", "PC_1")])
+def test_names_that_make_one_label_get_labels_of_their_own(root, names):
+    run(root, table(root, [(name, number, "", "", "") for number, name in enumerate(names, 1)]))
+    clients = stored(root, "SELECT name, chap_user, iqn, overlay_dir FROM client")
+    assert {name for name, *_ in clients} == set(names) and {folder for *_, folder in clients} == set(names)
+    labels = [user for _, user, _, _ in clients]
+    assert len(set(labels)) == len(names) and all(iqn.endswith(f":{user}") for _, user, iqn, _ in clients)
+    assert "pc2" not in names or "pc2" in labels
+    again = table(root, [("PC__1", 7, "", "", ""), ("pc--1", 8, "", "", "")], "more.csv")  # and beside those that are here
+    run(root, again)
+    assert len({user for (user,) in stored(root, "SELECT chap_user FROM client")}) == len(names) + 2
+
+
 def test_rows_far_apart_that_share_a_mac_or_a_name_are_found(root):
     rows = [(f"pc{n}", n, "", "", "") for n in range(3000)]
     rows.append(("other", 7, "", "", ""))  # the MAC of row 8
