@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The store "diskgate" in a real tgtd, alone: this test answers in place of diskgate-fs, and a byte's value tells where it came from."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
+import random
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import tempfile
 
 import pytest
 from support.direct_server import BASE, BLOCK, DATA, IQN, ON, PRESENT, RECORD, RING, VIEW, Board, Disk, Server, Tgtd, live_map
-from support.iscsi_raw import HEAD, ORDERED, Session, cdb_read, cdb_write
+from support.iscsi_raw import HEAD, ORDERED, SIMPLE, Session, cdb_read, cdb_write
 from support.system import wait_until
 
 MIB = 1 << 20
@@ -236,6 +240,59 @@ def test_a_client_that_leaves_with_ordered_commands_in_the_queue_ends_nothing(tg
         finally:
             os.kill(tgtd.process.pid, signal.SIGCONT)
     reads_of(tgtd, BASE, 0, BLOCK)
+
+
+def burst(rng, session):
+    """What a client sends at once: reads, writes and flushes, of any attribute. None of them fails: tgtd 1.0.85 has faults of its own there."""
+    pdus, odd = [], rng.choice((0, 0.05, 0.5))
+    for _ in range(rng.randrange(1, 50)):
+        attribute = rng.choice((ORDERED, HEAD)) if rng.random() < odd else SIMPLE
+        lba, blocks, kind = rng.randrange(SIZE // 512 - 64), rng.randrange(1, 64), rng.random()
+        if kind < 0.75:
+            expected = max(512, blocks * 512 + rng.choice((0, 0, 0, 0, 0, -512, 512, 100)))
+            pdus.append(session.pdu(cdb_read(rng.choice((6, 10, 12, 16)), lba, blocks), expected=expected, attribute=attribute))
+        elif kind < 0.95:
+            pdus.append(session.pdu(cdb_write(lba, blocks), data=bytes(blocks * 512), attribute=attribute))
+        else:
+            pdus.append(session.pdu(b"\x35" + bytes(9), attribute=attribute))
+    text = b"".join(pdus)
+    return text[: rng.randrange(len(text))] if rng.random() < 0.3 else text
+
+
+def leave(rng, session):
+    with contextlib.suppress(BlockingIOError, ConnectionError):
+        if rng.random() < 0.5:
+            session.socket.recv(rng.randrange(1, 100000))
+    if rng.random() < 0.5:
+        session.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    session.close()
+
+
+def test_clients_that_come_and_go_as_they_like_end_nothing(tgtd, make_disk):
+    rng = random.Random(7)
+    disks = [make_disk(present=range(0, 2048, 3), zero=range(0, 2048, 7)) for _ in range(2)]
+    for n, disk in enumerate(disks):
+        tgtd.open(disk.path, lun=n + 1)
+    for _ in range(100):
+        sessions = [Session(tgtd.port, IQN, lun=rng.randrange(1, 3)) for _ in range(rng.randrange(1, 4))]
+        is_stopped = rng.random() < 0.5
+        if is_stopped:
+            os.kill(tgtd.process.pid, signal.SIGSTOP)
+        try:
+            for one in sessions:
+                one.socket.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    one.socket.send(burst(rng, one))
+        finally:
+            if is_stopped:
+                os.kill(tgtd.process.pid, signal.SIGCONT)
+        for one in sessions:
+            leave(rng, one)
+        disks[0].board.set_flags(rng.choice((0, ON, ON | DATA, ON | DATA | RECORD)))
+        disks[0].board.set_tail(disks[0].board.head)
+    assert all(disk.board.reads > 0 for disk in disks)
+    disks[0].board.set_flags(ON | DATA)
+    reads_of(tgtd, BASE, BLOCK, BLOCK)
 
 
 # --- the board -------------------------------------------------------------------------------------------------------
