@@ -234,11 +234,13 @@ void livemap_close(struct livemap *m)
 int livemap_end_file(int dirfd, const char *name)
 {
     struct live_header h;
+    struct err ignored;
     _cleanup_close_ int fd = openat(dirfd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return -errno;
-    if (pread_full(fd, &h, sizeof(h), 0) < 0 || memcmp(h.magic, LIVE_MAGIC, sizeof(h.magic)) != 0)
-        return -EBADMSG;
+    int r = pread_full(fd, &h, sizeof(h), 0) < 0 ? -EBADMSG : check_header(&h, &ignored);
+    if (r < 0) /* nobody has it, and it is not ours to change */
+        return r;
     uint32_t next = h.generation + 1; /* nobody else counts: whoever serves this root does it in one thread */
     return pwrite_full(fd, &next, sizeof(next), offsetof(struct live_header, generation));
 }

@@ -79,7 +79,8 @@ int livemap_loss(const struct livemap *m);
 uint32_t livemap_generation(const struct livemap *m);
 void livemap_begin(struct livemap *m);
 void livemap_end(struct livemap *m);
-/* livemap_end() for the map @name in folder @dirfd, which nobody here has open. 0; -ENOENT; -EBADMSG when it is none, ... */
+/* livemap_end() for the map @name in folder @dirfd, which nobody here has open. 0; -ENOENT; errors of
+ * livemap_open(): then it is not touched. */
 int livemap_end_file(int dirfd, const char *name);
 
 /* Borrowed. */

@@ -683,7 +683,7 @@ static void die(const char *format, ...)
 
 #define WRITERS    3
 #define OWN_BLOCKS 64ULL
-#define ROUNDS     (IS_SANITIZED ? 4000 : 20000)
+#define ROUNDS     (IS_SANITIZED ? 4000 : 8000)
 
 struct crowd {
     struct rig *r;

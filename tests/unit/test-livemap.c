@@ -451,6 +451,71 @@ static void test_livemap_on_a_full_disk_is_an_error_and_no_fault(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* --- who uses it ------------------------------------------------------------------------------------------------- */
+
+static void test_livemap_generation_tells_each_process_that_begins_and_the_end(void **state)
+{
+    struct rig *r = *state;
+    struct livemap *next = NULL;
+    struct err err;
+    uint32_t first = livemap_generation(r->map);
+    livemap_begin(r->map);
+    livemap_begin(r->map);
+    assert_int_equal(livemap_generation(r->map), first + 1);
+    assert_int_equal(livemap_open(dup(r->fd), false, &next, &err), 0);
+    assert_int_equal(livemap_generation(r->map), first + 1); /* who only opens it has not begun */
+    livemap_begin(next);
+    livemap_begin(next);
+    assert_int_equal(livemap_generation(r->map), first + 2);
+    livemap_end(next);
+    assert_int_equal(livemap_generation(r->map), first + 3);
+    livemap_begin(next); /* of one that has ended nothing begins */
+    assert_int_equal(livemap_generation(r->map), first + 3);
+    livemap_close(next);
+}
+
+/* Files in a folder of their own: @name with the bytes of @from. */
+static void put_file(int dir, const char *name, int from, uint64_t change_at)
+{
+    static char head[8192];
+    struct stat st;
+    _cleanup_close_ int fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0 && fstat(from, &st) == 0 && ftruncate(fd, st.st_size) == 0);
+    assert_int_equal(pread_full(from, head, sizeof(head), 0), 0);
+    head[change_at] ^= 1;
+    assert_int_equal(pwrite_full(fd, head, sizeof(head), 0), 0);
+}
+
+static unsigned char byte_of(int dir, const char *name, uint64_t at)
+{
+    unsigned char c;
+    _cleanup_close_ int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(pread_full(fd, &c, 1, at), 0);
+    return c;
+}
+
+static void test_livemap_end_of_a_file_is_seen_and_other_files_stay(void **state)
+{
+    struct rig *r = *state;
+    char path[] = "/tmp/test-livemap-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    _cleanup_close_ int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    static const struct {
+        const char *name;
+        uint64_t change_at;
+        int want;
+    } files[] = {{"good", 4095, 0}, {"magic", 0, -EBADMSG}, {"version", 8, -EOPNOTSUPP}, {"boot", 16, -ESTALE}};
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+        put_file(dir, files[i].name, r->fd, files[i].change_at);
+        unsigned char before = byte_of(dir, files[i].name, 164);
+        assert_int_equal(livemap_end_file(dir, files[i].name), files[i].want);
+        assert_int_equal(byte_of(dir, files[i].name, 164) - before, files[i].want == 0);
+        assert_int_equal(unlinkat(dir, files[i].name, 0), 0);
+    }
+    assert_int_equal(livemap_end_file(dir, "none"), -ENOENT);
+    assert_int_equal(rmdir(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -470,6 +535,8 @@ int main(void)
         TEST(test_livemap_survives_any_flipped_byte),
         TEST(test_livemap_leaf_that_nobody_names_is_free_again),
         TEST(test_livemap_read_only_opening_changes_nothing),
+        TEST(test_livemap_generation_tells_each_process_that_begins_and_the_end),
+        TEST(test_livemap_end_of_a_file_is_seen_and_other_files_stay),
         cmocka_unit_test(test_livemap_on_a_full_disk_is_an_error_and_no_fault),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
