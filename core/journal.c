@@ -354,10 +354,17 @@ static int take_over(struct journal *j, uint64_t generation)
     return r;
 }
 
+/* A process that was killed may have written a header and not synced it. Both of them would be on their way to the disk at once if the other one
+ * were written now. */
+static int make_durable(const struct journal *j)
+{
+    return fdatasync(j->fd) < 0 ? -errno : 0;
+}
+
 static int open_file(struct journal *j)
 {
     uint64_t generation = generation_of(j);
-    int r = generation == 0 ? fill_file(j) : 0;
+    int r = generation == 0 ? fill_file(j) : make_durable(j);
     return r < 0 ? r : take_over(j, generation);
 }
 

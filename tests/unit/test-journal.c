@@ -107,6 +107,26 @@ static void test_journal_flushes_share_the_next_sync(void **state)
     assert_int_equal(found.commits, commits);
 }
 
+/* What a process wrote that was killed may not be durable; with both headers on their way a power cut could leave none. */
+static void test_journal_start_makes_durable_what_is_there_before_it_writes(void **state)
+{
+    struct rig *r = *state;
+    unsigned char before[2][JOURNAL_BLOCK], after[2][JOURNAL_BLOCK];
+    struct journal *j = NULL;
+    start(r, 1);
+    write_some(r, 3);
+    stop(r);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(pread_full(r->fd, before[i], JOURNAL_BLOCK, i * AREA), 0);
+    atomic_store(&sync_error, EIO);
+    _cleanup_close_ int fd = dup(r->fd);
+    assert_int_equal(journal_start(fd, "", 4, AREA, &j, &r->err), -EIO);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(pread_full(r->fd, after[i], JOURNAL_BLOCK, i * AREA), 0);
+        assert_memory_equal(after[i], before[i], JOURNAL_BLOCK);
+    }
+}
+
 /* --- areas -------------------------------------------------------------------------------------------------------- */
 
 static void *many_commits(void *arg)
@@ -287,6 +307,7 @@ int main(void)
         TEST(test_journal_gives_back_all_commits_in_order),
         TEST(test_journal_takes_the_largest_entry),
         TEST(test_journal_flushes_share_the_next_sync),
+        TEST(test_journal_start_makes_durable_what_is_there_before_it_writes),
         TEST(test_journal_changes_areas_under_load_and_loses_nothing),
         TEST(test_journal_without_room_refuses_and_goes_on_when_there_is_room),
         TEST(test_journal_goes_on_without_a_member_that_failed),

@@ -36,6 +36,15 @@
 #define TABLES_MAX 64
 #define COPIES     300
 
+/* Which sanitizer watches: gcc and clang tell it in different ways. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__
+#endif
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__
+#endif
+#endif
 #if defined(__SANITIZE_THREAD__)
 #define IS_TSAN true
 #else
