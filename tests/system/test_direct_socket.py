@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Direct reads, the side of diskgate-fs: what a store at run/direct.sock gets, and until when what it reads counts. The store is the test's."""
+"""Direct reads, the side of diskgate-fs: what a store at run/direct.sock gets, and until when its reads count. The store is the test's."""
 
 import os
 import random
@@ -11,6 +11,7 @@ import pytest
 from support import system
 from support.files import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, MIB, fallocate, make_image
 from support.store import DATA, ON, RECORD, Refused, Store
+from test_ram_read import ask, read_extents, version
 
 SIZE = 32 * MIB
 EXTENT = 65536
@@ -38,13 +39,7 @@ def store(root):
 
 
 def row(root):
-    return system_status(root)["views"][0]
-
-
-def system_status(root):
-    from test_ram_read import ask
-
-    return ask(root, cmd="status")
+    return ask(root, cmd="status")["views"][0]
 
 
 def warm(root):
@@ -232,8 +227,6 @@ def test_reads_are_counted_and_stay_so_when_the_lun_closes(site):
 
 
 def test_boot_is_learnt_from_both_ways_of_reading(site):
-    from test_ram_read import ask, read_extents, version
-
     start(site)
     warm(site)
     ask(site, cmd="boot", client="pc01")
