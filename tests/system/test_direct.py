@@ -241,6 +241,17 @@ def test_another_disk_in_the_place_of_a_lun_is_read_and_no_other(site):
     assert view_counts(site, "pc01")["direct_reads"] > 0
 
 
+def test_reset_under_a_session_ends_it_and_no_read_sees_the_next_disk(site):
+    warm(site)
+    with Checker(site, "pc01") as checker:
+        time.sleep(1)
+        checker.goes_on()
+        site.ok("client", "reset", "pc01", "--force")
+        status, said = checker.status()
+    assert status == 3 and "session was lost" in said
+    assert read_disk(site, "pc01") == base(site)
+
+
 def test_boot_record_misses_nothing_that_is_read_directly(site):
     """More reads than the ring has room for, and nobody empties it in between."""
     warm(site)
