@@ -14,10 +14,24 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "netboot: virtual PCs boot from a gateway, some minutes; leave out with -m 'not netboot'")
 
 
+# What takes longest begins first, so that at the end nobody waits for one of them.
+LONGEST_FIRST = ["test_netboot", "test_conformance", "test_backup_memory", "test_real_disks", "test_quickstart", "test_damage", "test_damage_root", "test_crash"]
+NETBOOTS = 2  # at a time: each PC that boots takes a processor
+
+
+def begins_late(item):
+    name = item.module.__name__
+    return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
-    for item in items:
+    items.sort(key=begins_late)
+    for number, item in enumerate(items):
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT_S))
+        if item.get_closest_marker("netboot"):
+            item.add_marker(pytest.mark.xdist_group(f"netboot{number % NETBOOTS}"))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from support.iscsi import url_of
 
 TARGET_ID = 50000  # far from those that diskgate gives
 PLAIN_IQN = "iqn.2026-01.test.diskgate:plain"
-ONE_TEST_S = 120  # WRITE SAME without a length is a write of 512 bytes for each block of the disk
+ONE_TEST_S = 400  # WRITE SAME without a length is a write of 512 bytes for each block of the disk
 SKIPPED_FAMILIES = ("iSCSI",)  # tests of tgtd's session layer, where the backing file takes no part
 
 
@@ -72,10 +72,10 @@ def control_port(root):
     return int(name.rpartition(".")[2])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(shutil.which("iscsi-test-cu") is None, reason="iscsi-test-cu (libiscsi-bin) is not installed")
 def test_view_fails_exactly_what_a_plain_file_fails(root):
-    image = make_image(root.files / "base.raw", 512 * MIB)
+    image = make_image(root.files / "base.raw", 128 * MIB)
     plain_file = shutil.copy(image, root.files / "plain.raw")
     root.ok("image", "add", "win", image)
     root.ok("client", "add", "pc01", "--mac", "52:54:00:00:00:01", "--image", "win", "--mode", "kept")

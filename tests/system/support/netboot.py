@@ -17,7 +17,7 @@ GATEWAY = "10.77.0.1"
 OVMF = pathlib.Path("/usr/share/OVMF")
 IPXE_KERNEL = "/usr/lib/ipxe/ipxe.lkrn"
 NEEDED = ("ip", "nsenter", "dnsmasq", "qemu-system-x86_64", "tgtd")
-BOOT_S = 200  # from one thing that a PC says to the next; twenty times less where it has a processor of its own
+BOOT_S = 400  # from one thing that a PC says to the next; twenty times less where it has a processor of its own
 FILES = ("/usr/lib/ipxe/undionly.kpxe", IPXE_KERNEL, "/usr/lib/ipxe/qemu/efi-virtio.rom", str(OVMF / "OVMF_CODE_4M.fd"))
 
 
