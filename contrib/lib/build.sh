@@ -2,12 +2,22 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Build a folder of this repository with meson. To be sourced, with the repository as the working folder.
 
-# build_in FOLDER [MESON-OPTION]...   set up once, then compile; the compiler's output is shown only when it fails.
-# Two builds at once wait for each other.
+# build_in FOLDER [MESON-OPTION]...   set up once, then compile; what is said is shown only when it fails.
+# set_up_in FOLDER [MESON-OPTION]...  no more than set it up, with the compiler $CC, which it keeps.
+# Two builds of a folder at once wait for each other.
 build_in() {
-    local dir=$1 log status=0
+    in_folder set_up_and_compile "$@"
+}
+
+set_up_in() {
+    in_folder set_up "$@"
+}
+
+in_folder() { # FUNCTION FOLDER [MESON-OPTION]...
+    local dir=$2 log status=0
     log=$(mktemp)
-    (flock 9 && set_up_and_compile "$@" 9<&-) 9<meson.build </dev/null >"$log" 2>&1 || status=$?
+    mkdir -p "$dir"
+    (flock 9 && "$@" 9<&-) 9<"$dir" </dev/null >"$log" 2>&1 || status=$?
     if [ "$status" != 0 ]; then
         cat "$log" >&2
         echo "The build in '$dir' failed. If the folder comes from another machine or an older version: rm -r '$dir'" >&2
@@ -16,13 +26,16 @@ build_in() {
     return "$status"
 }
 
-set_up_and_compile() {
+set_up() {
     local dir=$1
     shift
     if [ ! -f "$dir/meson-private/coredata.dat" ]; then
-        meson setup "$dir" "$@" || return
+        meson setup "$dir" "$@"
     elif [ $# != 0 ]; then
-        meson configure "$dir" "$@" || return
+        meson configure "$dir" "$@"
     fi
-    meson compile -C "$dir"
+}
+
+set_up_and_compile() {
+    set_up "$@" && meson compile -C "$1"
 }
