@@ -289,8 +289,11 @@ static int delete_overlay(const struct attach *a, const struct garbage_row *g, s
 {
     _cleanup_close_ int dir_fd =
         openat(a->o.overlays_fd, g->overlay_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (dir_fd < 0)
-        return errno == ENOENT ? forget_mark(a, g) : err_sys(err, -errno, "cannot open 'overlays/%s'", g->overlay_dir);
+    if (dir_fd < 0) {
+        int r = -errno;
+        overlay_disown(a->o.live_fd, g->overlay_id); /* as overlay_delete() does: a store may have its files open */
+        return r == -ENOENT ? forget_mark(a, g) : err_sys(err, r, "cannot open 'overlays/%s'", g->overlay_dir);
+    }
     struct overlay_place place = {.dir_fd = dir_fd, .live_fd = a->o.live_fd, .slot = g->slot};
     attach_use_memory(a, &place, 0);
     attach_use_marks(a, &place);

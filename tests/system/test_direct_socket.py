@@ -3,6 +3,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -180,6 +181,21 @@ def test_store_goes_on_while_diskgate_fs_is_dead_and_no_longer(site, mode):
         with store(site) as fresh:
             assert compare(site, fresh) > 90
     assert row(site)["state"] == "ready"
+
+
+def test_overlay_that_is_dropped_while_its_folder_is_gone_is_read_by_nobody(site):
+    start(site)
+    warm(site)
+    with store(site) as disk:
+        kill_file_system(site)
+        assert disk.read(0, 4096)
+        shutil.rmtree(site.path / "overlays")
+        (site.path / "overlays").mkdir(mode=0o700)
+        site.run("client", "reset", "pc01")  # it may say that diskgate-fs is dead
+        site.ok("up")
+        assert disk.read(0, 4096) is None
+        with store(site) as fresh:
+            assert fresh.read(0, 4096)
 
 
 @MODES
