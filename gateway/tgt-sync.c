@@ -105,12 +105,14 @@ static void show_all(struct sync *y)
         show(y, k);
 }
 
-/* Which of them took the library for direct reads? One that does not answer is noticed by what comes next. */
+/* Which of them took the library for direct reads? One that does not say it is left out: it must not look as if it had none, or all its LUNs would be
+ * exchanged for plain ones. */
 static void find_stores(struct sync *y)
 {
+    struct err e;
     for (unsigned k = 0; k < SHARDS_MAX && y->site->wants_direct; k++)
-        if (y->pids[k])
-            (void)tgtadm_has_store(&y->tgtd[k], DIRECT_STORE, &y->has_direct[k], NULL); /* see above */
+        if (y->pids[k] && tgtadm_has_store(&y->tgtd[k], DIRECT_STORE, &y->has_direct[k], &e) < 0)
+            lose_shard(y, k, e.msg);
 }
 
 /* Clients stay where they have a session, and on the disk that they run from. The last call within a reconciliation
