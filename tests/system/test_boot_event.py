@@ -233,6 +233,7 @@ def test_root_of_the_release_before_comes_up(site, repository):
             columns = ", ".join(f'"{row[1]}"' for row in db.execute(f"PRAGMA main.table_info({table})"))
             db.execute(f"DELETE FROM main.{table}")
             db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM today.{table}")
+        db.execute("INSERT OR IGNORE INTO main.overlay_dir (name) SELECT overlay_dir FROM main.client")  # then it had those that are in use, too
         db.commit()
     site.ok("up")
     assert boot.BootedDisk(site, MAC).size() == SIZE
