@@ -57,6 +57,16 @@ static void notice_cannot(const char *cannot, json_t *notices)
     (void)json_array_append_new(notices, json_pack("{s:s, s:s}", "what", "direct reads", "notice", text));
 }
 
+/* LUNs that diskgate-fs has answered, and that can read by themselves. */
+static json_int_t served_disks(const json_t *fs)
+{
+    const json_t *views = json_object_get(fs, "views"), *view;
+    json_int_t n = 0;
+    size_t i;
+    json_array_foreach(views, i, view) n += json_integer_value(json_object_get(view, "direct_luns"));
+    return n;
+}
+
 void direct_report(const struct service_snapshot *n, json_t *notices, json_t *into)
 {
     char library[PATH_MAX];
@@ -70,8 +80,22 @@ void direct_report(const struct service_snapshot *n, json_t *notices, json_t *in
     for (unsigned k = 0; k < SHARDS_MAX; k++)
         if (n->pids[k] && n->shard_errors[k] == 0)
             report_shard(n, k, cannot.msg, notices, shards);
-    (void)json_object_set_new(into, "direct",
-                              json_pack("{s:b, s:o}", "is_wanted", n->site.wants_direct, "shards", shards));
+    json_t *direct = json_pack("{s:b, s:o}", "is_wanted", n->site.wants_direct, "shards", shards);
+    if (direct && n->fs)
+        (void)json_object_set_new(direct, "served_disks", json_integer(served_disks(n->fs)));
+    (void)json_object_set_new(into, "direct", direct);
+}
+
+/* "30 disks"; "28 of 30 disks, ..." where diskgate-fs knows of fewer than tgtd has: what it refused is read as if there were no direct reads. */
+static void say_disks(const json_t *direct, json_int_t disks, char *ret, size_t max)
+{
+    const json_t *known = json_object_get(direct, "served_disks");
+    json_int_t served = known ? json_integer_value(known) : disks;
+    if (served < disks)
+        (void)snprintf(ret, max, "%lld of %lld disks, for the others run/tgt*.log say why not", (long long)served,
+                       (long long)disks); /* fits */
+    else
+        (void)snprintf(ret, max, "%lld disk%s", (long long)disks, disks == 1 ? "" : "s"); /* fits */
 }
 
 void direct_line(const json_t *figures, void (*print)(void *arg, const char *line), void *arg)
@@ -79,7 +103,7 @@ void direct_line(const json_t *figures, void (*print)(void *arg, const char *lin
     json_t *direct = json_object_get(figures, "direct"), *shards = json_object_get(direct, "shards"), *row;
     size_t i, on = 0, all = json_array_size(shards);
     json_int_t disks = 0;
-    char line[128];
+    char line[192], what[128];
     json_array_foreach(shards, i, row)
     {
         on += json_is_true(json_object_get(row, "is_on"));
@@ -87,13 +111,13 @@ void direct_line(const json_t *figures, void (*print)(void *arg, const char *lin
     }
     if (!direct)
         return;
+    say_disks(direct, disks, what, sizeof(what));
     if (!json_is_true(json_object_get(direct, "is_wanted")))
         (void)snprintf(line, sizeof(line), "Direct reads: off by gateway.direct%s",
                        disks ? "; clients that are logged in keep them until their next boot" : "");
     else if (on == all)
-        (void)snprintf(line, sizeof(line), "Direct reads: on for %lld disk%s", (long long)disks, disks == 1 ? "" : "s");
+        (void)snprintf(line, sizeof(line), "Direct reads: on for %s", what);
     else
-        (void)snprintf(line, sizeof(line), "Direct reads: on for %zu of %zu tgtd and %lld disk%s", on, all,
-                       (long long)disks, disks == 1 ? "" : "s");
+        (void)snprintf(line, sizeof(line), "Direct reads: on for %zu of %zu tgtd and %s", on, all, what);
     print(arg, line);
 }

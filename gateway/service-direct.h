@@ -10,8 +10,8 @@
 
 #include "gateway/service-snapshot.h"
 
-/* Adds {"direct": {"is_wanted", "shards": [{"shard", "is_on", "disks", "why"}]}} to @into ("why" where it is not on though wanted, "disks" that
- * are open in this way), and notices to the list. */
+/* Adds {"direct": {"is_wanted", "served_disks", "shards": [{"shard", "is_on", "disks", "why"}]}} to @into ("why" where it is not on though wanted,
+ * "disks" that tgtd has open in this way, "served_disks" that diskgate-fs has enabled to it, missing if that does not answer), and notices to the list. */
 void direct_report(const struct service_snapshot *n, json_t *notices, json_t *into);
 
 /* "Direct reads: on", as a line for people from those figures. */

@@ -127,6 +127,15 @@ def test_reads_of_what_is_in_memory_do_not_reach_diskgate_fs(site):
     assert view_counts(site, "pc02")["direct_reads"] == 0
 
 
+def test_disks_that_were_refused_are_not_counted(site):
+    (site.path / "run" / "direct.sock").unlink()
+    site.ok("client", "reset", "pc02")
+    assert stores(site)["pc02"] == "diskgate"
+    assert "Direct reads: on for 1 of 2 disks, for the others run/tgt*.log say why not" in site.ok("status")
+    assert read_disk(site, "pc02") == base(site)
+    assert "cannot reach diskgate-fs" in (site.path / "run" / "tgt0.log").read_text()
+
+
 def test_counts_stay_when_the_lun_closes(site):
     warm(site)
     read_disk(site, "pc01")
