@@ -13,7 +13,8 @@ import time
 import pytest
 from support import system
 from support.boot import script
-from support.direct import Checker, ask, is_on, notices, stores, view_counts
+from support.control import ask
+from support.direct import Checker, is_on, notices, stores, view_counts
 from support.files import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, MIB, fallocate, make_image
 from support.iscsi import call
 

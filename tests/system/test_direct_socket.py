@@ -10,12 +10,11 @@ import threading
 
 import pytest
 from support import system
+from support.control import EXTENT, ask, read_extents, version
 from support.files import FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, MIB, fallocate, make_image
 from support.store import DATA, ON, RECORD, Refused, Store
-from test_ram_read import ask, read_extents, version
 
 SIZE = 32 * MIB
-EXTENT = 65536
 MODES = pytest.mark.parametrize("mode", ["volatile", "kept"])
 
 

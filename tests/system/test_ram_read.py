@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What clients read when they boot is learnt, loaded at the next start and stays in RAM, once for all of them."""
 
-import json
 import os
 import random
 import re
-import socket
 
 import pytest
 from support import system
+from support.control import EXTENT, ask, read_extents, version
 from support.files import MIB, make_image
 
 SIZE = 64 * MIB
-EXTENT = 65536
 
 
 @pytest.fixture
@@ -22,33 +20,6 @@ def site(root):
         root.ok("client", "add", f"pc0{number}", "--mac", f"52:54:00:00:00:0{number}", "--image", "win")
     root.ok("up")
     return root
-
-
-def ask(root, **request):
-    """One command on diskgate-fs's control socket."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(30)
-        here = os.open(root.path / "run", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            sock.connect(f"/proc/self/fd/{here}/fs.sock")
-        finally:
-            os.close(here)
-        sock.sendall(json.dumps(request).encode() + b"\n")
-        with sock.makefile() as file:
-            return json.loads(file.readline())
-
-
-def read_extents(path, numbers):
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        for number in numbers:
-            os.pread(fd, 4096, number * EXTENT + 8192)
-    finally:
-        os.close(fd)
-
-
-def version(root):
-    return ask(root, cmd="settle")["images"][0]
 
 
 def locked_kib(root):

@@ -5,24 +5,10 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 
+from .control import ask
 from .iscsi import url_of
-
-
-def ask(root, **request):
-    """One command on diskgate-fs's control socket."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(30)
-        here = os.open(root.path / "run", os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            sock.connect(f"/proc/self/fd/{here}/fs.sock")
-        finally:
-            os.close(here)
-        sock.sendall(json.dumps(request).encode() + b"\n")
-        with sock.makefile() as file:
-            return json.loads(file.readline())
 
 
 def view_counts(root, client, slot=0):
