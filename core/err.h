@@ -14,6 +14,7 @@
  *   -EROFS       write to a read-only view
  *   -ENOSPC      no room, or a write beyond the end of a disk
  *   -EIO         the device said so
+ *   -ECANCELED   another thread gave up what this one waited for
  *
  * Cold paths take a last parameter `struct err *err` and leave one sentence there: the thing, what is wrong, the way out.
  * Hot paths return the number alone. Bad input is never an assert.

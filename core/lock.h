@@ -21,6 +21,7 @@
  *   17    boards.lock        fusefs/boards: what the stores of one view may answer, and have answered
  *   18    tape.lock          fusefs/tape: the recording of one client's boot
  *   19    preload.lock       fusefs/preload: what is to be loaded, and its figures; not held while anything is loaded
+ *   20    spool.lock         core/spool: how far a spool that grows may be read by other threads; not held over I/O
  *
  * Threads: that is what it is for.
  */
@@ -50,6 +51,7 @@ enum lock_rank {
     LOCK_BOARDS,
     LOCK_TAPE,
     LOCK_PRELOAD,
+    LOCK_SPOOL,
 };
 
 struct lock {

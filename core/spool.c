@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Records in a temporary file; see spool.h. */
+/* Records in a temporary file; see spool.h.
+ *
+ * While a spool grows, its thread tells others behind each write how far the file goes. That is always the end of a record, because a buffer is
+ * written before a record that it has no room for; the buffer itself stays its own.
+ */
 #include "core/spool.h"
 
 #include <assert.h>
@@ -9,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/lock.h"
 #include "core/util.h"
 
 #define HEAD_BYTES   sizeof(uint32_t)
 #define BUFFER_BYTES (128u << 10)
+
+enum growth { STILL, GROWS, WHOLE, GIVEN_UP };
 
 struct spool {
     int fd;
@@ -20,6 +27,10 @@ struct spool {
     char *buf;       /* what comes behind them */
     size_t size, len;
     char dir[PATH_MAX];
+    struct lock lock;    /* protects what follows, for readers of other threads */
+    pthread_cond_t told; /* one of them changed */
+    enum growth growth;  /* changed by the thread that puts only, so it reads it without the lock */
+    uint64_t readable;   /* bytes of the file */
 };
 
 /* --- the file ----------------------------------------------------------------------------------------------------- */
@@ -59,6 +70,8 @@ int spool_create(struct spool **ret, struct err *err)
     if (!s)
         return err_sys(err, -ENOMEM, "cannot make a temporary file");
     s->fd = -1;
+    lock_init(&s->lock, LOCK_SPOOL);
+    pthread_cond_init(&s->told, NULL);
     int r = open_file(s, err);
     if (r < 0)
         spool_destroy(s);
@@ -72,12 +85,16 @@ void spool_destroy(struct spool *s)
     if (!s)
         return;
     closep(&s->fd);
+    pthread_cond_destroy(&s->told);
+    lock_finish(&s->lock);
     free(s->buf);
     free(s);
 }
 
 int spool_clear(struct spool *s, struct err *err)
 {
+    assert(s->growth != GROWS);
+    s->growth = STILL;
     if (s->stored > 0 && ftruncate(s->fd, 0) < 0)
         return err_sys(err, -errno, "cannot empty a temporary file in '%s'", s->dir);
     s->stored = 0;
@@ -92,6 +109,14 @@ uint64_t spool_end(const struct spool *s)
     return s->stored + s->len;
 }
 
+static void tell(struct spool *s, enum growth growth)
+{
+    LOCK_SCOPE(&s->lock);
+    s->growth = growth;
+    s->readable = s->stored;
+    pthread_cond_broadcast(&s->told);
+}
+
 int spool_flush(struct spool *s, struct err *err)
 {
     if (s->len == 0)
@@ -101,7 +126,23 @@ int spool_flush(struct spool *s, struct err *err)
         return err_sys(err, r, "cannot write a temporary file in '%s'", s->dir);
     s->stored += s->len;
     s->len = 0;
+    if (s->growth == GROWS)
+        tell(s, GROWS);
     return 0;
+}
+
+void spool_grow_begin(struct spool *s)
+{
+    tell(s, GROWS);
+}
+
+int spool_grow_end(struct spool *s, bool is_whole, struct err *err)
+{
+    if (s->growth != GROWS)
+        return 0;
+    int r = is_whole ? spool_flush(s, err) : 0;
+    tell(s, is_whole && r == 0 ? WHOLE : GIVEN_UP);
+    return r;
 }
 
 static int reserve(char **buf, size_t *size, size_t want, struct err *err)
@@ -154,27 +195,53 @@ void spool_reader_init(struct spool_reader *r, struct spool *s)
     *r = (struct spool_reader){.s = s, .buffer_bytes = BUFFER_BYTES};
 }
 
+void spool_reader_behind(struct spool_reader *r, struct spool *s)
+{
+    spool_reader_init(r, s);
+    r->is_behind = true;
+}
+
 void spool_reader_finish(struct spool_reader *r)
 {
     free(r->buf);
     r->buf = NULL;
 }
 
+/* *@ret: bytes of the file that another thread wrote, when there are more than @place or there will be no more. */
+static int wait_for_more(struct spool *s, uint64_t place, uint64_t *ret, struct err *err)
+{
+    LOCK_SCOPE(&s->lock);
+    while (s->growth == GROWS && s->readable <= place)
+        pthread_cond_wait(&s->told, &s->lock.mutex);
+    *ret = s->readable;
+    return s->growth == GIVEN_UP ? err_set(err, -ECANCELED, "what was read along with its writing was given up") : 0;
+}
+
+static int look(struct spool_reader *r, uint64_t *ret, struct err *err)
+{
+    if (r->is_behind)
+        return wait_for_more(r->s, r->place, ret, err);
+    int e = spool_flush(r->s, err);
+    *ret = r->s->stored;
+    return e;
+}
+
 /* Have @want bytes of the record at r->place in one piece. 0; 1 when there are no more. */
 static int have(struct spool_reader *r, size_t want, struct err *err)
 {
     struct spool *s = r->s;
+    uint64_t all;
     if (r->end - r->begin >= want)
         return 0;
-    int e = spool_flush(s, err);
-    if (e < 0 || r->place == s->stored)
+    int e = look(r, &all, err);
+    if (e < 0 || r->place == all)
         return e < 0 ? e : 1;
-    if (!range_ok(r->place, want, s->stored))
+    if (!range_ok(r->place, want, all))
         return strange(s, err);
     e = reserve(&r->buf, &r->size, MAX(want, r->buffer_bytes), err);
     if (e < 0)
         return e;
-    size_t left = r->end - r->begin, len = (size_t)MIN((uint64_t)(r->size - left), s->stored - r->place - left);
+    size_t left = r->end - r->begin, len = (size_t)MIN((uint64_t)(r->size - left), all - r->place - left);
     memmove(r->buf, r->buf + r->begin, left);
     r->begin = 0;
     r->end = left;

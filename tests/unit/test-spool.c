@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Spools: what is put comes back in its order, whatever the sizes and whenever it is read. */
+#include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -121,6 +125,142 @@ static void test_folder_that_is_not_there_is_passed_over(void **state)
     assert_int_equal(unsetenv("TMPDIR"), 0);
 }
 
+/* --- behind another thread ---------------------------------------------------------------------------------------- */
+
+struct behind {
+    struct spool *s;
+    pthread_t thread;
+    struct spool_reader reader;
+    unsigned records; /* that were read */
+    bool is_right;
+    int end; /* what the last spool_next() said */
+    struct err err;
+};
+
+static bool is_record(unsigned n, const char *p, size_t len)
+{
+    if (len != size_of(n))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (p[i] != byte_of(n, i))
+            return false;
+    return true;
+}
+
+static void *read_behind(void *arg)
+{
+    struct behind *b = arg;
+    const char *p;
+    size_t len;
+    b->is_right = true;
+    spool_reader_behind(&b->reader, b->s);
+    while ((b->end = spool_next(&b->reader, &p, &len, &b->err)) > 0)
+        b->is_right = is_record(b->records++, p, len) && b->is_right;
+    spool_reader_finish(&b->reader);
+    return NULL;
+}
+
+static void start_behind(struct behind *b, struct spool *s)
+{
+    *b = (struct behind){.s = s};
+    assert_int_equal(pthread_create(&b->thread, NULL, read_behind, b), 0);
+}
+
+static void join(struct behind *b, int end, unsigned records)
+{
+    assert_int_equal(pthread_join(b->thread, NULL), 0);
+    assert_true(b->is_right);
+    assert_int_equal(b->end, end);
+    if (end == 0)
+        assert_int_equal(b->records, records);
+    else
+        assert_true(b->records <= records);
+}
+
+static void test_readers_behind_another_thread_get_all_of_it(void **state)
+{
+    struct behind first, second, late;
+    struct spool *s;
+    (void)state;
+    assert_int_equal(spool_create(&s, NULL), 0);
+    for (unsigned round = 0; round < 3; round++) {
+        put(s, 0); /* before it grows */
+        spool_grow_begin(s);
+        start_behind(&first, s);
+        start_behind(&second, s);
+        for (unsigned i = 1; i < RECORDS; i++) {
+            put(s, i);
+            if (i == RECORDS / 3)
+                check_all(s, i + 1); /* a reader of this thread, which writes what there is */
+        }
+        assert_int_equal(spool_grow_end(s, true, NULL), 0);
+        start_behind(&late, s);
+        check_all(s, RECORDS);
+        join(&first, 0, RECORDS);
+        join(&second, 0, RECORDS);
+        join(&late, 0, RECORDS);
+        assert_int_equal(spool_clear(s, NULL), 0);
+    }
+    spool_destroy(s);
+}
+
+static void test_reader_behind_an_empty_spool_waits_for_its_end(void **state)
+{
+    struct behind b;
+    struct spool *s;
+    (void)state;
+    assert_int_equal(spool_create(&s, NULL), 0);
+    spool_grow_begin(s);
+    start_behind(&b, s);
+    assert_int_equal(spool_grow_end(s, true, NULL), 0);
+    join(&b, 0, 0);
+    spool_destroy(s);
+}
+
+static void test_reader_behind_stops_when_the_other_thread_gives_up(void **state)
+{
+    struct behind b;
+    struct spool *s;
+    (void)state;
+    assert_int_equal(spool_create(&s, NULL), 0);
+    for (unsigned n = 0; n < RECORDS; n += RECORDS / 3) {
+        spool_grow_begin(s);
+        start_behind(&b, s);
+        for (unsigned i = 0; i < n; i++)
+            put(s, i);
+        assert_int_equal(spool_grow_end(s, false, NULL), 0);
+        assert_int_equal(spool_grow_end(s, true, NULL), 0); /* it does not grow any more */
+        join(&b, -ECANCELED, n);
+        assert_true(*b.err.msg);
+        assert_int_equal(spool_clear(s, NULL), 0);
+    }
+    spool_destroy(s);
+}
+
+static void test_reader_behind_stops_when_the_end_cannot_be_written(void **state)
+{
+    struct rlimit all, some;
+    struct behind b;
+    struct spool *s;
+    struct err err = {0};
+    (void)state;
+    assert_int_equal(spool_create(&s, NULL), 0);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &all), 0);
+    some = (struct rlimit){1000, all.rlim_max};
+    assert_ptr_not_equal(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+    spool_grow_begin(s);
+    start_behind(&b, s);
+    for (unsigned i = 6; i < 40; i++) /* less than a buffer, more than the limit */
+        put(s, i);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &some), 0);
+    int r = spool_grow_end(s, true, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    assert_int_equal(r, -EFBIG);
+    assert_true(*err.msg);
+    join(&b, -ECANCELED, 0);
+    spool_destroy(s);
+}
+
 /* --- sorting ------------------------------------------------------------------------------------------------------ */
 
 /* Few different keys, so that many are equal; the records say in which order they were put. */
@@ -189,6 +329,10 @@ int main(void)
         cmocka_unit_test(test_reader_sees_what_is_put_while_it_reads),
         cmocka_unit_test(test_cleared_spool_is_empty_and_can_be_filled_again),
         cmocka_unit_test(test_folder_that_is_not_there_is_passed_over),
+        cmocka_unit_test(test_readers_behind_another_thread_get_all_of_it),
+        cmocka_unit_test(test_reader_behind_an_empty_spool_waits_for_its_end),
+        cmocka_unit_test(test_reader_behind_stops_when_the_other_thread_gives_up),
+        cmocka_unit_test(test_reader_behind_stops_when_the_end_cannot_be_written),
         cmocka_unit_test(test_records_come_back_by_key_and_equal_ones_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
