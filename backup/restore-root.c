@@ -108,7 +108,8 @@ static int prepare(struct root_work *w, struct err *err)
 
 static void drop_staged(const struct root_work *w)
 {
-    static const char *const names[] = {"catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db.partial"};
+    static const char *const names[] = {"catalog.db", "catalog.db-wal", "catalog.db-shm", "catalog.db-journal",
+                                        "catalog.db.partial"};
     char path[PATH_MAX + 32];
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         (void)snprintf(path, sizeof(path), "%s/%s", w->staging, names[i]); /* fits */

@@ -10,6 +10,7 @@
 #include "core/util.h"
 
 #define SEPARATOR '\x1f'
+#define BULK_ROWS 10000 /* some MiB of catalog: less is not worth the syncs of two changes of mode */
 
 static const char *const field_names[] = {
     [IMPORT_NAME] = "name",       [IMPORT_IP] = "ip",
@@ -230,6 +231,21 @@ int import_stage_end(struct import *im, enum import_duplicates policy, struct er
     if (r == 0)
         im->is_staging = false;
     return r;
+}
+
+/* --- the transaction ---------------------------------------------------------------------------------------------- */
+
+int import_begin(struct import *im, bool is_final, struct err *err)
+{
+    int64_t clients = 0;
+    if (is_final && im->rows >= BULK_ROWS) {
+        int r = db_number(im->c, "SELECT count(*) FROM client", ARGS(), &clients, err);
+        if (r < 0)
+            return r;
+        if ((uint64_t)clients < im->rows / 4)
+            return catalog_begin_bulk(im->c, err);
+    }
+    return catalog_begin(im->c, err);
 }
 
 /* --- image paths of the source ------------------------------------------------------------------------------------ */

@@ -6,14 +6,14 @@
  * Order of calls, all on one catalog that was opened for writing:
  *   import_open(c, origin) -> im
  *     import_row_add(im, row) ..., import_stage_end(im, duplicates)                              no lock is held meanwhile
- *   catalog_begin(c)
+ *   import_begin(im)
  *     import_source_register(im, ...), image_add(c, ...), import_source_link(im, ...)            image paths of the source
  *     import_plan_begin(im)            names and addresses that are taken; clients that are gone from the source
  *     import_each(im, IMPORT_OPEN)  -> import_known(), import_row_plan()                         the caller compares
  *     import_names(im)                 names and addresses are given, in the order of the rows
  *     import_apply(im, run)            everything that the plan says
  *     import_run_end(im, run, ...)     the one audit row
- *   catalog_commit(c), or catalog_rollback(c): then the stage is as it was before catalog_begin()
+ *   catalog_commit(c), or catalog_rollback(c): then the stage is as it was before import_begin()
  *   import_close(im)                   before catalog_close()
  *
  * (1) Every staged row has exactly one fate in the end.
@@ -114,6 +114,9 @@ enum import_duplicates { IMPORT_DUP_CONFLICT, IMPORT_DUP_FIRST, IMPORT_DUP_LAST 
 int import_row_add(struct import *im, const struct import_row *row, struct err *err);
 /* Find rows with the same MAC or the same name. Rows that say the same twice are one: the later ones are skipped. */
 int import_stage_end(struct import *im, enum import_duplicates policy, struct err *err);
+
+/* catalog_begin(), or catalog_begin_bulk() where most of the catalog is going to be new. @is_final: the transaction is meant to be committed. */
+int import_begin(struct import *im, bool is_final, struct err *err);
 
 /* --- image paths of the source ------------------------------------------------------------------------------------ */
 

@@ -22,14 +22,16 @@
 
 #include "core/catalog.h"
 
-#define CATALOG_FILE           "catalog.db"
-#define CATALOG_APPLICATION_ID 0x44476174 /* "DGat", offset 68 of the file */
+#define CATALOG_FILE            "catalog.db"
+#define CATALOG_APPLICATION_ID  0x44476174 /* "DGat", offset 68 of the file */
+#define CATALOG_BUSY_TIMEOUT_MS 30000      /* a queue of commands on a busy disk: each of them syncs */
 
 struct catalog {
     sqlite3 *db;
     enum catalog_mode mode;
     bool is_in_transaction;
-    bool is_audit_off; /* within an import, which is one audit row */
+    bool is_audit_off;   /* within an import, which is one audit row */
+    bool is_bulk;        /* without the write-ahead log */
     char path[PATH_MAX]; /* of catalog.db, for sentences */
     char root[PATH_MAX];
     char who[64];
@@ -117,6 +119,13 @@ int schema_migrate(struct catalog *c, const struct schema_step *steps, size_t n,
 
 /* Identity, version, quick integrity check, foreign keys. *ret_version is the stored user_version, at most CATALOG_VERSION. */
 int schema_check(struct catalog *c, int *ret_version, struct err *err);
+
+/* --- catalog-bulk.c: transactions without the write-ahead log ------------------------------------------------------ */
+
+/* After the transaction that catalog_begin_bulk() began, and after others without effect. */
+void bulk_end(struct catalog *c);
+/* For a writer that opens: what a process left that died in between. */
+void bulk_mend(struct catalog *c);
 
 /* --- catalog-audit.c --------------------------------------------------------------------------------------------- */
 

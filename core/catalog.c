@@ -24,9 +24,8 @@
 #include "core/root.h"
 #include "core/util.h"
 
-#define NEW_FILE        ".catalog.db.new"
-#define BUSY_TIMEOUT_MS 30000 /* a queue of commands on a busy disk: each of them syncs */
-#define INIT_WAIT_MS    10000
+#define NEW_FILE     ".catalog.db.new"
+#define INIT_WAIT_MS 10000
 
 void catalog_now(char *ret)
 {
@@ -58,7 +57,7 @@ static int make_uri(const char *path, const char *query, char *ret, size_t size)
 static int configure(struct catalog *c, struct err *err)
 {
     (void)sqlite3_extended_result_codes(c->db, 1);
-    (void)sqlite3_busy_timeout(c->db, BUSY_TIMEOUT_MS);
+    (void)sqlite3_busy_timeout(c->db, CATALOG_BUSY_TIMEOUT_MS);
     (void)sqlite3_db_config(c->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     int code = sqlite3_create_collation(c->db, "by_name", SQLITE_UTF8, NULL, catalog_name_order);
     if (code != SQLITE_OK)
@@ -80,13 +79,18 @@ static int connect_file(struct catalog *c, const char *name, int flags, struct e
     return code == SQLITE_OK ? configure(c, err) : db_error(c, code, err);
 }
 
-/* On a read-only medium, or on a full one, no log can be made; without one beside it the file is complete as it is. */
+static bool has_beside(const struct catalog *c, const char *suffix)
+{
+    char path[PATH_MAX + 16];
+    struct stat st;
+    (void)snprintf(path, sizeof(path), "%s%s", c->path, suffix);
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* On a read-only medium, or on a full one, no log can be made; without one beside it, or a journal, the file is complete as it is. */
 static bool is_immutable(const struct catalog *c)
 {
-    char log[PATH_MAX + 8];
-    struct stat st;
-    (void)snprintf(log, sizeof(log), "%s-wal", c->path);
-    if (c->mode != CATALOG_READ || (stat(log, &st) == 0 && st.st_size > 0))
+    if (c->mode != CATALOG_READ || has_beside(c, "-wal") || has_beside(c, "-journal"))
         return false;
     return (access(c->path, W_OK) < 0 && errno == EROFS) || db_disk_is_full(c);
 }
@@ -164,6 +168,8 @@ int catalog_open(const char *root, enum catalog_mode mode, struct catalog **ret,
         r = schema_check(c, &version, err);
     if (r == 0)
         r = migrate_old(c, version, err);
+    if (r == 0 && mode == CATALOG_WRITE)
+        bulk_mend(c);
     if (r == 0)
         *ret = take_ptr(c);
     return r;
@@ -222,6 +228,7 @@ int catalog_commit(struct catalog *c, struct err *err)
     if (r < 0)
         catalog_rollback(c);
     c->is_in_transaction = false;
+    bulk_end(c);
     return r;
 }
 
@@ -230,6 +237,7 @@ void catalog_rollback(struct catalog *c)
     if (c->is_in_transaction && !sqlite3_get_autocommit(c->db))
         (void)db_exec(c, "ROLLBACK", NULL); /* what fails here is rolled back by the next open */
     c->is_in_transaction = false;
+    bulk_end(c);
 }
 
 int writer_begin(struct catalog *c, struct err *err)
@@ -281,22 +289,23 @@ static int make_folders(const char *root, struct err *err)
     return r;
 }
 
-/* -EEXIST when there is a catalog, or the log of one that is gone: SQLite would replay it into the new file. */
+/* -EEXIST when there is a catalog, or the log or journal of one that is gone: SQLite would replay it into the new file. */
 static int check_absent(const char *root, struct err *err)
 {
-    char path[PATH_MAX], log[PATH_MAX];
+    static const char *const names[] = {CATALOG_FILE, CATALOG_FILE "-wal", CATALOG_FILE "-journal"};
+    char path[PATH_MAX];
     struct stat st;
-    int r = root_path(root, CATALOG_FILE, path, err);
-    if (r == 0)
-        r = root_path(root, CATALOG_FILE "-wal", log, err);
-    if (r < 0)
-        return r;
-    bool has_log = lstat(log, &st) == 0;
-    if (lstat(path, &st) == 0)
-        return err_set(err, -EEXIST, "'%.500s' is a Diskgate root already", root);
-    if (has_log)
-        return err_set(err, -EEXIST, "'%.500s' belongs to a catalog that is gone; move it away or put the catalog back",
-                       log);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        int r = root_path(root, names[i], path, err);
+        if (r < 0)
+            return r;
+        if (lstat(path, &st) < 0)
+            continue;
+        return i == 0
+                   ? err_set(err, -EEXIST, "'%.500s' is a Diskgate root already", root)
+                   : err_set(err, -EEXIST,
+                             "'%.500s' belongs to a catalog that is gone; move it away or put the catalog back", path);
+    }
     return 0;
 }
 

@@ -57,6 +57,8 @@ static inline void catalog_closep(struct catalog **c)
 }
 
 int catalog_begin(struct catalog *c, struct err *err);
+/* catalog_begin() for a transaction that makes most of the catalog: cheaper while nobody else has it open, and then readers wait for its end. */
+int catalog_begin_bulk(struct catalog *c, struct err *err);
 int catalog_commit(struct catalog *c, struct err *err); /* on failure the transaction is rolled back */
 void catalog_rollback(struct catalog *c);
 

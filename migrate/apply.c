@@ -226,7 +226,7 @@ static int pass(struct apply *a, struct report *r, struct staging *st, bool is_s
 {
     struct err why = {0};
     FILE *json = NULL;
-    int e = catalog_begin(a->plan->catalog, err);
+    int e = import_begin(a->plan->import, st != NULL, err);
     if (e < 0)
         return e;
     e = decide(a, r, err);
