@@ -44,7 +44,7 @@ struct run {
     struct image_search how;
     struct progress progress;
     const char *dirs[SEARCH_MAX + 1];
-    char beside[PATH_MAX];
+    char beside[PATH_MAX], charset[32];
 };
 
 static void run_finish(struct run *r)
@@ -59,16 +59,30 @@ static void run_finish(struct run *r)
 
 /* --- source and mapping ------------------------------------------------------------------------------------------- */
 
+/* What the command line says of the character set, else the mapping file, which is read once more with the tables known. */
+static int find_charset(struct run *r, struct source_options *o, struct err *err)
+{
+    const char *path = cmd_option(r->cmd, "mapping");
+    o->charset = cmd_option(r->cmd, "charset");
+    if (o->charset || !path)
+        return 0;
+    int e = mapping_charset(path, r->charset, err);
+    if (e == 0 && *r->charset)
+        o->charset = r->charset;
+    return e;
+}
+
 static int open_source(struct run *r, struct err *err)
 {
-    struct source_options o = {.charset = cmd_option(r->cmd, "charset"), .dialect = cmd_option(r->cmd, "dialect")};
+    struct source_options o = {.dialect = cmd_option(r->cmd, "dialect")};
     const char *separator = cmd_option(r->cmd, "separator");
     if (separator && strcmp(separator, "tab") != 0 && strcmp(separator, "\\t") != 0 && strlen(separator) != 1)
         return err_set(err, -EINVAL, "the separator '%s' must be one character, or the word tab",
                        text_quote(separator));
     if (separator)
         o.separator = separator[1] ? '\t' : separator[0];
-    return source_open(r->kind, r->file, &o, &r->source, err);
+    int e = find_charset(r, &o, err);
+    return e < 0 ? e : source_open(r->kind, r->file, &o, &r->source, err);
 }
 
 static int save_mapping(struct run *r, struct err *err)
@@ -106,6 +120,8 @@ static int open_mapping(struct run *r, struct err *err)
 {
     const char *path = cmd_option(r->cmd, "mapping");
     int e = path ? mapping_load(path, r->source, &r->mapping, err) : mapping_detect(r->source, &r->mapping, err);
+    if (!path && r->mapping && cmd_option(r->cmd, "charset"))
+        mapping_set_charset(r->mapping, cmd_option(r->cmd, "charset"));
     if (e == -EAMBIG || e == -ENODATA)
         return path ? e : ask(r, e, err);
     if (e == 0)

@@ -109,6 +109,11 @@ void mapping_ask(struct mapping *m, const char *fmt, ...)
     m->questions = all;
 }
 
+void mapping_set_charset(struct mapping *m, const char *name)
+{
+    (void)snprintf(m->charset, sizeof(m->charset), "%s", name); /* the source was opened with it, so it is no longer */
+}
+
 const struct path_rule *mapping_paths(const struct mapping *m, size_t *ret_n)
 {
     *ret_n = m->path_count;

@@ -32,6 +32,8 @@ int mapping_load(const char *path, struct source *s, struct mapping **ret, struc
 int mapping_save(const struct mapping *m, FILE *to);
 /* What a mapping file says of the character set ([source] charset), for source_options, before the source is opened. Empty: nothing. */
 int mapping_charset(const char *path, char ret[32], struct err *err);
+/* What the file that is saved shall say of it. */
+void mapping_set_charset(struct mapping *m, const char *name);
 /* The evidence for people: one line a role, "mac = 客户机.网卡地址   132 of 132 values are MACs, all different; the name says so". */
 void mapping_print(const struct mapping *m, FILE *to);
 void mapping_destroy(struct mapping *m); /* NULL is allowed */

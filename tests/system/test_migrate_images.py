@@ -45,6 +45,10 @@ def links(root, client):
     return {row["slot"]: row["image"] for row in root.json("client", "show", client)["links"]}
 
 
+def clients_comment(root):
+    return [row["comment"] for row in root.json("client", "list")["clients"]]
+
+
 def folder(root, name, *files, seed=1):
     path = root.files / name
     path.mkdir(parents=True)
@@ -341,6 +345,17 @@ def test_question_is_asked_and_the_answer_taken(root):
     saved.write_text(text.replace("mac = ?", "mac = MacB"))
     root.ok("migrate", "csv", path, "--mapping", saved)
     assert {row["mac"][-2:] for row in root.json("client", "list")["clients"]} == {"02"}
+
+
+def test_character_set_of_the_mapping_file_counts_and_is_saved(root):
+    path, saved = table(root, "Зал;52-54-00-00-01-01;10.0.0.1;;Образ", encoding="cp866"), root.files / "saved.ini"
+    root.ok("migrate", "csv", path, "--charset", "KOI8-R", "--save-mapping", saved, "-n")
+    assert "\ncharset = KOI8-R\n" in saved.read_text()
+    saved.write_text(saved.read_text().replace("charset = KOI8-R", "charset = CP866"))
+    root.ok("migrate", "csv", path, "--mapping", saved)
+    assert clients_comment(root) == ["Образ"]
+    saved.write_text(saved.read_text().replace("charset = CP866", "charset = KLINGON"))
+    assert "character set 'KLINGON'" in root.fails("migrate", "csv", path, "--mapping", saved)
 
 
 def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs):
