@@ -11,6 +11,7 @@
 #include "migrate/utf8.h"
 
 #define HEAD_BYTES  5     /* length and kind */
+#define STR_BYTES   5     /* of a str beside its text */
 #define FLUSH_BYTES 65536 /* a pipe's worth */
 #define ROOM_BYTES  (128u << 10)
 #define CELL_ROOM   (16u * SOURCE_COLUMNS_MAX) /* kept free in a row for the cells that follow a great one */
@@ -84,15 +85,34 @@ void frame_u64(struct frame_out *o, uint64_t v)
         put_u64(p, v);
 }
 
-void frame_str(struct frame_out *o, const void *text, size_t len)
+static void put_str(unsigned char *p, const void *text, size_t len)
 {
-    unsigned char *p = room(o, len + 5);
-    if (!p)
-        return;
     put_u32(p, (uint32_t)len);
     if (len > 0)
         memcpy(p + 4, text, len);
     p[4 + len] = 0;
+}
+
+void frame_str(struct frame_out *o, const void *text, size_t len)
+{
+    unsigned char *p = room(o, STR_BYTES + len);
+    if (p)
+        put_str(p, text, len);
+}
+
+static size_t cell_bytes(const struct cell *c)
+{
+    switch (c->kind) {
+    case CELL_NONE:
+        return 1;
+    case CELL_BOOL:
+        return 2;
+    case CELL_INT:
+    case CELL_REAL:
+        return 9;
+    default:
+        return 1 + STR_BYTES + c->len;
+    }
 }
 
 bool frame_cell(struct frame_out *o, const struct cell *c)
@@ -102,25 +122,28 @@ bool frame_cell(struct frame_out *o, const struct cell *c)
     uint64_t bits;
     if (!fits)
         c = &bad;
-    frame_u8(o, (unsigned)c->kind);
+    unsigned char *p = room(o, cell_bytes(c));
+    if (!p)
+        return fits;
+    *p++ = (unsigned char)c->kind;
     switch (c->kind) {
     case CELL_NONE:
         break;
     case CELL_BOOL:
-        frame_u8(o, c->integer != 0);
+        *p = c->integer != 0;
         break;
     case CELL_INT:
-        frame_u64(o, (uint64_t)c->integer);
+        put_u64(p, (uint64_t)c->integer);
         break;
     case CELL_REAL:
         memcpy(&bits, &c->real, sizeof(bits));
-        frame_u64(o, bits);
+        put_u64(p, bits);
         break;
     case CELL_TEXT:
     case CELL_BYTES:
     case CELL_DATE:
     case CELL_BAD:
-        frame_str(o, c->text, c->len);
+        put_str(p, c->text, c->len);
         break;
     }
     return fits;

@@ -262,7 +262,7 @@ void mdb_cell(struct mdb_file *f, struct mdb_table *t, size_t i, struct cell *re
 {
     MdbColumn *col = t->columns[i].col;
     *ret = (struct cell){.kind = CELL_NONE, .text = ""};
-    if (!mdb_type_is_read(&t->columns[i]))
+    if (!t->columns[i].is_read)
         return;
     if (col->col_type == MDB_BOOL) {
         *ret = (struct cell){.kind = CELL_BOOL, .text = "", .integer = col->cur_value_len == 0};

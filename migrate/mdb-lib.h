@@ -75,6 +75,7 @@ struct mdb_column {
     char name[SOURCE_NAME_MAX + 1];
     unsigned scale; /* of numeric */
     bool is_calculated;
+    bool is_read; /* false: values are never read */
 };
 
 struct mdb_table {
@@ -91,8 +92,6 @@ int mdb_table_open(struct mdb_file *f, struct mdb_table *t, uint32_t page, const
 void mdb_table_close(struct mdb_table *t);
 /* "text", "memo", "long", ... */
 void mdb_type_name(const struct mdb_column *c, char *ret, size_t max);
-/* False when values of this column are never read. */
-bool mdb_type_is_read(const struct mdb_column *c);
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 

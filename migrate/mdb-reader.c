@@ -93,7 +93,7 @@ static void note_columns(struct reader *r, const char *table)
     char type[24];
     for (size_t i = 0; i < r->table.n_columns; i++) {
         const struct mdb_column *c = &r->table.columns[i];
-        if (mdb_type_is_read(c))
+        if (c->is_read)
             continue;
         mdb_type_name(c, type, sizeof(type));
         note(r, false, "values of the column '%s' of the table '%s' are not read: its type is %s", c->name, table,

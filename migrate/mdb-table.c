@@ -21,6 +21,60 @@
 #define NAME_BYTES_MAX       128 /* 64 characters */
 #define DEFINITION_PAGES_MAX 64
 
+/* --- types -------------------------------------------------------------------------------------------------------- */
+
+static const char *plain_type_name(int type)
+{
+    switch (type) {
+    case MDB_BOOL:
+        return "bool";
+    case MDB_BYTE:
+        return "byte";
+    case MDB_INT:
+        return "int";
+    case MDB_LONGINT:
+        return "long";
+    case MDB_MONEY:
+        return "money";
+    case MDB_FLOAT:
+        return "float";
+    case MDB_DOUBLE:
+        return "double";
+    case MDB_DATETIME:
+    case MDB_EXT_DATE:
+        return "date";
+    case MDB_BINARY:
+        return "binary";
+    case MDB_TEXT:
+        return "text";
+    case MDB_OLE:
+        return "ole";
+    case MDB_MEMO:
+        return "memo";
+    case MDB_REPID:
+        return "guid";
+    case MDB_NUMERIC:
+        return "numeric";
+    case MDB_BIGINT:
+        return "bigint";
+    default:
+        return NULL;
+    }
+}
+
+void mdb_type_name(const struct mdb_column *c, char *ret, size_t max)
+{
+    const char *name = plain_type_name(c->col->col_type);
+    if (c->is_calculated)
+        (void)snprintf(ret, max, "calculated");
+    else if (c->col->col_type == MDB_COMPLEX)
+        (void)snprintf(ret, max, "attachment");
+    else if (name)
+        (void)snprintf(ret, max, "%s", name);
+    else
+        (void)snprintf(ret, max, "type 0x%02x", (unsigned)c->col->col_type & 0xff);
+}
+
 /* --- what libmdb does not say ------------------------------------------------------------------------------------- */
 
 struct raw_column {
@@ -126,6 +180,7 @@ static int read_raw(struct mdb_file *f, struct mdb_table *t, uint32_t page)
             return -EBADMSG;
         c->scale = r->scale;
         c->is_calculated = r->is_calculated;
+        c->is_read = !c->is_calculated && plain_type_name(c->col->col_type);
         memcpy(c->name, r->name, sizeof(c->name));
     }
     return 0;
@@ -178,63 +233,4 @@ void mdb_table_close(struct mdb_table *t)
     if (t->def)
         mdb_free_tabledef(t->def);
     t->def = NULL;
-}
-
-/* --- types -------------------------------------------------------------------------------------------------------- */
-
-static const char *plain_type_name(int type)
-{
-    switch (type) {
-    case MDB_BOOL:
-        return "bool";
-    case MDB_BYTE:
-        return "byte";
-    case MDB_INT:
-        return "int";
-    case MDB_LONGINT:
-        return "long";
-    case MDB_MONEY:
-        return "money";
-    case MDB_FLOAT:
-        return "float";
-    case MDB_DOUBLE:
-        return "double";
-    case MDB_DATETIME:
-    case MDB_EXT_DATE:
-        return "date";
-    case MDB_BINARY:
-        return "binary";
-    case MDB_TEXT:
-        return "text";
-    case MDB_OLE:
-        return "ole";
-    case MDB_MEMO:
-        return "memo";
-    case MDB_REPID:
-        return "guid";
-    case MDB_NUMERIC:
-        return "numeric";
-    case MDB_BIGINT:
-        return "bigint";
-    default:
-        return NULL;
-    }
-}
-
-void mdb_type_name(const struct mdb_column *c, char *ret, size_t max)
-{
-    const char *name = plain_type_name(c->col->col_type);
-    if (c->is_calculated)
-        (void)snprintf(ret, max, "calculated");
-    else if (c->col->col_type == MDB_COMPLEX)
-        (void)snprintf(ret, max, "attachment");
-    else if (name)
-        (void)snprintf(ret, max, "%s", name);
-    else
-        (void)snprintf(ret, max, "type 0x%02x", (unsigned)c->col->col_type & 0xff);
-}
-
-bool mdb_type_is_read(const struct mdb_column *c)
-{
-    return !c->is_calculated && plain_type_name(c->col->col_type);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/util.h"
 #include "migrate/utf8.h"
 
@@ -70,10 +71,38 @@ static void put_unit(struct text_buf *t, uint32_t *high, unsigned unit, uint64_t
         put(t, is_low ? UTF8_REPLACEMENT : unit, bad);
 }
 
+/* Nearly all text is ASCII, which becomes UTF-8 without looking at each character. */
+static size_t put_ascii(struct text_buf *t, const unsigned char *src, size_t len)
+{
+    size_t n = utf8_ascii((const char *)src, len);
+    memcpy(t->p + t->len, src, n);
+    t->len += n;
+    return n;
+}
+
+/* The bytes of whole runs of four units that are ASCII and not zero. */
+static size_t put_ascii_units(struct text_buf *t, const unsigned char *src, size_t len)
+{
+    size_t n = 0;
+    for (; n + 8 <= len; n += 8) {
+        uint64_t v = get_u64(src + n);
+        if ((v & 0xff80ff80ff80ff80ULL) != 0 || ((v - 0x0001000100010001ULL) & 0x8000800080008000ULL) != 0)
+            break;
+        v = (v | v >> 8) & 0x0000ffff0000ffffULL;
+        put_u32((unsigned char *)t->p + t->len, (uint32_t)(v | v >> 16));
+        t->len += 4;
+    }
+    return n;
+}
+
 static void put_compressed(struct text_buf *t, uint32_t *high, const unsigned char *src, size_t len, uint64_t *bad)
 {
     bool is_wide = false;
     for (size_t i = 0; i < len;) {
+        if (!is_wide && !*high)
+            i += put_ascii(t, src + i, len - i);
+        if (i == len)
+            break;
         if (src[i] == 0) {
             is_wide = !is_wide;
             i++;
@@ -97,7 +126,7 @@ bool text_from_jet4(struct text_buf *t, const unsigned char *src, size_t len, ui
     if (len >= 2 && src[0] == 0xff && src[1] == 0xfe) {
         put_compressed(t, &high, src + 2, len - 2, bad);
     } else {
-        for (size_t i = 0; i + 1 < len; i += 2)
+        for (size_t i = put_ascii_units(t, src, len); i + 1 < len; i += 2)
             put_unit(t, &high, src[i] | (unsigned)src[i + 1] << 8, bad);
         if (len % 2 != 0)
             put_unit(t, &high, UTF8_REPLACEMENT, bad);

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/bytes.h"
 #include "core/util.h"
@@ -17,6 +18,12 @@
 #define TICKS_A_S  10000000 /* of 100 ns */
 
 /* --- dates ------------------------------------------------------------------------------------------------------- */
+
+static void put_two(char *to, int64_t v)
+{
+    to[0] = (char)('0' + v / 10);
+    to[1] = (char)('0' + v % 10);
+}
 
 /* @day counted from 0001-01-01, Gregorian throughout, as Access does. */
 static bool put_date(int64_t day, int64_t second, char ret[VALUE_TEXT_MAX])
@@ -38,8 +45,14 @@ static bool put_date(int64_t day, int64_t second, char ret[VALUE_TEXT_MAX])
     while (before[month] + (month > 1 && is_leap) > day)
         month--;
     day -= before[month] + (month > 1 && is_leap);
-    (void)snprintf(ret, VALUE_TEXT_MAX, "%04d-%02d-%02dT%02d:%02d:%02d", (int)year, month + 1, (int)day + 1,
-                   (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
+    memcpy(ret, "0000-00-00T00:00:00", 20);
+    put_two(ret, year / 100);
+    put_two(ret + 2, year % 100);
+    put_two(ret + 5, month + 1);
+    put_two(ret + 8, day + 1);
+    put_two(ret + 11, second / 3600);
+    put_two(ret + 14, second / 60 % 60);
+    put_two(ret + 17, second % 60);
     return true;
 }
 

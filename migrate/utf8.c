@@ -39,14 +39,16 @@ size_t utf8_get(const char *p, size_t len, uint32_t *ret_c)
 bool utf8_is_text(const char *p, size_t len)
 {
     uint32_t c;
-    for (size_t n; len > 0; p += n, len -= n) {
-        if ((unsigned char)(p[0] - 1) < 0x7f) { /* the usual case */
-            n = 1;
-            continue;
-        }
+    for (;;) {
+        size_t n = utf8_ascii(p, len);
+        if (n == len)
+            return true;
+        p += n;
+        len -= n;
         n = utf8_get(p, len, &c);
         if (n == 0 || c == 0)
             return false;
+        p += n;
+        len -= n;
     }
-    return true;
 }

@@ -113,6 +113,46 @@ static void test_mdb_text_of_jet4_is_decoded_whole(void **state)
     }
 }
 
+/* ASCII is taken in long steps: a unit that is none may stand anywhere in it, and where it does must not matter. */
+static void test_mdb_text_of_jet4_is_the_same_at_any_place(void **state)
+{
+    static const struct {
+        unsigned unit;
+        const char *text;
+    } units[] = {{'z', "z"},  {0x7f, "\x7f"}, {0, "\xef\xbf\xbd"},     {0x80, "\xc2\x80"},
+                 {0xe9, "é"}, {0x4e2d, "中"}, {0xd800, "\xef\xbf\xbd"}};
+    unsigned char wide[80], narrow[80];
+    char want[80];
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+        for (size_t len = 1; len <= 20; len++)
+            for (size_t at = 0; at < len; at++) {
+                struct text_buf t = {0};
+                uint64_t bad = 0;
+                unsigned unit = units[i].unit;
+                (void)snprintf(want, sizeof(want), "%.*s%s%.*s", (int)at, "abcdefghijklmnopqrst", units[i].text,
+                               (int)(len - at - 1), "abcdefghijklmnopqrst");
+                for (size_t k = 0; k < len; k++) {
+                    unsigned v = k == at ? unit : (unsigned)('a' + (k < at ? k : k - at - 1));
+                    wide[2 * k] = (unsigned char)v;
+                    wide[2 * k + 1] = (unsigned char)(v >> 8);
+                    narrow[2 + k] = (unsigned char)v;
+                }
+                assert_true(text_from_jet4(&t, wide, 2 * len, &bad));
+                assert_string_equal(t.p, want);
+                assert_int_equal(t.len, strlen(want));
+                assert_int_equal(bad, unit == 0 || unit == 0xd800);
+                assert_int_equal(utf8_ascii(t.p, t.len), unit > 0 && unit < 0x80 ? len : at);
+                memcpy(narrow, "\xff\xfe", 2);
+                t.len = 0;
+                if (unit > 0 && unit <= 0xff) {
+                    assert_true(text_from_jet4(&t, narrow, 2 + len, &bad));
+                    assert_string_equal(t.p, want);
+                }
+                text_buf_finish(&t);
+            }
+    assert_int_equal(utf8_ascii("12345678\0abcdefgh", 17), 8);
+}
+
 static void check_charset(const char *name, const char *bytes, size_t len, const char *text, unsigned bad)
 {
     struct text_buf t = {0};
@@ -480,6 +520,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_utf8_takes_what_it_gives_and_nothing_else),
         cmocka_unit_test(test_mdb_text_of_jet4_is_decoded_whole),
+        cmocka_unit_test(test_mdb_text_of_jet4_is_the_same_at_any_place),
         cmocka_unit_test(test_mdb_text_of_jet3_is_decoded_by_its_code_page),
         cmocka_unit_test(test_mdb_text_grows_as_long_as_it_must),
         cmocka_unit_test(test_mdb_code_pages_have_names_that_iconv_knows),
