@@ -59,7 +59,18 @@ static int refuse_running(struct catalog *c, json_t *online, json_t *before, str
     return 0;
 }
 
-static int undo(struct cmd *cmd, struct catalog *c, int64_t id, json_t **obstacles, json_t **files, struct err *err)
+/* Who is killed behind the commit leaves files that nobody knows: they are written down before it. */
+static int note_files(struct staging *st, const json_t *files, struct err *err)
+{
+    size_t i;
+    json_t *file;
+    int r = 0;
+    json_array_foreach(files, i, file) if (r == 0) r = staging_drop(st, json_string_value(file), err);
+    return r;
+}
+
+static int undo(struct cmd *cmd, struct staging *st, struct catalog *c, int64_t id, json_t **obstacles, json_t **files,
+                struct err *err)
 {
     _cleanup_json_ json_t *online = NULL, *links = json_object();
     int r = apply_online(cmd->root, &online, err);
@@ -72,12 +83,14 @@ static int undo(struct cmd *cmd, struct catalog *c, int64_t id, json_t **obstacl
         r = import_undo(c, id, obstacles, files, err);
     if (r == 0)
         r = refuse_running(c, online, links, err);
+    if (r == 0 && !cmd->is_dry_run)
+        r = note_files(st, *files, err);
     if (r < 0 || cmd->is_dry_run)
         catalog_rollback(c);
     return r < 0 || cmd->is_dry_run ? r : catalog_commit(c, err);
 }
 
-static void delete_files(struct cmd *cmd, json_t *files)
+static void delete_files(struct cmd *cmd, struct staging *st, json_t *files)
 {
     size_t i;
     json_t *file;
@@ -88,6 +101,7 @@ static void delete_files(struct cmd *cmd, json_t *files)
             warn_line("the image's file '%s/%s' cannot be deleted: %s", cmd->root, json_string_value(file),
                       strerror(-r));
     }
+    staging_keep(st);
 }
 
 /* All obstacles on stderr, the first of them again in the sentence that ends the run. */
@@ -110,14 +124,15 @@ static int run_undo(struct cmd *cmd, struct err *err)
         r = migrate_open(cmd, &c, err);
     if (r < 0)
         return r;
-    r = staging_open(&st, cmd->root, err);
+    r = cmd->is_dry_run ? 0 : staging_open(&st, cmd->root, err);
     if (r == 0)
-        r = undo(cmd, c, id, &obstacles, &files, err);
+        r = undo(cmd, &st, c, id, &obstacles, &files, err);
     if (r == 0 && !cmd->is_dry_run)
         apply_follow(cmd);
     if (r == 0 && !cmd->is_dry_run)
-        delete_files(cmd, files);
-    staging_close(&st);
+        delete_files(cmd, &st, files);
+    if (!cmd->is_dry_run)
+        staging_close(&st);
     if (json_array_size(obstacles) > 1)
         show_obstacles(cmd, obstacles);
     if (r < 0)

@@ -2,8 +2,10 @@
 /* Files before their transaction; see staging.h. */
 #include "migrate/staging.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,12 +143,26 @@ static int load_known(const char *root, struct known *ret, struct err *err)
     return r < 0 ? r : import_run_list(c, &ret->runs, &ret->n_runs, err);
 }
 
+/* What a kill in the middle of file_replace() leaves. */
+static void delete_temporaries(const char *root)
+{
+    char path[PATH_MAX];
+    const struct dirent *e;
+    DIR *dir = root_path(root, IMPORTS, path, NULL) == 0 ? opendir(path) : NULL;
+    while (dir && (e = readdir(dir)))
+        if (fnmatch("." PENDING ".*.tmp", e->d_name, 0) == 0)
+            (void)unlinkat(dirfd(dir), e->d_name, 0); /* it is empty or a copy of what never counted */
+    if (dir)
+        (void)closedir(dir); /* read only */
+}
+
 /* Only with the lock held. */
 static int work_off(const char *root, struct err *err)
 {
     struct known k = {0};
     char path[PATH_MAX];
     _cleanup_free_ char *text = NULL;
+    delete_temporaries(root);
     int r = root_path(root, IMPORTS "/" PENDING, path, err);
     if (r == 0)
         r = file_read(AT_FDCWD, path, PENDING_MAX, &text, NULL);
@@ -166,6 +182,21 @@ static int work_off(const char *root, struct err *err)
 
 /* --- the helper --------------------------------------------------------------------------------------------------- */
 
+/* A copy of a process that has a catalog open must not open one: SQLite's own memory says to it that it is the writer that died, and it would not
+ * see what that one has just committed. So it becomes a fresh process. */
+static _Noreturn void guard_work(const char *root)
+{
+    char *const args[] = {(char[]){"diskgate-migrate"}, (char[]){STAGING_CLEAN_UP}, (char *)root, NULL};
+    (void)execv("/proc/self/exe", args);
+    _exit(1); /* the next import does it */
+}
+
+int staging_clean_up(const char *root)
+{
+    _cleanup_close_ int lock = root_lock(root, "import.lock", 10000, NULL);
+    return lock < 0 ? lock : work_off(root, NULL); /* what is left waits for the next import */
+}
+
 static _Noreturn void guard(const char *root, int pipe_r)
 {
     char byte = 0;
@@ -184,10 +215,7 @@ static _Noreturn void guard(const char *root, int pipe_r)
         ;
     if (n == 1)
         _exit(0);
-    _cleanup_close_ int lock = root_lock(root, "import.lock", 10000, NULL);
-    if (lock >= 0)
-        (void)work_off(root, NULL); /* what is left waits for the next import */
-    _exit(0);
+    guard_work(root);
 }
 
 static int start_guard(struct staging *s, struct err *err)
@@ -264,6 +292,15 @@ int staging_folder(struct staging *s, const char *name, char *ret, struct err *e
 int staging_file(struct staging *s, const char *rel, struct err *err)
 {
     return add_line(s, "file", rel, err);
+}
+
+int staging_drop(struct staging *s, const char *rel, struct err *err)
+{
+    char dir[PATH_MAX];
+    const char *slash = strrchr(rel, '/');
+    if (!slash || snprintf(dir, sizeof(dir), "%.*s", (int)(slash - rel), rel) >= (int)sizeof(dir))
+        return err_set(err, -EINVAL, "'%s' is no image's file in '%s'", rel, s->root);
+    return add_line(s, "folder", dir, err);
 }
 
 void staging_keep(struct staging *s)

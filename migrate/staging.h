@@ -6,7 +6,8 @@
  *
  * (1) A thing is in the catalog, or in the pending file, or not there.
  * (2) The pending file of an import that died is worked off by the next `diskgate migrate`: what the catalog refers to stays.
- * (3) A helper process waits for the end of this one. When it was killed, it does (2) at once.
+ * (3) A helper process waits for the end of this one. When it was killed, it does (2) at once, in a program that is started anew.
+ * (4) An undo writes down which files it is going to delete before it commits, so (1) holds for it, too.
  *
  * Threads: one at a time, one per process.
  */
@@ -29,10 +30,16 @@ int staging_open(struct staging *s, const char *root, struct err *err);
 int staging_folder(struct staging *s, const char *name, char *ret, struct err *err);
 /* The file @rel below the root is going to be made. */
 int staging_file(struct staging *s, const char *rel, struct err *err);
-/* The catalog has everything: forget. */
+/* The image's file @rel below the root goes as soon as the catalog does not know it any more; before the commit. */
+int staging_drop(struct staging *s, const char *rel, struct err *err);
+/* The catalog has everything, or what it does not have is deleted: forget. */
 void staging_keep(struct staging *s);
 /* Delete what was not kept; release the lock. */
 void staging_close(struct staging *s);
+
+/* `diskgate-migrate STAGING_CLEAN_UP ROOT` is how the helper starts this program: wait for the lock, do (2). */
+#define STAGING_CLEAN_UP "--clean-up-after-import"
+int staging_clean_up(const char *root);
 
 /* Delete ROOT/REL, a file of an image, and its folder when that is empty then. */
 int staging_delete_image(const char *root, const char *rel);
