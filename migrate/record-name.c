@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* name_from_raw(): a name that Diskgate accepts from whatever the source calls a machine. */
+/* A name that Diskgate accepts from whatever the source calls a machine or a group. */
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "core/util.h"
@@ -27,4 +29,29 @@ bool name_from_raw(const char *raw, char *ret)
         n--;
     ret[n] = 0;
     return n > 0;
+}
+
+/* Six hex digits of @text, the same in every version: the next import gives the same name. FNV-1a. */
+static void digits_of(const char *text, char ret[8])
+{
+    uint32_t h = 0x811c9dc5;
+    for (; *text; text++)
+        h = (h ^ (unsigned char)*text) * 0x01000193;
+    (void)snprintf(ret, 8, "%06x", (h >> 24 ^ h) & 0xffffff);
+}
+
+void group_from_raw(const char *raw, char *ret)
+{
+    char folded[1024], digits[8];
+    bool is_there = name_from_raw(raw, ret), is_ascii = true;
+    (void)text_fold(raw, folded, sizeof(folded)); /* groups are compared without regard to case, here and there */
+    for (const char *p = folded; *p; p++)
+        is_ascii = is_ascii && (unsigned char)*p < 0x80;
+    if (is_there && is_ascii)
+        return;
+    digits_of(folded, digits);
+    size_t n = is_there ? MIN(strlen(ret), NAME_LEN - sizeof(digits)) : 0;
+    while (n > 0 && !is_alnum(ret[n - 1]))
+        n--;
+    (void)snprintf(ret + n, NAME_LEN + 1 - n, "%s-%s", n ? "" : "group", digits);
 }

@@ -10,6 +10,8 @@
 #include "migrate/mapping-priv.h"
 #include "migrate/record.h"
 
+#define RECORD_KEPT_MAX 16
+
 struct record_reading {
     struct source *source;
     const struct mapping *m;
@@ -17,7 +19,18 @@ struct record_reading {
     struct lookup *lookups[MAPPING_ITEMS_MAX][2]; /* of an item's look-ups */
     struct lookup *names;                         /* of images, by path */
     bool is_used[SOURCE_COLUMNS_MAX];
+    struct record_kept {
+        int column;
+        const char *text; /* NULL: the cell's own */
+    } kept
+        [RECORD_KEPT_MAX]; /* columns of this row that have a role, and whose value is not whole in its field: rest has them, too */
+    unsigned kept_count;
+    uint64_t cut_comments;
+    uint32_t groups_said[64]; /* hashes */
+    unsigned group_count, group_more;
+    char groups[400]; /* "'Зал 1' is 1-3fa2b1, ..." */
     struct record record;
+    char rest[RECORD_REST_MAX];
     record_each *each;
     void *arg;
     uint64_t rows;

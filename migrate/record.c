@@ -8,6 +8,8 @@
  * (2) Memory: one record, and the tables that are looked up in (lookup.h).
  *
  * A record is large, so a new row clears only what is looked at: strings get an end, images their count.
+ *
+ * A column with a role goes into rest as well where its value does not fit its field: a long comment, a group that must be called otherwise here.
  */
 #include "migrate/record-priv.h"
 
@@ -15,11 +17,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "core/catalog.h"
 #include "core/util.h"
 #include "migrate/normalise.h"
 #include "migrate/text.h"
 
-#define REST_VALUE 200 /* bytes of a value that rest keeps */
+#define REST_VALUE (600u << 10) /* bytes of a value that rest keeps */
 
 static void clear(struct record *rec, uint64_t row)
 {
@@ -29,7 +32,7 @@ static void clear(struct record *rec, uint64_t row)
     rec->image_count = 0;
     rec->source_id[0] = rec->raw_mac[0] = rec->mac[0] = rec->raw_name[0] = rec->name[0] = 0;
     rec->ip[0] = rec->netmask[0] = rec->gateway[0] = rec->dns[0] = 0;
-    rec->group[0] = rec->raw_group[0] = rec->comment[0] = rec->rest[0] = rec->doubt[0] = 0;
+    rec->group[0] = rec->raw_group[0] = rec->comment[0] = rec->doubt[0] = 0;
 }
 
 static const char *trimmed(const struct cell *c, char buf[64], size_t *ret_len)
@@ -39,12 +42,18 @@ static const char *trimmed(const struct cell *c, char buf[64], size_t *ret_len)
     return text;
 }
 
-static void copy(const struct cell *c, char *ret, size_t size)
+static bool copy(const struct cell *c, char *ret, size_t size)
 {
     char buf[64];
     size_t len;
     const char *text = trimmed(c, buf, &len);
-    (void)text_copy(text, len, ret, size);
+    return text_copy(text, len, ret, size);
+}
+
+static void keep(struct record_reading *r, int column, const char *text)
+{
+    if (r->kept_count < RECORD_KEPT_MAX)
+        r->kept[r->kept_count++] = (struct record_kept){column, text};
 }
 
 static void doubt_value(struct record_reading *r, const char *what, const struct cell *c)
@@ -81,7 +90,7 @@ static void read_mac_bytes(struct record *rec, const struct item *item, const st
         size_t n = strlen(rec->raw_mac);
         char text[40];
         int b = mac_byte(c);
-        copy(c, text, sizeof(text));
+        (void)copy(c, text, sizeof(text));
         if (b >= 0)
             (void)snprintf(text, sizeof(text), "%02x", (unsigned)b);
         (void)snprintf(rec->raw_mac + n, sizeof(rec->raw_mac) - n, "%s%s", i ? ":" : "", text);
@@ -126,20 +135,57 @@ static void read_mask(struct record_reading *r, const struct cell *c)
         doubt_value(r, "netmask", c);
 }
 
-static void read_dns(struct record_reading *r, const struct cell *c)
+/* There is place for two, of IPv4. */
+static bool is_dns_whole(const char *list, const char *text, size_t len)
+{
+    char own[96] = "";
+    unsigned words = 0;
+    for (size_t i = 0; i < len; i++)
+        words += !strchr(" ,;|\t", text[i]) && (i == 0 || strchr(" ,;|\t", text[i - 1]));
+    (void)dns_add(own, text, len);
+    char *rest = own;
+    for (char *ip; words <= 2 && rest && (ip = strsep(&rest, ","));)
+        words = strstr(list, ip) ? words : 3;
+    return words <= 2 && !strchr(list, ':');
+}
+
+static void read_dns(struct record_reading *r, int column, const struct cell *c)
 {
     char buf[64];
     size_t len;
     const char *text = cell_text(c, buf, &len);
-    if (!cell_is_empty(c) && !dns_add(r->record.dns, text, len))
+    if (cell_is_empty(c))
+        return;
+    if (!dns_add(r->record.dns, text, len))
         doubt_value(r, "DNS server", c);
+    else if (len < 512 && !is_dns_whole(r->record.dns, text, len))
+        keep(r, column, NULL);
+}
+
+/* One more of those that are called otherwise here, for the page. */
+static void say_group(struct record_reading *r)
+{
+    const struct record *rec = &r->record;
+    uint32_t hash = (uint32_t)text_hash(rec->raw_group, strlen(rec->raw_group));
+    char shown[100];
+    size_t n = strlen(r->groups);
+    for (unsigned i = 0; i < r->group_count; i++)
+        if (r->groups_said[i] == hash)
+            return;
+    if (r->group_count < ARRAY_SIZE(r->groups_said))
+        r->groups_said[r->group_count++] = hash;
+    if (n + 200 < sizeof(r->groups))
+        text_format(r->groups + n, sizeof(r->groups) - n, "%s'%s' is %s", n ? ", " : "",
+                    text_shown(rec->raw_group, shown, sizeof(shown)), rec->group);
+    else
+        r->group_more = true;
 }
 
 static void read_group(struct record_reading *r, unsigned n, const struct cell *c)
 {
     struct record *rec = &r->record;
     char key[512];
-    copy(c, rec->raw_group, sizeof(rec->raw_group));
+    (void)copy(c, rec->raw_group, sizeof(rec->raw_group));
     if (r->m->items[n].hop_count > 0 && cell_key(c, key, sizeof(key))) {
         const struct lookup_row *row = lookup_find(r->lookups[n][0], key);
         if (!row) {
@@ -148,8 +194,28 @@ static void read_group(struct record_reading *r, unsigned n, const struct cell *
         }
         (void)text_copy(row->value, strlen(row->value), rec->raw_group, sizeof(rec->raw_group));
     }
-    if (*rec->raw_group && !name_from_raw(rec->raw_group, rec->group))
-        rec->group[0] = 0; /* nothing of it can be written in a name: the raw text stays */
+    if (!*rec->raw_group)
+        return;
+    group_from_raw(rec->raw_group, rec->group);
+    if (strcmp(rec->raw_group, rec->group) != 0) {
+        keep(r, r->m->items[n].columns[0], rec->raw_group);
+        say_group(r);
+    }
+}
+
+static void read_comment(struct record_reading *r, int column, const struct cell *c)
+{
+    if (!copy(c, r->record.comment, sizeof(r->record.comment)))
+        return;
+    r->cut_comments++;
+    keep(r, column, NULL);
+}
+
+static void read_gateway(struct record_reading *r, int column, const struct cell *c)
+{
+    read_address(r, "gateway", c, r->record.gateway);
+    if (strchr(r->record.gateway, ':')) /* only one of IPv4 has a place */
+        keep(r, column, NULL);
 }
 
 static void read_enabled(struct record_reading *r, enum role role, const struct cell *c)
@@ -166,7 +232,7 @@ static void read_enabled(struct record_reading *r, enum role role, const struct 
 static void read_name(struct record_reading *r, const struct cell *c)
 {
     struct record *rec = &r->record;
-    copy(c, rec->raw_name, sizeof(rec->raw_name));
+    (void)copy(c, rec->raw_name, sizeof(rec->raw_name));
     if (!name_from_raw(rec->raw_name, rec->name))
         rec->name[0] = 0;
 }
@@ -193,7 +259,7 @@ static void read_item(struct record_reading *r, unsigned n, const struct cell *c
     }
     switch (item->role) {
     case ROLE_KEY:
-        copy(c, rec->source_id, sizeof(rec->source_id));
+        (void)copy(c, rec->source_id, sizeof(rec->source_id));
         break;
     case ROLE_NAME:
         read_name(r, c);
@@ -205,16 +271,16 @@ static void read_item(struct record_reading *r, unsigned n, const struct cell *c
         read_mask(r, c);
         break;
     case ROLE_GATEWAY:
-        read_address(r, "gateway", c, rec->gateway);
+        read_gateway(r, item->columns[0], c);
         break;
     case ROLE_DNS:
-        read_dns(r, c);
+        read_dns(r, item->columns[0], c);
         break;
     case ROLE_GROUP:
         read_group(r, n, c);
         break;
     case ROLE_COMMENT:
-        copy(c, rec->comment, sizeof(rec->comment));
+        read_comment(r, item->columns[0], c);
         break;
     default:
         read_enabled(r, item->role, c);
@@ -224,23 +290,42 @@ static void read_item(struct record_reading *r, unsigned n, const struct cell *c
 
 /* --- rows ------------------------------------------------------------------------------------------------------------- */
 
+/* Column @i of this row for rest; false when its field has all of it. */
+static bool rest_text(const struct record_reading *r, size_t i, const struct cell *c, char buf[64], const char **ret,
+                      size_t *ret_len)
+{
+    const char *text = NULL;
+    bool is_kept = !r->is_used[i];
+    for (unsigned k = 0; k < r->kept_count && !is_kept; k++) {
+        is_kept = r->kept[k].column == (int)i;
+        text = r->kept[k].text;
+    }
+    if (!is_kept)
+        return false;
+    *ret = text ? text : cell_text(c, buf, ret_len);
+    if (text)
+        *ret_len = strlen(text);
+    return true;
+}
+
 static void read_rest(struct record_reading *r, const struct cell *cells)
 {
     struct text_out out;
-    text_json_begin(&out, r->record.rest, sizeof(r->record.rest));
+    text_json_begin(&out, r->rest, sizeof(r->rest));
     for (size_t i = 0; i < r->table->column_count; i++) {
         char buf[64];
         size_t len;
+        const char *text, *name = r->table->columns[i].name;
         const struct cell *c = &cells[i];
-        if (r->is_used[i] || cell_is_empty(c))
+        if (cell_is_empty(c) || (r->is_used[i] && r->kept_count == 0) || !rest_text(r, i, c, buf, &text, &len))
             continue;
-        const char *text = cell_text(c, buf, &len);
-        text_json_member(&out, r->table->columns[i].name, text, len, REST_VALUE);
-        r->record.rest_count += !r->record.is_rest[i];
-        r->record.is_rest[i] = true;
-        if (c->kind == CELL_BAD)
-            record_doubt(r, "Its column '%s' cannot be read: the value is %s.", text_quote(r->table->columns[i].name),
-                         text_quote(c->text));
+        if (!text_json_member(&out, name, text, len, REST_VALUE))
+            record_doubt(r, "Its column '%s' has %zu bytes, of which the report cannot keep all.", text_quote(name),
+                         len);
+        r->record.rest_count += !r->is_used[i] && !r->record.is_rest[i];
+        r->record.is_rest[i] |= !r->is_used[i];
+        if (c->kind == CELL_BAD && !r->is_used[i])
+            record_doubt(r, "Its column '%s' cannot be read: the value is %s.", text_quote(name), text_quote(c->text));
     }
     text_json_end(&out);
 }
@@ -249,6 +334,7 @@ static int read_row(void *arg, uint64_t number, const struct cell *cells)
 {
     struct record_reading *r = arg;
     clear(&r->record, number);
+    r->kept_count = 0;
     for (unsigned i = 0; i < r->m->item_count; i++)
         read_item(r, i, cells);
     read_rest(r, cells);
@@ -294,6 +380,19 @@ static int prepare(struct record_reading *r, struct err *err)
     return m->names_table >= 0 ? lookup_load(r->source, &names, &r->names, err) : 0;
 }
 
+static void say_what_was_changed(const struct record_reading *r)
+{
+    if (*r->groups)
+        source_note(r->source, false,
+                    "groups with other characters than A-Z a-z 0-9 . _ - are called otherwise here: %s%s; the report "
+                    "has what they were called",
+                    r->groups, r->group_more ? ", ..." : "");
+    if (r->cut_comments)
+        source_note(r->source, false,
+                    "comments that are longer than %d bytes, and are cut: %llu; the report has them whole", COMMENT_LEN,
+                    (unsigned long long)r->cut_comments);
+}
+
 static void destroy_reading(struct record_reading **r)
 {
     if (!*r)
@@ -317,6 +416,7 @@ int records_read(struct source *s, const struct mapping *m, record_each *each, v
         return err_set(err, -ENOMEM, "there is not enough memory to read the clients");
     r->source = s;
     r->m = m;
+    r->record.rest = r->rest;
     r->table = r->record.table = source_table(s, (size_t)m->table);
     r->each = each;
     r->arg = arg;
@@ -325,5 +425,7 @@ int records_read(struct source *s, const struct mapping *m, record_each *each, v
         e = source_rows(s, (size_t)m->table, read_row, r, NULL, err);
     if (ret_rows)
         *ret_rows = r->rows;
+    if (e >= 0)
+        say_what_was_changed(r);
     return e;
 }

@@ -23,7 +23,8 @@ struct mapping;
 struct source;
 
 #define RECORD_IMAGES_MAX 16
-#define RECORD_RAW_MAX    1023 /* bytes; a longer text is cut and marked by "..." */
+#define RECORD_RAW_MAX    1023         /* bytes; a longer text is cut and marked by "..." */
+#define RECORD_REST_MAX   (896u << 10) /* bytes of a row that the report keeps */
 
 enum mac_status {
     MAC_GOOD,
@@ -73,7 +74,8 @@ struct record {
     bool is_disabled;
     struct record_image images[RECORD_IMAGES_MAX];
     unsigned image_count;
-    char rest[4096]; /* JSON object: every other column that is not empty, for the report */
+    const char *
+        rest; /* JSON object, for the report: every other column that is not empty, and what of the fields above is not whole; borrowed */
     const struct source_table *table;
     bool is_rest[SOURCE_COLUMNS_MAX]; /* columns of it that went into rest in this row or one before */
     unsigned rest_count;              /* number of them */
@@ -83,6 +85,9 @@ struct record {
 /* A name that name_check() accepts, made from @raw: transliteration is not tried; other characters become "-". False when nothing
  * usable is left (for example a Chinese name): the caller then uses the name "pc-" and the last six digits of the MAC. */
 bool name_from_raw(const char *raw, char *ret);
+/* Likewise of a group, and never empty for a @raw that is not: where letters were lost, six hex digits of what it is called stand behind the rest, so that
+ * two groups do not become one. */
+void group_from_raw(const char *raw, char *ret);
 
 /* @each: as source_each. Errors as source_rows(), and -EINVAL when the mapping names what the source does not have. */
 typedef int record_each(void *arg, const struct record *r);
@@ -92,7 +97,7 @@ int records_read(struct source *s, const struct mapping *m, record_each *each, v
 /* Global settings that the source has (DHCP options of the site), each empty when it has none. */
 struct site_record {
     char netmask[46], gateway[46], dns[96], domain[128], range_first[46], range_last[46];
-    char rest[8192]; /* JSON object of what else it has */
+    char rest[65536]; /* JSON object of what else it has */
 };
 int site_record_read(struct source *s, const struct mapping *m, struct site_record *ret, struct err *err);
 

@@ -18,7 +18,7 @@
 #include "migrate/record.h"
 #include "migrate/text.h"
 
-#define REST_VALUE 200 /* bytes of a value that rest keeps */
+#define REST_VALUE 4096 /* bytes of a value that rest keeps */
 
 enum site_key site_key_of_option(long long code)
 {

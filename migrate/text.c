@@ -279,11 +279,11 @@ uint64_t text_hash(const char *text, size_t len)
 
 /* --- growing text -------------------------------------------------------------------------------------------------- */
 
-/* Append one JSON string; false when it does not fit. The last bytes of the buffer are kept free for text_json_end(). */
+/* Append one JSON string, with @mark at its end; false when it does not fit. The last bytes of the buffer are kept free for text_json_end(). */
 #define JSON_TAIL 12
-static bool json_string(struct text_out *o, const char *text, size_t len)
+static bool json_string(struct text_out *o, const char *text, size_t len, const char *mark)
 {
-    size_t n = o->len, limit = o->size - JSON_TAIL;
+    size_t n = o->len, limit = o->size - JSON_TAIL - strlen(mark);
     if (n + 2 > limit)
         return false;
     o->buf[n++] = '"';
@@ -300,6 +300,7 @@ static bool json_string(struct text_out *o, const char *text, size_t len)
             o->buf[n++] = (char)ch;
         }
     }
+    n = (size_t)(stpcpy(o->buf + n, mark) - o->buf);
     o->buf[n++] = '"';
     o->len = n;
     return true;
@@ -311,29 +312,21 @@ void text_json_begin(struct text_out *o, char *buf, size_t size)
     strcpy(buf, "{");
 }
 
-void text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max)
+bool text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max)
 {
     size_t begin = o->len, keep = cut_at(value, len, max);
-    char cut[512];
-    if (keep < len && keep + 4 <= sizeof(cut)) {
-        memcpy(cut, value, keep);
-        strcpy(cut + keep, "...");
-        value = cut;
-        len = keep + 3;
-    } else {
-        len = keep;
-    }
     if (begin > 1 && o->len + JSON_TAIL < o->size)
         o->buf[o->len++] = ',';
-    bool fits = json_string(o, key, strlen(key)) && o->len + JSON_TAIL + 1 < o->size;
+    bool fits = json_string(o, key, strlen(key), "") && o->len + JSON_TAIL + 1 < o->size;
     if (fits) {
         o->buf[o->len++] = ':';
-        fits = json_string(o, value, len);
+        fits = json_string(o, value, keep, keep < len ? "..." : "");
     }
     if (!fits) {
         o->len = begin;
         o->is_full = true;
     }
+    return fits && keep == len;
 }
 
 void text_json_end(struct text_out *o)

@@ -63,8 +63,9 @@ struct text_out {
     bool is_full; /* something did not fit and was left out whole */
 };
 
-/* Append "key":"value" to a JSON object without its brackets; whole or not at all. @max bytes of the value are kept. */
-void text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max);
+/* Append "key":"value" to a JSON object without its brackets; whole or not at all. @max bytes of the value are kept, and "..." behind them says that
+ * there were more. False when something of the value was left out. */
+bool text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max);
 /* Begin with "{"; end with a member "..." when something was left out, and "}". @o->buf holds a JSON object in any case. */
 void text_json_begin(struct text_out *o, char *buf, size_t size);
 void text_json_end(struct text_out *o);

@@ -139,6 +139,45 @@ def test_column_without_a_place_is_named_wherever_its_first_value_is(root):
     assert "Without a place in Diskgate, kept in the report: Chair7" in page
 
 
+def test_groups_of_other_alphabets_stay_apart_and_are_told(root):
+    names = ["Зал 1", "Бар 1", "贵宾区", "大厅", "VIP"]
+    path = root.files / "groups.csv"
+    path.write_text("Computer;MAC;Group\n" + "".join(f"pc{n};52-54-00-00-00-{n:02X};{name}\n" for n, name in enumerate(names)))
+    page = root.ok("migrate", "csv", path, "-n")
+    report = run(root, path)
+    groups = [client["group"] for client in root.json("client", "list")["clients"]]
+    assert len(set(groups)) == 5 and groups[4] == "VIP"
+    assert [row.get("rest", {}).get("Group") for row in report["rows"]] == [*names[:4], None]
+    assert all(f"'{name}' is {group}" in page for name, group in zip(names[:4], groups, strict=False)) and "'VIP'" not in page
+    assert run(root, path)["counts"]["unchanged"] == 5
+
+
+def test_long_values_are_in_the_report_whole(root):
+    comment, note = "к" * 300, "漢" * 200000
+    path = root.files / "long.csv"
+    path.write_text(f"Computer;MAC;Comment;Chair7\npc1;52-54-00-00-00-01;{comment};{note}\npc2;52-54-00-00-00-02;short;x\n")
+    page = root.ok("migrate", "csv", path)
+    report = json.loads((root.path / "imports" / "1.json").read_text())
+    assert report["rows"][0]["rest"] == {"Comment": comment, "Chair7": note} and report["rows"][1]["rest"] == {"Chair7": "x"}
+    assert "are cut: 1; the report has them whole" in page
+    assert root.json("client", "show", "pc1")["comment"] == "к" * 126 + "..."
+
+
+def test_value_that_no_report_can_keep_is_told(root):
+    path = root.files / "long.csv"
+    path.write_text("Computer;MAC;Chair7\npc1;52-54-00-00-00-01;" + "x" * 1000000 + "\n")
+    page = root.ok("migrate", "csv", path, "-n")
+    assert "Its column 'Chair7' has 1000000 bytes, of which the report cannot keep all" in page
+
+
+def test_third_name_server_is_kept_in_the_report(root):
+    path = root.files / "dns.csv"
+    path.write_text("Computer;MAC;DNS;Gateway\npc1;52-54-00-00-00-01;1.1.1.1 2.2.2.2 3.3.3.3;10.0.0.1\npc2;52-54-00-00-00-02;2.2.2.2;fe80::1\n")
+    rows = run(root, path)["rows"]
+    assert rows[0]["values"]["dns"] == "1.1.1.1,2.2.2.2" and rows[0]["rest"] == {"DNS": "1.1.1.1 2.2.2.2 3.3.3.3"}
+    assert rows[1]["rest"] == {"Gateway": "fe80::1"}
+
+
 def test_keys_of_clients_in_ccboot_ini_are_not_the_site_s(root):
     path = root.files / "CCBoot.ini"
     path.write_text(

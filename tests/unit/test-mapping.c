@@ -19,14 +19,18 @@
 struct seen {
     size_t n;
     struct record list[40];
+    char rest[40][256];
     uint64_t rows;
 };
 
 static int keep(void *arg, const struct record *r)
 {
     struct seen *s = arg;
-    if (s->n < ARRAY_SIZE(s->list))
+    if (s->n < ARRAY_SIZE(s->list)) {
         s->list[s->n] = *r;
+        (void)snprintf(s->rest[s->n], sizeof(s->rest[s->n]), "%s", r->rest);
+        s->list[s->n].rest = s->rest[s->n];
+    }
     s->n++;
     return 0;
 }
@@ -140,6 +144,8 @@ static void check_linked(const struct seen *seen)
     assert_string_equal(r[0].group, "Default");
     assert_string_equal(r[1].group, "VIP-room");
     assert_string_equal(r[1].raw_group, "VIP room");
+    assert_non_null(strstr(r[1].rest, "\"GroupID\":\"VIP room\""));
+    assert_null(strstr(r[0].rest, "GroupID"));
     assert_true(r[1].is_disabled && !r[0].is_disabled);
     assert_int_equal(r[0].image_count, 1);
     assert_string_equal(r[0].images[0].path, "D:/Disks/sys10.vhdx");

@@ -181,10 +181,35 @@ static void test_normalise_names(void **state)
     assert_int_equal(strlen(name), NAME_LEN);
 }
 
+static void test_groups_stay_different(void **state)
+{
+    static const char *const raw[] = {"Зал 1", "Бар 1", "贵宾区", "大厅", "Salão", "Salao", "---", "+++", "1", "VIP"};
+    char names[ARRAY_SIZE(raw)][NAME_LEN + 1], other[NAME_LEN + 1], long_name[400] = "";
+    for (size_t i = 0; i < ARRAY_SIZE(raw); i++) {
+        group_from_raw(raw[i], names[i]);
+        assert_int_equal(name_check(names[i], "group", NULL), 0);
+        for (size_t k = 0; k < i; k++)
+            assert_string_not_equal(names[i], names[k]);
+    }
+    assert_string_equal(names[9], "VIP");
+    assert_string_equal(names[0],
+                        "1-7dcce5"); /* another name would move clients from group to group at the next import */
+    group_from_raw("ЗАЛ 1", other);
+    assert_string_equal(other, names[0]);
+    group_from_raw("ＶＩＰ", other);
+    assert_string_equal(other, "VIP");
+    for (int i = 0; i < 80; i++)
+        strcat(long_name, "x漢");
+    group_from_raw(long_name, other);
+    assert_int_equal(name_check(other, "group", NULL), 0);
+}
+
 static void test_text_for_terminals_holds_no_control(void **state)
 {
     char shown[200], small[12];
-    text_shown("a\x1b[31m\n\xe2\x80\xae\xe2\x80\x8e" "b\xc2\x85\x7f漢", shown, sizeof(shown));
+    text_shown("a\x1b[31m\n\xe2\x80\xae\xe2\x80\x8e"
+               "b\xc2\x85\x7f漢",
+               shown, sizeof(shown));
     assert_string_equal(shown, "a\\x1b[31m\\n\\u{202e}\\u{200e}b\\u{85}\\x7f漢");
     text_shown("漢字漢字漢字", small, sizeof(small));
     assert_string_equal(small, "漢字...");
@@ -207,6 +232,25 @@ static void test_text_json_is_json_however_full(void **state)
         if (!j || strlen(buf) >= size)
             fail_msg("size %zu: %s", size, buf);
         json_decref(j);
+    }
+}
+
+static void test_text_json_says_what_it_cut(void **state)
+{
+    char value[64];
+    memset(value, 'v', sizeof(value));
+    for (size_t size = 24; size < 120; size++) {
+        _cleanup_free_ char *buf = malloc(size); /* so that a sanitizer sees one byte too many */
+        struct text_out o;
+        text_json_begin(&o, buf, size);
+        bool is_whole = text_json_member(&o, "k", value, sizeof(value), 30);
+        text_json_end(&o);
+        json_t *json = json_loads(buf, JSON_REJECT_DUPLICATES, NULL);
+        const char *text = json_string_value(json_object_get(json, "k"));
+        assert_non_null(json);
+        assert_false(is_whole);
+        assert_true(text ? strlen(text) == 33 && strcmp(text + 30, "...") == 0 : json_object_get(json, "...") != NULL);
+        json_decref(json);
     }
 }
 
@@ -257,6 +301,8 @@ int main(void)
         cmocka_unit_test(test_normalise_names),
         cmocka_unit_test(test_text_for_terminals_holds_no_control),
         cmocka_unit_test(test_text_json_is_json_however_full),
+        cmocka_unit_test(test_text_json_says_what_it_cut),
+        cmocka_unit_test(test_groups_stay_different),
         cmocka_unit_test(test_hints_know_their_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
