@@ -16,6 +16,7 @@
 
 #include "core/util.h"
 #include "migrate/normalise.h"
+#include "migrate/text.h"
 
 /* "06-00:11:22:33:44:55" -> "00:11:22:33:44:55". */
 static const char *without_type(const char *mac)
@@ -107,22 +108,60 @@ static void read_option(struct leases *l, char *value)
         return;
     *comma = 0;
     for (size_t i = 0; i < ARRAY_SIZE(options); i++)
-        if (strcmp(value, options[i].number) == 0 || strcmp(value, options[i].name) == 0)
+        if (strcmp(value, options[i].number) == 0 || strcmp(value, options[i].name) == 0) {
             leases_set(l, options[i].key, comma + 1, "");
+            return;
+        }
+    leases_option(l, value, comma + 1, "");
 }
 
+/* dhcp-range=[tag:X,]FIRST,LAST[,MASK][,...]; or FIRST,static and FIRST,proxy, which are no range. */
 static void read_range(struct leases *l, char *value)
 {
-    char *save = NULL;
+    char *save = NULL, whole[256];
+    char ips[3][46] = {""};
     unsigned n = 0;
-    for (char *word = strtok_r(value, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
-        char ip[46];
-        if (!ip_from_text(word, strlen(word), ip) || strchr(ip, ':'))
-            continue;
-        leases_set(l, n == 0 ? "range_first" : n == 1 ? "range_last" : "netmask", ip, "");
-        if (++n == 3)
-            return;
+    (void)text_copy(value, strlen(value), whole, sizeof(whole));
+    for (char *word = strtok_r(value, ",", &save); word && n < 3; word = strtok_r(NULL, ",", &save))
+        n += ip_from_text(word, strlen(word), ips[n]) && !strchr(ips[n], ':');
+    if (n < 2)
+        leases_option(l, "dhcp-range", whole, "");
+    else
+        leases_range(l, ips[0], ips[1], "");
+    if (n == 3)
+        leases_set(l, "netmask", ips[2], "");
+}
+
+/* Ends the line where a remark begins: # behind a blank, outside of quotes. */
+static void drop_remark(char *line)
+{
+    bool is_quoted = false;
+    for (char *p = line; *p; p++) {
+        is_quoted ^= *p == '"';
+        if (*p == '#' && !is_quoted && p > line && (p[-1] == ' ' || p[-1] == '\t'))
+            *p = 0;
+        if (!*p)
+            break;
     }
+    for (size_t n = strlen(line); n > 0 && (line[n - 1] == ' ' || line[n - 1] == '\t'); n--)
+        line[n - 1] = 0;
+}
+
+/* Lines of the configuration that say something to clients, and have no place here. */
+static void read_other(struct leases *l, char *line)
+{
+    static const char *const words[] = {"dhcp-boot", "dhcp-option-force", "pxe-service", "dhcp-lease-max"};
+    char *value = strchr(line, '=');
+    if (!value)
+        return;
+    *value++ = 0;
+    if (strcmp(line, "domain") == 0) {
+        value[strcspn(value, ",")] = 0;
+        leases_set(l, "domain", value, "");
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (strcmp(line, words[i]) == 0)
+            leases_option(l, words[i], value, "");
 }
 
 int leases_dnsmasq(struct leases *l, char *text, struct err *err)
@@ -134,6 +173,7 @@ int leases_dnsmasq(struct leases *l, char *text, struct err *err)
         line += strspn(line, " \t");
         if (!*line || *line == '#')
             continue;
+        drop_remark(line);
         if (strncmp(line, "dhcp-host=", 10) == 0)
             r = read_host(l, line + 10, number, err);
         else if (strncmp(line, "dhcp-option=", 12) == 0)
@@ -142,7 +182,9 @@ int leases_dnsmasq(struct leases *l, char *text, struct err *err)
             read_range(l, line + 11);
         else if (*line >= '0' && *line <= '9')
             r = read_lease(l, line, number, err);
-        else if (strncmp(line, "duid ", 5) != 0 && !strchr(line, '=') && strchr(line, ' '))
+        else if (strchr(line, '='))
+            read_other(l, line);
+        else if (strncmp(line, "duid ", 5) != 0 && strchr(line, ' '))
             leases_bad_line(l, number);
     }
     return r;

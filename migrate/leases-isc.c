@@ -19,6 +19,7 @@
 
 #include "core/util.h"
 #include "migrate/normalise.h"
+#include "migrate/text.h"
 
 #define WORDS_MAX 16
 #define DEPTH_MAX 32
@@ -85,13 +86,39 @@ static void in_entry(struct isc *p)
         p->lease.is_deleted = true;
 }
 
+/* The words of the statement from number @first on. */
+static void join(const struct isc *p, unsigned first, char *ret, size_t size)
+{
+    size_t n = 0;
+    ret[0] = 0;
+    for (unsigned i = first; i < p->count && n + 1 < size; i++, n = strlen(ret))
+        text_format(ret + n, size - n, "%s%s", n ? " " : "", word(p, i));
+}
+
+/* What is given to clients and has no place here; definitions of options are none. */
+static void other_setting(struct isc *p)
+{
+    static const char *const words[] = {"filename", "next-server", "server-name", "default-lease-time",
+                                        "max-lease-time"};
+    char value[256];
+    bool is_option = is(p, 0, "option") && p->count > 2 && !is(p, 1, "space") && !is(p, 2, "code");
+    for (size_t i = 0; i < ARRAY_SIZE(words) && !is_option; i++)
+        if (is(p, 0, words[i])) {
+            join(p, 1, value, sizeof(value));
+            leases_option(p->l, words[i], value, p->scope);
+        }
+    if (!is_option)
+        return;
+    join(p, 2, value, sizeof(value));
+    leases_option(p->l, word(p, 1), value, p->scope);
+}
+
 static void setting(struct isc *p)
 {
-    char list[128];
+    char list[256];
     if (is(p, 0, "range")) {
         unsigned first = is(p, 1, "dynamic-bootp") ? 2 : 1;
-        leases_set(p->l, "range_first", word(p, first), p->scope);
-        leases_set(p->l, "range_last", word(p, first + 1), p->scope);
+        leases_range(p->l, word(p, first), word(p, first + (p->count > first + 1)), p->scope);
     } else if (is(p, 0, "option") && is(p, 1, "routers")) {
         leases_set(p->l, "gateway", word(p, 2), p->scope);
     } else if (is(p, 0, "option") && is(p, 1, "subnet-mask")) {
@@ -99,9 +126,10 @@ static void setting(struct isc *p)
     } else if (is(p, 0, "option") && is(p, 1, "domain-name")) {
         leases_set(p->l, "domain", word(p, 2), p->scope);
     } else if (is(p, 0, "option") && is(p, 1, "domain-name-servers")) {
-        (void)snprintf(list, sizeof(list), "%.60s %.60s", word(p, 2), word(p, 3));
+        join(p, 2, list, sizeof(list));
         leases_set(p->l, "dns", list, p->scope);
-    }
+    } else
+        other_setting(p);
 }
 
 static enum block inner(const struct isc *p)

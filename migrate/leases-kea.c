@@ -124,6 +124,21 @@ static void drop_comments(char *p)
     }
 }
 
+/* Commas before the end of a list or object, which Kea passes over; comments are blanks by now. */
+static void drop_commas(char *p)
+{
+    bool is_string = false;
+    for (; *p; p++) {
+        if (is_string && *p == '\\' && p[1])
+            p++;
+        else if (*p == '"')
+            is_string = !is_string;
+        else if (*p == ',' && !is_string && strchr("]}", p[1 + strspn(p + 1, " \t\r\n")]) &&
+                 p[1 + strspn(p + 1, " \t\r\n")])
+            *p = ' ';
+    }
+}
+
 static int read_reservations(struct leases *l, const json_t *list, struct err *err)
 {
     size_t i;
@@ -161,22 +176,47 @@ static void read_options(struct leases *l, const json_t *list, const char *scope
     const json_t *o;
     json_array_foreach(list, i, o)
     {
-        for (size_t k = 0; k < ARRAY_SIZE(options); k++)
-            if (strcmp(json_text(o, "name"), options[k].name) == 0 ||
-                json_integer_value(json_object_get(o, "code")) == options[k].code)
-                leases_set(l, options[k].key, json_text(o, "data"), scope);
+        const char *name = json_text(o, "name"), *space = json_text(o, "space");
+        long long code = json_integer_value(json_object_get(o, "code"));
+        bool is_own = !*space || strcmp(space, "dhcp4") == 0; /* numbers of another space mean something else */
+        char number[24], text[96];
+        size_t k = 0;
+        while (k < ARRAY_SIZE(options) &&
+               !(is_own && (strcmp(name, options[k].name) == 0 || (!*name && code == options[k].code))))
+            k++;
+        if (k < ARRAY_SIZE(options)) {
+            leases_set(l, options[k].key, json_text(o, "data"), scope);
+            continue;
+        }
+        (void)snprintf(number, sizeof(number), "%lld", code);
+        text_format(text, sizeof(text), "%s%s%.40s", *name ? name : number, is_own ? "" : " of space ",
+                    is_own ? "" : space);
+        leases_option(l, text, json_text(o, "data"), scope);
     }
 }
 
 static void read_pools(struct leases *l, const json_t *list, const char *scope)
 {
-    const char *pool = json_text(json_array_get(list, 0), "pool"), *dash = strchr(pool, '-');
-    char first[64] = "";
-    if (!dash)
-        return;
-    (void)text_copy(pool, (size_t)(dash - pool), first, sizeof(first));
-    leases_set(l, "range_first", first, scope);
-    leases_set(l, "range_last", dash + 1, scope);
+    size_t i;
+    const json_t *o;
+    json_array_foreach(list, i, o)
+    {
+        const char *pool = json_text(o, "pool"), *dash = strchr(pool, '-');
+        char first[64] = "";
+        if (!dash) {
+            leases_option(l, "pool", pool, scope); /* "192.168.1.128/25" */
+            continue;
+        }
+        (void)text_copy(pool, (size_t)(dash - pool), first, sizeof(first));
+        leases_range(l, first, dash + 1, scope);
+    }
+}
+
+static void read_others(struct leases *l, const json_t *o, const char *scope)
+{
+    static const char *const words[] = {"next-server", "boot-file-name", "server-hostname"};
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        leases_option(l, words[i], json_text(o, words[i]), scope);
 }
 
 /* A place with reservations: the whole, a shared network, a subnet. Places lie in each other no deeper than that. */
@@ -187,6 +227,7 @@ static int read_place(struct leases *l, const json_t *o, unsigned depth, struct 
     int r = read_reservations(l, json_object_get(o, "reservations"), err);
     read_options(l, json_object_get(o, "option-data"), scope);
     read_pools(l, json_object_get(o, "pools"), scope);
+    read_others(l, o, scope);
     if (slash)
         leases_set(l, "netmask", slash, scope);
     for (size_t k = 0; k < ARRAY_SIZE(inner) && depth < 3; k++) {
@@ -204,6 +245,7 @@ int leases_kea_json(struct leases *l, char *text, struct err *err)
 {
     json_error_t e;
     drop_comments(text);
+    drop_commas(text);
     json_t *o = json_loads(text, 0, &e);
     if (!o)
         return err_set(err, -EBADMSG, "it is no JSON: line %d: %s", e.line, text_quote(e.text));

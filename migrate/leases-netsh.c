@@ -49,10 +49,11 @@ static unsigned behind(char *const *words, unsigned n, const char *verb, const c
     return 0;
 }
 
-static const char *scope_of(char *const *words, unsigned n)
+/* The word behind the one that is called @what; empty when there is none. */
+static const char *word_behind(char *const *words, unsigned n, const char *what)
 {
     for (unsigned i = 0; i + 1 < n; i++)
-        if (strcasecmp(words[i], "scope") == 0)
+        if (strcasecmp(words[i], what) == 0)
             return words[i + 1];
     return "";
 }
@@ -73,19 +74,34 @@ static int reservation(struct leases *l, char *const *args, unsigned n, uint64_t
     return leases_put(l, &e, err);
 }
 
-static void option(struct leases *l, char *const *args, unsigned n, const char *scope)
+/* @args: CODE TYPE VALUE...; @who is the address of a reservation that has the option for itself, else empty. */
+static void option(struct leases *l, char *const *args, unsigned n, const char *scope, const char *who)
 {
     static const struct {
         const char *code, *key;
     } options[] = {{"1", "netmask"}, {"3", "gateway"}, {"6", "dns"}, {"15", "domain"}};
-    char list[128] = "";
-    for (unsigned i = 2; i < MIN(n, 4U); i++) {
+    char list[256] = "";
+    for (unsigned i = 2; i < n; i++) {
         size_t len = strlen(list);
-        (void)snprintf(list + len, sizeof(list) - len, "%s%.60s", len ? " " : "", args[i]);
+        if (len + 8 < sizeof(list))
+            text_format(list + len, sizeof(list) - len, "%s%s", len ? " " : "", args[i]);
     }
-    for (size_t k = 0; n > 2 && k < ARRAY_SIZE(options); k++)
-        if (strcmp(args[0], options[k].code) == 0)
+    for (size_t k = 0; n > 2 && !*who && k < ARRAY_SIZE(options); k++)
+        if (strcmp(args[0], options[k].code) == 0) {
             leases_set(l, options[k].key, options[k].code[0] == '6' ? list : args[2], scope);
+            return;
+        }
+    if (n > 2)
+        leases_option(l, args[0], list, *who ? who : scope);
+}
+
+static void exclusion(struct leases *l, char *const *args, unsigned n, const char *scope)
+{
+    char text[100];
+    if (n < 2)
+        return;
+    (void)snprintf(text, sizeof(text), "%.45s-%.45s", args[0], args[1]);
+    leases_option(l, "addresses that are not given out", text, scope);
 }
 
 int leases_netsh(struct leases *l, char *text, struct err *err)
@@ -96,16 +112,17 @@ int leases_netsh(struct leases *l, char *text, struct err *err)
     while (r == 0 && (line = leases_line(&text, &number))) {
         char *words[WORDS_MAX];
         unsigned n = *line == '#' ? 0 : cut(line, words), at;
-        const char *scope = scope_of(words, n);
+        const char *scope = word_behind(words, n, "scope");
         if ((at = behind(words, n, "add", "reservedip")))
             r = reservation(l, words + at, n - at, number, err);
         else if ((at = behind(words, n, "add", "scope")) && n > at + 1)
             leases_set(l, "netmask", words[at + 1], words[at]);
-        else if ((at = behind(words, n, "add", "iprange")) && n > at + 1) {
-            leases_set(l, "range_first", words[at], scope);
-            leases_set(l, "range_last", words[at + 1], scope);
-        } else if ((at = behind(words, n, "set", "optionvalue")))
-            option(l, words + at, n - at, scope);
+        else if ((at = behind(words, n, "add", "iprange")) && n > at + 1)
+            leases_range(l, words[at], words[at + 1], scope);
+        else if ((at = behind(words, n, "add", "excluderange")))
+            exclusion(l, words + at, n - at, scope);
+        else if ((at = behind(words, n, "set", "optionvalue")))
+            option(l, words + at, n - at, scope, word_behind(words, n, "reservedip"));
     }
     return r;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Leases and reservations of a DHCP server as a source: tables "leases" (mac, ip, name, kind, expires, comment) and "settings".
+/* Leases and reservations of a DHCP server as a source: tables "leases" (mac, ip, name, kind, expires, comment), "settings" and
+ * "options" (what else the server gives out; for the report).
  *
  *   text -> entries, the last one of a key counts -> one row for each network card
  *
@@ -86,14 +87,40 @@ int leases_put(struct leases *l, const struct lease *lease, struct err *err)
     return 0;
 }
 
-void leases_set(struct leases *l, const char *key, const char *value, const char *scope)
+static void add_setting(struct leases *l, const char *key, const char *value, const char *scope, bool is_option)
 {
-    if (l->setting_count == LEASES_SETTINGS_MAX || !*value)
+    if (!*value)
         return;
+    if (l->setting_count == LEASES_SETTINGS_MAX) {
+        l->lost_settings++;
+        return;
+    }
     struct lease_setting *s = &l->settings[l->setting_count++];
+    s->is_option = is_option;
     (void)text_copy(key, strlen(key), s->key, sizeof(s->key));
     (void)text_copy(value, strlen(value), s->value, sizeof(s->value));
     (void)text_copy(scope, strlen(scope), s->scope, sizeof(s->scope));
+}
+
+void leases_set(struct leases *l, const char *key, const char *value, const char *scope)
+{
+    add_setting(l, key, value, scope, false);
+}
+
+void leases_option(struct leases *l, const char *name, const char *value, const char *scope)
+{
+    char key[96];
+    text_format(key, sizeof(key), "%s%s%s", name, *scope ? " of " : "", scope);
+    add_setting(l, key, value, scope, true);
+}
+
+void leases_range(struct leases *l, const char *first, const char *last, const char *scope)
+{
+    char from[46], to[46];
+    if (!ip_from_text(first, strlen(first), from) || !ip_from_text(last, strlen(last), to))
+        return;
+    leases_set(l, "range_first", from, scope);
+    leases_set(l, "range_last", to, scope);
 }
 
 char *leases_line(char **rest, uint64_t *line)
@@ -171,18 +198,24 @@ static void say(struct source *s, const struct leases *l)
     for (size_t i = 0; i < l->n; i++)
         expired += l->list[i].is_expired && !l->list[i].is_deleted;
     if (l->replaced)
-        source_note(s, false, "%llu entries were replaced by later ones of the same address or host",
-                    (unsigned long long)l->replaced);
+        source_note(s, false, "%llu %s replaced by later ones of the same address or host",
+                    (unsigned long long)l->replaced, l->replaced == 1 ? "entry was" : "entries were");
     if (expired)
         source_note(s, false, "%llu lease%s expired; the client%s in the list all the same",
                     (unsigned long long)expired, expired == 1 ? " has" : "s have", expired == 1 ? " is" : "s are");
     if (l->without_mac)
-        source_note(s, false, "%llu entries have no MAC address and are left out", (unsigned long long)l->without_mac);
+        source_note(s, false, "%llu %s without a MAC address %s left out", (unsigned long long)l->without_mac,
+                    l->without_mac == 1 ? "entry" : "entries", l->without_mac == 1 ? "is" : "are");
     if (l->v6)
-        source_note(s, false, "%llu entries are of IPv6 and are left out", (unsigned long long)l->v6);
+        source_note(s, false, "%llu %s of IPv6 %s left out", (unsigned long long)l->v6,
+                    l->v6 == 1 ? "entry" : "entries", l->v6 == 1 ? "is" : "are");
     if (l->without_meaning)
-        source_note(s, true, "%llu lines were not understood, the first is line %llu",
-                    (unsigned long long)l->without_meaning, (unsigned long long)l->first_bad_line);
+        source_note(s, true, "%llu line%s not understood, the first is line %llu",
+                    (unsigned long long)l->without_meaning, l->without_meaning == 1 ? " was" : "s were",
+                    (unsigned long long)l->first_bad_line);
+    if (l->lost_settings)
+        source_note(s, true, "it has more than %d settings: %llu are not in the report", LEASES_SETTINGS_MAX,
+                    (unsigned long long)l->lost_settings);
 }
 
 /* --- which format ---------------------------------------------------------------------------------------------------- */
@@ -295,7 +328,7 @@ static int read_all(struct source *s, struct leases *l, const struct source_opti
 static int leases_open(struct source *s, const char *path, const struct source_options *o, struct err *err)
 {
     static const char *const lease_columns[] = {"mac", "ip", "name", "kind", "expires", "comment"};
-    static const char *const setting_columns[] = {"name", "value", "scope"};
+    static const char *const setting_columns[] = {"name", "value", "scope"}; /* of the options, too */
     struct leases *l = calloc(1, sizeof(*l));
     if (!l)
         return err_set(err, -ENOMEM, "there is not enough memory to read the leases");
@@ -308,7 +341,8 @@ static int leases_open(struct source *s, const char *path, const struct source_o
         return r;
     say(s, l);
     if (!add_table(s, "leases", lease_columns, ARRAY_SIZE(lease_columns)) ||
-        !add_table(s, "settings", setting_columns, ARRAY_SIZE(setting_columns)))
+        !add_table(s, "settings", setting_columns, ARRAY_SIZE(setting_columns)) ||
+        !add_table(s, "options", setting_columns, ARRAY_SIZE(setting_columns)))
         return err_set(err, -ENOMEM, "there is not enough memory to read the leases");
     return 0;
 }
@@ -340,7 +374,9 @@ static int leases_rows(struct source *s, size_t i, source_each *each, void *arg,
     for (size_t k = 0; i == 0 && k < l->n && r == 0; k++)
         if (!l->list[k].is_deleted)
             r = give_lease(&l->list[k], each, arg, (*ret_rows)++);
-    for (size_t k = 0; i == 1 && k < l->setting_count && r == 0; k++) {
+    for (size_t k = 0; i > 0 && k < l->setting_count && r == 0; k++) {
+        if (l->settings[k].is_option != (i == 2))
+            continue;
         struct cell cells[3] = {text_cell(l->settings[k].key), text_cell(l->settings[k].value),
                                 text_cell(l->settings[k].scope)};
         r = each(arg, (*ret_rows)++, cells);

@@ -15,7 +15,7 @@
 #include "migrate/source.h"
 
 #define LEASES_MAX          1000000
-#define LEASES_SETTINGS_MAX 200
+#define LEASES_SETTINGS_MAX 4000
 #define LEASE_NEVER         INT64_MAX
 
 struct lease {
@@ -27,7 +27,8 @@ struct lease {
 };
 
 struct lease_setting {
-    char key[32], value[128], scope[64];
+    char key[96], value[256], scope[64];
+    bool is_option; /* it has no place here, and is kept in the report */
 };
 
 struct leases {
@@ -37,13 +38,17 @@ struct leases {
     size_t slot_count;
     struct lease_setting settings[LEASES_SETTINGS_MAX];
     size_t setting_count;
-    uint64_t replaced, without_mac, without_meaning, v6, first_bad_line;
+    uint64_t replaced, without_mac, without_meaning, v6, first_bad_line, lost_settings;
     int64_t now_s;
 };
 
 /* Later entries replace earlier ones with the same key. -EFBIG, -ENOMEM with a sentence. */
 int leases_put(struct leases *l, const struct lease *lease, struct err *err);
 void leases_set(struct leases *l, const char *key, const char *value, const char *scope);
+/* What else the server gives out: @name is the number of a DHCP option, or what the server calls it. */
+void leases_option(struct leases *l, const char *name, const char *value, const char *scope);
+/* Both ends or none, so that two ranges never become one. */
+void leases_range(struct leases *l, const char *first, const char *last, const char *scope);
 void leases_bad_line(struct leases *l, uint64_t line);
 void lease_set_mac(struct lease *lease, const char *text);
 /* "pc01.cafe.local" -> "pc01". */

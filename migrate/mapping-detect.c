@@ -348,6 +348,7 @@ static struct mapping *leases_mapping(struct source *src)
     for (size_t i = 0; i < ARRAY_SIZE(items); i++)
         (void)mapping_add_item(m, items[i].role, items[i].column); /* there is room for a few */
     m->sites[m->site_count++] = (struct site_item){SITE_SETTINGS, 1, 0, 1};
+    m->sites[m->site_count++] = (struct site_item){SITE_OPTIONS, 2, 0, 1};
     return m;
 }
 

@@ -152,6 +152,22 @@ bool dns_add(char *list, const char *text, size_t len)
     return all;
 }
 
+bool dns_is_whole(const char *list, const char *text, size_t len)
+{
+    for (size_t i = 0, n; i < len; i += n + 1) {
+        char ip[46], found[50], all[100];
+        for (n = 0; i + n < len && !is_between(text[i + n]);)
+            n++;
+        if (n == 0 || !ip_from_text(text + i, n, ip))
+            continue;
+        (void)snprintf(found, sizeof(found), ",%s,", ip);
+        (void)snprintf(all, sizeof(all), ",%s,", list);
+        if (!strstr(all, found))
+            return false;
+    }
+    return !strchr(list, ':');
+}
+
 /* --- yes or no ----------------------------------------------------------------------------------------------------- */
 
 bool bool_from_cell(const struct cell *c, bool *ret)

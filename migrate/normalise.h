@@ -33,6 +33,8 @@ bool mask_from_text(const char *text, size_t len, char *ret);
 /* One address more for a list of at most two (@list holds 96 bytes). Several in one text, with , ; | or blanks between them, are taken one
  * by one. False when one of them is no address; one that is there already or does not fit any more is left out. */
 bool dns_add(char *list, const char *text, size_t len);
+/* True when all addresses of @text are in @list, which dns_add() made, and no other sort than IPv4 is. */
+bool dns_is_whole(const char *list, const char *text, size_t len);
 
 /* True and *ret for yes, on, 1, true, enabled, 是, да, sim, ya, ...; false when the cell is nothing of that sort. Numbers other than 0
  * are true in Access (-1). */

@@ -135,20 +135,6 @@ static void read_mask(struct record_reading *r, const struct cell *c)
         doubt_value(r, "netmask", c);
 }
 
-/* There is place for two, of IPv4. */
-static bool is_dns_whole(const char *list, const char *text, size_t len)
-{
-    char own[96] = "";
-    unsigned words = 0;
-    for (size_t i = 0; i < len; i++)
-        words += !strchr(" ,;|\t", text[i]) && (i == 0 || strchr(" ,;|\t", text[i - 1]));
-    (void)dns_add(own, text, len);
-    char *rest = own;
-    for (char *ip; words <= 2 && rest && (ip = strsep(&rest, ","));)
-        words = strstr(list, ip) ? words : 3;
-    return words <= 2 && !strchr(list, ':');
-}
-
 static void read_dns(struct record_reading *r, int column, const struct cell *c)
 {
     char buf[64];
@@ -158,8 +144,8 @@ static void read_dns(struct record_reading *r, int column, const struct cell *c)
         return;
     if (!dns_add(r->record.dns, text, len))
         doubt_value(r, "DNS server", c);
-    else if (len < 512 && !is_dns_whole(r->record.dns, text, len))
-        keep(r, column, NULL);
+    else if (!dns_is_whole(r->record.dns, text, len))
+        keep(r, column, NULL); /* there is place for two */
 }
 
 /* One more of those that are called otherwise here, for the page. */

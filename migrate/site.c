@@ -91,7 +91,7 @@ static bool put(struct site_record *site, enum site_key key, const char *text, s
         if (!dns_add(list, text, len) || strcmp(list, site->dns) == 0)
             return false;
         strcpy(site->dns, list);
-        return true;
+        return dns_is_whole(list, text, len);
     case SITE_DOMAIN:
         len = text_trim(&text, len);
         if (len == 0 || len >= sizeof(site->domain))

@@ -260,7 +260,7 @@ static void test_leases_of_isc_last_one_of_an_address_counts(void **state)
     assert_string_equal(rows_of(s, 0),
                         "00:1b:21:aa:bb:02|10.0.0.1|b|lease|never|/0:1b:21:aa:bb:7|10.0.0.7|seven|reservation||");
     assert_true(has_note(s, true, "not understood"));
-    assert_true(has_note(s, false, "1 entries were replaced"));
+    assert_true(has_note(s, false, "1 entry was replaced"));
     assert_true(has_note(s, false, "1 entries are of network cards that have another entry"));
 }
 
@@ -297,6 +297,57 @@ static void test_leases_of_netsh_in_utf16(void **state)
     assert_string_equal(site.netmask, "255.255.255.0");
     assert_string_equal(site.gateway, "10.0.0.1");
     assert_string_equal(site.dns, "8.8.8.8,1.1.1.1");
+}
+
+static void check_site(const char *text, const char *settings, const char *options)
+{
+    _cleanup_(source_closep) struct source *s = open_text(SOURCE_LEASES, text);
+    assert_string_equal(rows_of(s, 1), settings);
+    assert_string_equal(rows_of(s, 2), options);
+}
+
+static void test_leases_options_without_a_place_are_kept(void **state)
+{
+    check_site(
+        "dhcp-range=10.9.0.0,proxy\ndhcp-range=set:x,10.0.0.10,10.0.0.99,255.255.255.0,12h # here\n"
+        "dhcp-option=3,10.0.0.1 # router\ndhcp-option=option:ntp-server,10.0.0.5\ndhcp-boot=gpxe.pxe\n"
+        "domain=cafe.local,10.0.0.0/24\ninterface=eth0\ndhcp-host=00:1b:21:aa:bb:01,10.0.0.5\n",
+        "range_first|10.0.0.10|/range_last|10.0.0.99|/netmask|255.255.255.0|/gateway|10.0.0.1|/domain|cafe.local|",
+        "dhcp-range|10.9.0.0,proxy|/option:ntp-server|10.0.0.5|/dhcp-boot|gpxe.pxe|");
+    check_site("option space PXE; option PXE.x code 1 = text; filename \"a.pxe\";\n"
+               "subnet 10.0.0.0 netmask 255.0.0.0 { range 10.0.0.7; option ntp-servers 10.0.0.1, 10.0.0.2; }",
+               "netmask|255.0.0.0|10.0.0.0/range_first|10.0.0.7|10.0.0.0/range_last|10.0.0.7|10.0.0.0",
+               "filename|a.pxe|/ntp-servers of 10.0.0.0|10.0.0.1 10.0.0.2|10.0.0.0");
+    check_site(
+        "{ \"Dhcp4\": { \"option-data\": [ {\"code\": 1, \"space\": \"v\", \"data\": \"x\"}, {\"name\": "
+        "\"routers\", \"data\": \"10.0.0.1\"}, ], \"next-server\": \"10.0.0.2\", \"subnet4\": [ {\"subnet\": "
+        "\"10.0.0.0/8\", \"pools\": [ {\"pool\": \"10.0.0.3 - 10.0.0.4\"}, {\"pool\": \"10.1.0.0/16\"}, ] }, ] } }",
+        "gateway|10.0.0.1|/range_first|10.0.0.3|10.0.0.0/8/range_last|10.0.0.4|10.0.0.0/8/netmask|/8|10.0.0.0/8",
+        "1 of space v|x|/next-server|10.0.0.2|/pool of 10.0.0.0/8|10.1.0.0/16|10.0.0.0/8");
+    check_site("Dhcp Server \\\\S Scope 10.0.0.0 Add iprange 10.0.0.10 10.0.0.99\n"
+               "Dhcp Server \\\\S Scope 10.0.0.0 add excluderange 10.0.0.50 10.0.0.60\n"
+               "Dhcp Server \\\\S Scope 10.0.0.0 Reservedip 10.0.0.11 set optionvalue 3 IPADDRESS \"10.0.0.9\"\n"
+               "Dhcp Server \\\\S Scope 10.0.0.0 set optionvalue 66 STRING \"10.0.0.2\"\n",
+               "range_first|10.0.0.10|10.0.0.0/range_last|10.0.0.99|10.0.0.0",
+               "addresses that are not given out of 10.0.0.0|10.0.0.50-10.0.0.60|10.0.0.0/"
+               "3 of 10.0.0.11|10.0.0.9|10.0.0.11/66 of 10.0.0.0|10.0.0.2|10.0.0.0");
+}
+
+static void test_leases_options_are_in_the_report_and_set_nothing(void **state)
+{
+    struct site_record site;
+    _cleanup_(source_closep) struct source *s =
+        open_text(SOURCE_LEASES, "option ntp-servers 10.0.0.8; option netbios-name-servers 10.0.0.9;\n"
+                                 "option domain-name-servers 1.1.1.1, 2.2.2.2, 3.3.3.3;\n"
+                                 "host pc1 { hardware ethernet 00:1b:21:aa:bb:01; }");
+    _cleanup_(mapping_destroyp) struct mapping *m = NULL;
+    assert_int_equal(mapping_detect(s, &m, NULL), 0);
+    assert_int_equal(site_record_read(s, m, &site, NULL), 0);
+    assert_string_equal(site.dns, "1.1.1.1,2.2.2.2");
+    assert_string_equal(site.domain, "");
+    assert_non_null(strstr(site.rest, "\"settings, dns\":\"1.1.1.1 2.2.2.2 3.3.3.3\""));
+    assert_non_null(strstr(site.rest, "option ntp-servers\":\"10.0.0.8\""));
+    assert_non_null(strstr(site.rest, "option netbios-name-servers\":\"10.0.0.9\""));
 }
 
 static void test_leases_of_nobody_are_refused(void **state)
@@ -343,6 +394,8 @@ int main(void)
         cmocka_unit_test(test_leases_of_isc_last_one_of_an_address_counts),
         cmocka_unit_test(test_leases_of_kea),
         cmocka_unit_test(test_leases_of_netsh_in_utf16),
+        cmocka_unit_test(test_leases_options_without_a_place_are_kept),
+        cmocka_unit_test(test_leases_options_are_in_the_report_and_set_nothing),
         cmocka_unit_test(test_leases_of_nobody_are_refused),
         cmocka_unit_test(test_ini_is_settings_and_sections),
     };
