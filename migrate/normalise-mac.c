@@ -48,11 +48,17 @@ enum mac_status mac_from_bytes(const unsigned char *bytes, char *ret)
 
 static int hex_value(char ch)
 {
-    if (ch >= '0' && ch <= '9')
-        return ch - '0';
-    if (ch >= 'a' && ch <= 'f')
-        return ch - 'a' + 10;
-    return ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+    static const signed char values[256] = {
+        ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+        ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+        ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+    };
+    return values[(unsigned char)ch] - 1;
+}
+
+static bool is_separator(char ch)
+{
+    return ch == '-' || ch == ':' || ch == '.' || ch == ' ';
 }
 
 /* Take blanks, one pair of quotes or brackets and 0x away, as often as they are there. */
@@ -91,11 +97,11 @@ static bool form_ok(unsigned groups, unsigned digits, char separator)
     case 1:
         return digits == 12;
     case 2:
-        return digits == 6 && strchr("-: ", separator);
+        return digits == 6 && separator != '.';
     case 3:
-        return digits == 4 && strchr(".-:", separator);
+        return digits == 4 && separator != ' ';
     case 6:
-        return (digits == 1 || digits == 2) && strchr("-: ", separator);
+        return (digits == 1 || digits == 2) && separator != '.';
     default:
         return false;
     }
@@ -114,7 +120,7 @@ static bool parse(const char *p, size_t len, unsigned char ret[6])
         n++;
         if (p == end)
             break;
-        if (!*p || !strchr("-:. ", *p) || (separator && separator != *p))
+        if (!is_separator(*p) || (separator && separator != *p))
             return false;
         separator = *p;
     }
@@ -138,6 +144,8 @@ enum mac_status mac_from_text(const char *text, size_t len, char *ret)
     len = text_trim(&text, len);
     if (len == 0)
         return MAC_EMPTY;
+    if (parse(text, len, bytes)) /* nothing around it, nothing wide in it */
+        return mac_from_bytes(bytes, ret);
     if (len > 100 || memchr(text, 0, len))
         return MAC_BAD_FORM;
     len = text_nfkc(text, len, wide, sizeof(wide));

@@ -9,6 +9,8 @@
 #include "core/util.h"
 #include "migrate/text.h"
 
+#define NUMBER_BYTES 21 /* of text_number() */
+
 /* The trimmed, unquoted text with wide characters made narrow into @ret; false when it is too long to be one of ours. */
 static bool narrow(const char *text, size_t len, char *ret, size_t size)
 {
@@ -32,6 +34,38 @@ static void drop_padding(char *text)
     if (strlen(text) == 15 && text[3] == '.' && text[7] == '.' && text[11] == '.' &&
         strspn(text, "0123456789.") == 15 && sscanf(text, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &end) == 4)
         (void)snprintf(text, 16, "%u.%u.%u.%u", a, b, c, d);
+}
+
+/* Nearly every address is written as inet_pton() takes it and nothing around it: four numbers without leading zeros. */
+static bool plain_v4(const char *p, size_t len, uint32_t *ret)
+{
+    size_t i = 0;
+    *ret = 0;
+    for (int part = 0; part < 4; part++) {
+        size_t begin = i;
+        unsigned n = 0;
+        for (; i < len && i < begin + 3 && p[i] >= '0' && p[i] <= '9'; i++)
+            n = n * 10 + (unsigned)(p[i] - '0');
+        if (i == begin || n > 255 || (p[begin] == '0' && i > begin + 1))
+            return false;
+        *ret = *ret << 8 | n;
+        if (part < 3 && (i == len || p[i++] != '.'))
+            return false;
+    }
+    return i == len;
+}
+
+static bool keep(const char *text, size_t len, char *ret)
+{
+    memcpy(ret, text, len);
+    ret[len] = 0;
+    return true;
+}
+
+static bool is_mask(uint32_t mask)
+{
+    uint32_t holes = ~mask & (~mask + 1);
+    return mask != 0 && holes == 0;
 }
 
 /* What inet_pton() takes for IPv4 is in the one spelling already: it refuses leading zeros. */
@@ -64,7 +98,10 @@ bool ip_from_text(const char *text, size_t len, char *ret)
     char buf[80];
     struct in_addr v4;
     struct in6_addr v6;
+    uint32_t plain;
     ret[0] = 0;
+    if (plain_v4(text, len, &plain))
+        return plain != 0 && keep(text, len, ret);
     if (!may_be_ip(text, len) || !narrow(text, len, buf, sizeof(buf)))
         return false;
     drop_padding(buf);
@@ -80,6 +117,9 @@ bool ip_is_none(const char *text, size_t len)
     static const char *const words[] = {"0.0.0.0",         "::", "-", "none", "null", "auto", "dhcp", "automatic",
                                         "000.000.000.000", "n/a"};
     char buf[40], folded[40];
+    uint32_t plain;
+    if (plain_v4(text, len, &plain))
+        return plain == 0;
     if (!narrow(text, len, buf, sizeof(buf)))
         return false;
     text_fold(buf, folded, sizeof(folded));
@@ -103,7 +143,10 @@ bool mask_from_text(const char *text, size_t len, char *ret)
 {
     char buf[40];
     struct in_addr a;
+    uint32_t plain;
     ret[0] = 0;
+    if (plain_v4(text, len, &plain))
+        return is_mask(plain) && keep(text, len, ret);
     if (!may_be_mask(text, len) || !narrow(text, len, buf, sizeof(buf)) || !*buf)
         return false;
     const char *digits = buf + (*buf == '/');
@@ -112,8 +155,7 @@ bool mask_from_text(const char *text, size_t len, char *ret)
     drop_padding(buf);
     if (inet_pton(AF_INET, buf, &a) != 1)
         return false;
-    uint32_t mask = ntohl(a.s_addr), holes = ~mask & (~mask + 1);
-    return mask != 0 && holes == 0 && take_v4(buf, ret);
+    return is_mask(ntohl(a.s_addr)) && take_v4(buf, ret);
 }
 
 static void dns_put(char *list, const char *ip)
@@ -138,6 +180,13 @@ bool dns_add(char *list, const char *text, size_t len)
 {
     const char *p = text, *end = text + len;
     bool all = true;
+    uint32_t plain;
+    if (plain_v4(text, len, &plain)) {
+        char ip[46];
+        if (plain != 0 && keep(text, len, ip))
+            dns_put(list, ip);
+        return true;
+    }
     while (p < end) {
         char ip[46];
         size_t n = 0;
@@ -217,8 +266,9 @@ const char *cell_text(const struct cell *c, char buf[64], size_t *ret_len)
         *ret_len = text_number(c->integer, buf);
         return buf;
     case CELL_BOOL:
+        *ret_len = c->integer ? 4 : 5;
         strcpy(buf, c->integer ? "true" : "false");
-        break;
+        return buf;
     case CELL_REAL:
         (void)snprintf(buf, 64, "%.15g", c->real);
         break;
@@ -246,6 +296,8 @@ bool cell_key(const struct cell *c, char *ret, size_t size)
 {
     char buf[64], raw[512];
     size_t len;
+    if (c->kind == CELL_INT && size > NUMBER_BYTES)
+        return text_number(c->integer, ret) > 0;
     if (c->kind == CELL_BAD || c->kind == CELL_BYTES || cell_is_empty(c))
         return false;
     const char *text = cell_text(c, buf, &len);

@@ -13,13 +13,31 @@ static bool is_alnum(char ch)
     return (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
 }
 
+static bool is_mark(char ch)
+{
+    return ch == '.' || ch == '_' || ch == '-';
+}
+
+/* Length of a name that may stay as it is, 0 when it may not. */
+static size_t good_as_it_is(const char *raw)
+{
+    size_t n = 0;
+    while (n <= NAME_LEN && (is_alnum(raw[n]) || is_mark(raw[n])))
+        n++;
+    return n > 0 && n <= NAME_LEN && !raw[n] && is_alnum(raw[0]) && is_alnum(raw[n - 1]) ? n : 0;
+}
+
 bool name_from_raw(const char *raw, char *ret)
 {
     char wide[512];
-    size_t n = 0;
+    size_t n = good_as_it_is(raw);
+    if (n > 0) {
+        memcpy(ret, raw, n + 1);
+        return true;
+    }
     (void)text_nfkc(raw, strlen(raw), wide, sizeof(wide));
     for (const char *p = wide; *p && n < NAME_LEN; p++) {
-        bool is_kept = is_alnum(*p) || (n > 0 && strchr("._-", *p));
+        bool is_kept = is_alnum(*p) || (n > 0 && is_mark(*p));
         if (is_kept)
             ret[n++] = *p;
         else if (n > 0 && ret[n - 1] != '-')

@@ -17,13 +17,12 @@
 #include <uniwidth.h>
 
 #include "core/util.h"
+#include "migrate/utf8.h"
 
+/* Zero bytes are none. */
 static bool is_ascii(const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)text[i] >= 0x80)
-            return false;
-    return true;
+    return utf8_ascii(text, len) == len;
 }
 
 /* How many of the first @max bytes of @text (@len) may be kept without cutting a character. */
@@ -46,11 +45,11 @@ static size_t put(const char *text, size_t len, char *ret, size_t size)
 
 /* --- folding ------------------------------------------------------------------------------------------------------- */
 
-static size_t ascii_lower(const char *text, char *ret, size_t size)
+static size_t ascii_lower(const char *text, size_t len, char *ret, size_t size)
 {
-    size_t n = 0;
-    for (; text[n] && n + 1 < size; n++)
-        ret[n] = text[n] >= 'A' && text[n] <= 'Z' ? (char)(text[n] - 'A' + 'a') : text[n];
+    size_t n = MIN(len, size - 1);
+    for (size_t i = 0; i < n; i++)
+        ret[i] = (char)(text[i] | (text[i] >= 'A' && text[i] <= 'Z') << 5);
     ret[n] = 0;
     return n;
 }
@@ -59,7 +58,7 @@ size_t text_fold(const char *text, char *ret, size_t size)
 {
     size_t len = strlen(text), out_len = 0;
     if (is_ascii(text, len))
-        return ascii_lower(text, ret, size);
+        return ascii_lower(text, len, ret, size);
     _cleanup_free_ uint8_t *out = u8_casefold((const uint8_t *)text, len, NULL, UNINORM_NFKC, NULL, &out_len);
     return out ? put((const char *)out, out_len, ret, size) : put(text, len, ret, size);
 }
@@ -177,7 +176,9 @@ bool text_copy(const char *text, size_t len, char *ret, size_t size)
     bool is_cut = len >= size;
     size_t n = is_cut ? cut_at(text, len, size - 4) : len;
     memcpy(ret, text, n);
-    strcpy(ret + n, is_cut ? "..." : "");
+    ret[n] = 0;
+    if (is_cut)
+        strcpy(ret + n, "...");
     return is_cut;
 }
 
@@ -233,7 +234,7 @@ static size_t blank_at(const char *p, size_t len)
     return 0;
 }
 
-size_t text_trim(const char **text, size_t len)
+size_t text_trim_blanks(const char **text, size_t len)
 {
     size_t step;
     while ((step = blank_at(*text, len)) > 0) {
@@ -267,27 +268,59 @@ size_t text_columns(const char *text)
     return (size_t)u8_width((const uint8_t *)text, strlen(text), "UTF-8");
 }
 
-uint64_t text_hash(const char *text, size_t len)
+/* No two of its results are the same. */
+static uint64_t mix(uint64_t h)
 {
-    uint64_t h = 0xcbf29ce484222325ULL; /* FNV-1a, then mixed so that low bits are good too */
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)text[i]) * 0x100000001b3ULL;
-    h ^= h >> 32;
     h *= 0xd6e8feb86659fd93ULL;
     return h ^ h >> 32;
 }
 
+uint64_t text_hash(const char *text, size_t len)
+{
+    uint64_t h = 0xcbf29ce484222325ULL ^ len, v = 0;
+    for (; len >= sizeof(v); text += sizeof(v), len -= sizeof(v)) {
+        memcpy(&v, text, sizeof(v));
+        h = mix(h ^ v);
+    }
+    v = 0;
+    memcpy(&v, text, len);
+    return mix(mix(h ^ v));
+}
+
 /* --- growing text -------------------------------------------------------------------------------------------------- */
+
+#define EIGHT(byte)    (0x0101010101010101ULL * (byte))
+#define BELOW(v, byte) (((v)-EIGHT(byte)) & ~(v)&EIGHT(0x80)) /* not 0 if one of eight bytes is; up to 0x80 */
+
+/* How many of the first bytes stand in a JSON string as they are. */
+static size_t json_plain(const char *text, size_t len)
+{
+    size_t n = 0;
+    for (uint64_t v; n + sizeof(v) <= len; n += sizeof(v)) {
+        memcpy(&v, text + n, sizeof(v));
+        uint64_t quote = v ^ EIGHT('"'), slash = v ^ EIGHT('\\'), del = v ^ EIGHT(0x7f);
+        if (BELOW(v, ' ') | BELOW(quote, 1) | BELOW(slash, 1) | BELOW(del, 1))
+            break;
+    }
+    while (n < len && text[n] != '"' && text[n] != '\\' && (unsigned char)text[n] >= ' ' && text[n] != 0x7f)
+        n++;
+    return n;
+}
 
 /* Append one JSON string, with @mark at its end; false when it does not fit. The last bytes of the buffer are kept free for text_json_end(). */
 #define JSON_TAIL 12
 static bool json_string(struct text_out *o, const char *text, size_t len, const char *mark)
 {
-    size_t n = o->len, limit = o->size - JSON_TAIL - strlen(mark);
+    size_t n = o->len, limit = o->size - JSON_TAIL - strlen(mark), i = 0;
     if (n + 2 > limit)
         return false;
     o->buf[n++] = '"';
-    for (size_t i = 0; i < len; i++) {
+    if (n + len + 8 <= limit) { /* room for all of them, and nearly always all are plain */
+        i = json_plain(text, len);
+        memcpy(o->buf + n, text, i);
+        n += i;
+    }
+    for (; i < len; i++) {
         unsigned char ch = (unsigned char)text[i];
         if (n + 8 > limit)
             return false;
@@ -331,11 +364,9 @@ bool text_json_member(struct text_out *o, const char *key, const char *value, si
 
 void text_json_end(struct text_out *o)
 {
-    if (o->is_full)
-        strcpy(o->buf + o->len, o->len > 1 ? ",\"...\":\"\"}" : "\"...\":\"\"}");
-    else
-        strcpy(o->buf + o->len, "}");
-    o->len = strlen(o->buf);
+    const char *end = !o->is_full ? "}" : o->len > 1 ? ",\"...\":\"\"}" : "\"...\":\"\"}";
+    strcpy(o->buf + o->len, end);
+    o->len += strlen(end);
 }
 
 void text_add_sentence(char *buf, size_t size, const char *fmt, ...)

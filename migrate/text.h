@@ -42,8 +42,14 @@ void text_format(char *ret, size_t size, const char *fmt, ...) __attribute__((fo
 /* Take away an incomplete character at the end of a text that was cut. */
 void text_mend(char *text);
 
+size_t text_trim_blanks(const char **text, size_t len);
 /* @text (@len bytes) without blanks at both ends, also wide ones; moves *text. Returns the new length. */
-size_t text_trim(const char **text, size_t len);
+static inline size_t text_trim(const char **text, size_t len)
+{
+    const unsigned char *p = (const unsigned char *)*text;
+    bool is_bare = len > 0 && p[0] > ' ' && p[0] < 0x7f && p[len - 1] > ' ' && p[len - 1] < 0x7f; /* nearly always */
+    return is_bare ? len : text_trim_blanks(text, len);
+}
 
 /* Number of characters. */
 size_t text_chars(const char *text, size_t len);

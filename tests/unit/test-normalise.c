@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Single values of foreign tables: what is taken, in which spelling, and what is refused. */
+#include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -254,6 +255,59 @@ static void test_text_json_says_what_it_cut(void **state)
     }
 }
 
+/* Long steps over plain text: a character that needs an escape may stand anywhere. */
+static void test_text_json_says_what_it_was_given(void **state)
+{
+    static const char specials[] = "\"\\\x01\x1f\x20\x7f\n/";
+    for (size_t k = 0; k + 1 < sizeof(specials); k++)
+        for (size_t len = 1; len <= 26; len++)
+            for (size_t at = 0; at < len; at++) {
+                char text[32] = "abcdefghijklmnopqrstuvwxyz", buf[128];
+                struct text_out o;
+                text[at] = specials[k];
+                text[len] = 0;
+                text_json_begin(&o, buf, sizeof(buf));
+                text_json_member(&o, "key", text, len, 100);
+                text_json_end(&o);
+                assert_int_equal(o.len, strlen(buf));
+                json_t *j = json_loads(buf, JSON_REJECT_DUPLICATES, NULL);
+                assert_string_equal(json_string_value(json_object_get(j, "key")), text);
+                json_decref(j);
+            }
+}
+
+/* What is written plainly is taken without inet_pton(): for each text the two must say the same. */
+static void test_normalise_addresses_as_the_system_does(void **state)
+{
+    static const char alphabet[] = "0125.9a: ";
+    static const char *const edges[] = {"255.255.255.255", "256.1.1.1",  "1.1.1.256",  "1.1.1.1.",     ".1.1.1.1",
+                                        "1.1.1",           "1.1.1.1.1",  "01.1.1.1",   "1.1.1.01",     "1.1.1.00",
+                                        "0.0.0.1",         "1.0.0.0",    "1..1.1",     "1.1.1.1000",   "1.1.1.1a",
+                                        "a1.1.1.1",        "0.0.0.00",   "1.1.1.+1",   "100.200.30.4", "192.168.1.1",
+                                        "9.9.9.",          "1111.1.1.1", "10.20.30.40"};
+    char ip[46], text[20];
+    struct in_addr a;
+    for (size_t i = 0; i < ARRAY_SIZE(edges); i++) {
+        bool is_one = inet_pton(AF_INET, edges[i], &a) == 1 && a.s_addr != INADDR_ANY;
+        assert_int_equal(ip_from_text(edges[i], strlen(edges[i]), ip), is_one);
+        assert_string_equal(ip, is_one ? edges[i] : "");
+    }
+    srandom(1);
+    for (int i = 0; i < 200000; i++) {
+        size_t n = 0;
+        for (int part = 0; part < 4; part++) {
+            for (long digits = 1 + random() % 3; digits > 0; digits--)
+                text[n++] = alphabet[random() % 16 ? random() % 4 : random() % 8];
+            text[n++] = '.';
+        }
+        text[n -= random() % 32 > 0] = 0; /* a dot at the end is rare */
+        bool is_one = inet_pton(AF_INET, text, &a) == 1 && a.s_addr != INADDR_ANY;
+        bool is_padded = n == 15 && (text[0] == '0' || text[4] == '0' || text[8] == '0' || text[12] == '0');
+        if (!is_padded && !strchr(text, ':'))
+            assert_int_equal(ip_from_text(text, n, ip), is_one);
+    }
+}
+
 /* One word of each language; and what must not match. */
 static void test_hints_know_their_words(void **state)
 {
@@ -296,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_normalise_mac_forms),
         cmocka_unit_test(test_normalise_binary_mac_with_zero_bytes),
         cmocka_unit_test(test_normalise_addresses),
+        cmocka_unit_test(test_normalise_addresses_as_the_system_does),
         cmocka_unit_test(test_normalise_yes_and_no),
         cmocka_unit_test(test_normalise_paths),
         cmocka_unit_test(test_normalise_names),
@@ -303,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_text_json_is_json_however_full),
         cmocka_unit_test(test_text_json_says_what_it_cut),
         cmocka_unit_test(test_groups_stay_different),
+        cmocka_unit_test(test_text_json_says_what_it_was_given),
         cmocka_unit_test(test_hints_know_their_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
