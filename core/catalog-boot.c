@@ -162,7 +162,7 @@ static bool rule_name(const char *tmpl, const struct rule *rule, uint64_t n, cha
 
 int client_template_check(const char *tmpl, struct err *err)
 {
-    struct rule rule;
+    struct rule rule = {0};
     char name[NAME_LEN + 1];
     if (rule_parse(tmpl, &rule) && rule_name(tmpl, &rule, 1, name))
         return 0;
@@ -182,7 +182,7 @@ static bool is_taken(const struct client_row *rows, size_t n, const char *name)
 int client_name_next(struct catalog *c, const char *tmpl, char *ret, struct err *err)
 {
     _cleanup_free_ struct client_row *rows = NULL;
-    struct rule rule;
+    struct rule rule = {0};
     size_t n;
     char name[NAME_LEN + 1];
     assert(c->is_in_transaction);

@@ -82,7 +82,7 @@ int link_slot(struct cmd *cmd, struct catalog *c, const char *client, uint32_t s
     struct link_row old;
     char image[NAME_LEN + 1];
     uint32_t pinned;
-    bool is_taken;
+    bool is_taken = false;
     int r = image_ref_parse(ref, image, &pinned, err);
     if (r == 0)
         r = find_link(c, client, slot, &old, &is_taken, err);

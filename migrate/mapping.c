@@ -132,7 +132,7 @@ const struct mapping_policy *mapping_policy(const struct mapping *m)
 static void print_role(const char *role, const char *text, const char *evidence, FILE *to)
 {
     char where[1200], shown[1400];
-    (void)snprintf(where, sizeof(where), "%s", text);
+    (void)snprintf(where, sizeof(where), "%.*s", (int)sizeof(where) - 1, text);
     (void)text_shown(where, shown, sizeof(shown));
     size_t columns = text_columns(shown);
     if (!*evidence) {

@@ -137,7 +137,7 @@ static void expect_stream(struct store *s, const struct set_info *set, const str
     static unsigned char want[CHUNK];
     struct err err = {""};
     unsigned char *bytes;
-    uint64_t size;
+    uint64_t size = 0;
     ok(restore(s, set, id, &bytes, &size, &err));
     for (uint64_t off = 0; off < size; off += CHUNK) {
         chunk(want, off / CHUNK);

@@ -334,12 +334,14 @@ static void test_mapping_asks_where_two_fit(void **state)
     assert_non_null(strstr(err.msg, "mac = Mac1 or Mac2"));
     _cleanup_free_ char *text = saved(m);
     assert_non_null(strstr(text, "; question: mac = Mac1 or Mac2"));
-    char *open = strstr(text, "\nmac = ?"), sentence[sizeof(err.msg)];
-    assert_non_null(open);
+    const char *question = strstr(text, "\nmac = ?");
+    char sentence[sizeof(err.msg)];
+    assert_non_null(question);
+    int before = (int)(question - text);
     assert_null(load(columns, text, -EINVAL, sentence)); /* given back as it was */
     assert_non_null(strstr(sentence, "mac is still a question"));
     _cleanup_free_ char *answered = NULL;
-    assert_true(asprintf(&answered, "%.*s\nmac = Mac2%s", (int)(open - text), text, open + strlen("\nmac = ?")) > 0);
+    assert_true(asprintf(&answered, "%.*s\nmac = Mac2%s", before, text, text + before + strlen("\nmac = ?")) > 0);
     struct mapping *again = load(columns, answered, 0, NULL);
     same_when_loaded(columns, again);
     mapping_destroy(again);
