@@ -196,8 +196,8 @@ static int old_row(void *arg, const struct import_planned *planned, struct err *
     (void)snprintf(row.source_id, sizeof(row.source_id), "%s", planned->source_id);
     import_unpack(planned->src, &row.src);
     import_unpack(planned->now, &now);
-    import_unpack(planned->want, &row.want);
-    import_unpack_given(planned->given, &row.want, &row.given);
+    import_unpack_as(planned->want, &row.src, &row.want);
+    import_unpack_given(planned, &row.src, &row.want, &row.given);
     return change_client(a, &row, planned->needs, &now);
 }
 

@@ -272,12 +272,15 @@ static int name_row(void *arg, const struct import_planned *planned, struct err 
         return import_planned_put(im->other_plan, planned, err);
     struct import_row row = {.row = planned->row, .client_id = planned->client_id};
     (void)snprintf(row.reason, sizeof(row.reason), "%s", planned->reason);
-    import_unpack(planned->want, &row.want);
-    import_unpack_given(planned->given, &row.want, &row.given);
+    import_unpack(planned->src, &row.src);
+    import_unpack_as(planned->want, &row.src, &row.want);
+    import_unpack_given(planned, &row.src, &row.want, &row.given);
     int r = import_name_row(im, &row, planned->needs, err);
     if (r < 0)
         return r;
-    struct import_packed want = import_pack(&row.want), given = import_pack(&row.given);
+    struct import_packed want, given;
+    (void)import_pack_as(&row.want, &row.src, want.text);
+    (void)import_pack_as(&row.given, &row.src, given.text);
     struct import_planned named = *planned;
     named.reason = row.reason;
     named.want = want.text;

@@ -37,7 +37,13 @@ struct adding {
 
 /* --- by name ------------------------------------------------------------------------------------------------------ */
 
-/* How what is wanted begins, which is the name, in lower case. */
+/* A text that begins with the name that is wanted. */
+static const char *wanted_name(const struct import_planned *row)
+{
+    return *row->want == IMPORT_SAME ? row->src : row->want;
+}
+
+/* The name which @want begins with, in lower case. */
 static void name_key(const char *want, char key[SPOOL_KEY_BYTES])
 {
     size_t i = 0;
@@ -68,8 +74,8 @@ static int sort_new(struct adding *a, struct err *err)
     while ((r = spool_next(&plan, &record, &len, err)) > 0) {
         r = import_planned_take(record, len, &planned, err);
         if (r == 0 && planned.needs && !planned.client_id) {
-            a->has_labels = a->has_labels || !is_own_label(planned.want);
-            name_key(planned.want, key);
+            a->has_labels = a->has_labels || !is_own_label(wanted_name(&planned));
+            name_key(wanted_name(&planned), key);
             r = import_new_put(&planned, buf, &len, err);
             if (r == 0)
                 r = spool_merge_put(a->by_name, key, buf, len, err);

@@ -8,7 +8,7 @@
  *
  *   data     records one behind the other
  *   record   id of the client (8 bytes, little-endian) | MAC | id in the source | src | given, each a text with a zero byte behind it
- *   given    as src, but a field that is the same as there is the one character 0x1e
+ *   given    as src, but a field that is the same as there may be the one character 0x1e
  */
 #include "core/catalog-import.h"
 
@@ -25,33 +25,54 @@
 #define RECORD_BYTES (2 * IMPORT_PACKED_LEN + 256) /* at most */
 #define TEXTS        4
 #define SEPARATOR    '\x1f'
-#define SAME         '\x1e'
 
-/* --- records ------------------------------------------------------------------------------------------------------ */
+/* --- values ------------------------------------------------------------------------------------------------------ */
 
 static size_t field_len(const char *p)
 {
     return (size_t)(strchrnul(p, SEPARATOR) - p);
 }
 
-/* @given at @to, with its zero byte; returns the byte behind it. */
-static char *put_given(char *to, const char *given, const char *src)
+char *import_pack_as(const struct import_values *v, const struct import_values *as, char *to)
 {
-    for (;;) {
-        size_t n = field_len(given), n_src = field_len(src);
-        if (n == n_src && memcmp(given, src, n) == 0)
-            *to++ = SAME;
+    for (int i = 0; i < IMPORT_FIELDS; i++) {
+        if (i > 0)
+            *to++ = SEPARATOR;
+        if (*v->f[i] && strcmp(v->f[i], as->f[i]) == 0)
+            *to++ = IMPORT_SAME;
         else
-            to = mempcpy(to, given, n);
-        given += n;
-        src += n_src + (src[n_src] != 0);
-        if (!*given)
-            break;
-        given++;
-        *to++ = SEPARATOR;
+            to = stpcpy(to, v->f[i]);
     }
     *to = 0;
     return to + 1;
+}
+
+static bool is_same(const char *field, size_t len)
+{
+    return len == 1 && *field == IMPORT_SAME;
+}
+
+void import_unpack_as(const char *text, const struct import_values *as, struct import_values *ret)
+{
+    for (int i = 0; i < IMPORT_FIELDS; i++) {
+        size_t n = field_len(text), take = MIN(n, (size_t)IMPORT_FIELD_LEN);
+        if (is_same(text, n)) {
+            strcpy(ret->f[i], as->f[i]);
+        } else {
+            memcpy(ret->f[i], text, take);
+            ret->f[i][take] = 0;
+        }
+        text += n + (text[n] != 0);
+    }
+}
+
+void import_unpack_given(const struct import_planned *row, const struct import_values *src,
+                         const struct import_values *want, struct import_values *ret)
+{
+    if (*row->given)
+        import_unpack_as(row->given, src, ret);
+    else
+        import_values_copy(ret, want);
 }
 
 /* The texts of the record at *@p, which ends before @end; *@p is behind it then. */
@@ -67,17 +88,17 @@ static bool take_texts(const char **p, const char *end, const char **texts, int 
     return true;
 }
 
-/* What put_given() made of it, into @ret of IMPORT_PACKED_LEN bytes. */
+/* What import_pack_as() made of it, as import_pack() would have, into @ret of IMPORT_PACKED_LEN bytes. */
 static bool take_given(const char *packed, const char *src, char *ret)
 {
     char *to = ret, *end = ret + IMPORT_PACKED_LEN;
     for (;;) {
         size_t n = field_len(packed), n_src = field_len(src);
-        bool is_same = n == 1 && *packed == SAME;
-        size_t len = is_same ? n_src : n;
+        bool is_src = is_same(packed, n);
+        size_t len = is_src ? n_src : n;
         if (len + 1 > (size_t)(end - to))
             return false;
-        to = mempcpy(to, is_same ? src : packed, len);
+        to = mempcpy(to, is_src ? src : packed, len);
         packed += n;
         src += n_src + (src[n_src] != 0);
         if (!*packed)
@@ -102,7 +123,7 @@ int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len,
     to = stpcpy(to, row->mac) + 1;
     to = stpcpy(to, row->source_id) + 1;
     to = stpcpy(to, row->src) + 1;
-    to = put_given(to, given, row->src);
+    to = stpcpy(to, given) + 1;
     to = stpcpy(to, *row->given ? row->want : "") + 1;
     *ret_len = (size_t)(to - buf);
     return 0;
@@ -111,11 +132,9 @@ int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len,
 int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err)
 {
     const char *texts[TEXTS + 1], *p = record + 8, *end = record + len;
-    if (len < 8 || !take_texts(&p, end, texts, TEXTS + 1) || p != end || !take_given(texts[3], texts[2], ret->want) ||
-        strlen(texts[TEXTS]) >= sizeof(ret->want))
+    if (len < 8 || !take_texts(&p, end, texts, TEXTS + 1) || p != end ||
+        !take_given(*texts[TEXTS] ? texts[TEXTS] : texts[3], texts[2], ret->want))
         return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
-    if (*texts[TEXTS])
-        strcpy(ret->want, texts[TEXTS]);
     ret->record = record;
     ret->mac = texts[0];
     ret->pack_len = (size_t)(texts[TEXTS] - record);

@@ -211,7 +211,7 @@ static unsigned needs_of(const struct import_row *row, const struct import_known
 static int store_plan(struct import *im, const struct import_row *row, const struct import_known *known, unsigned needs,
                       struct err *err)
 {
-    struct import_packed want = import_pack(&row->want), src = import_pack(&row->src), now, given;
+    struct import_packed src = import_pack(&row->src), want, now, given;
     struct import_planned planned = {.row = row->row,
                                      .client_id = row->client_id,
                                      .fate = row->fate,
@@ -227,8 +227,9 @@ static int store_plan(struct import *im, const struct import_row *row, const str
     now.text[0] = given.text[0] = 0; /* a new client was nothing; given is mostly the same as want */
     if (row->client_id)
         now = import_pack(&known->now);
-    if (!import_values_equal(&row->want, &row->given))
-        given = import_pack(&row->given);
+    (void)import_pack_as(&row->want, &row->src, want.text);
+    if (needs && !import_values_equal(&row->want, &row->given)) /* what needs nothing has no given */
+        (void)import_pack_as(&row->given, &row->src, given.text);
     int r = import_planned_put(im->plan, &planned, err);
     if (r == 0)
         im->planned[row->fate]++;

@@ -62,8 +62,12 @@ struct import_packed {
 struct import_packed import_pack(const struct import_values *v);
 void import_unpack(const char *text, struct import_values *ret);
 void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret);
-/* Of a planned row: nothing stands for the same as @want. */
-void import_unpack_given(const char *text, const struct import_values *want, struct import_values *ret);
+
+/* @v beside @as: a field that both have is IMPORT_SAME. Into @to of IMPORT_PACKED_LEN bytes; returns the byte behind the zero byte. */
+#define IMPORT_SAME '\x1e' /* the whole field; no value is that */
+char *import_pack_as(const struct import_values *v, const struct import_values *as, char *to);
+/* What it made, or import_pack(). */
+void import_unpack_as(const char *text, const struct import_values *as, struct import_values *ret);
 
 /* --- rows (catalog-import-rows.c) --------------------------------------------------------------------------------- */
 
@@ -80,8 +84,10 @@ struct import_planned {
     unsigned needs;
     const char *mac, *source_id, *src, *reason, *detail;
     const char *now;          /* empty: there was no client */
-    const char *want, *given; /* given: empty = the same as want */
+    const char *want, *given; /* by import_pack_as() beside src; given: empty = the same as want */
 };
+void import_unpack_given(const struct import_planned *row, const struct import_values *src,
+                         const struct import_values *want, struct import_values *ret);
 int import_staged_put(struct spool *s, const struct import_staged *row, struct err *err);
 int import_planned_put(struct spool *s, const struct import_planned *row, struct err *err);
 typedef int import_staged_fn(void *arg, const struct import_staged *row, struct err *err);

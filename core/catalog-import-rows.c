@@ -286,7 +286,7 @@ static void fill_row(const struct walk *w, struct import_row *row)
     row->detail = p ? p->detail : "";
     row->client_id = p ? p->client_id : 0;
     if (p)
-        import_unpack(p->want, &row->want);
+        import_unpack_as(p->want, &row->src, &row->want);
     else
         import_values_clear(&row->want);
 }
@@ -361,7 +361,7 @@ static int remark(void *arg, const struct import_planned *planned, struct err *e
     COPY(row->mac, planned->mac);
     COPY(row->reason, planned->reason);
     import_unpack(planned->src, &row->src);
-    import_unpack(planned->want, &row->want);
+    import_unpack_as(planned->want, &row->src, &row->want);
     return r->each(r->arg, row, err);
 }
 

@@ -87,14 +87,6 @@ void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret)
     import_unpack(text ? text : "", ret);
 }
 
-void import_unpack_given(const char *text, const struct import_values *want, struct import_values *ret)
-{
-    if (!*text)
-        import_values_copy(ret, want);
-    else
-        import_unpack(text, ret);
-}
-
 /* --- statements --------------------------------------------------------------------------------------------------- */
 
 static int kept(struct import *im, const char *sql, sqlite3_stmt **ret, struct err *err)

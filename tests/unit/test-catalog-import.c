@@ -200,6 +200,43 @@ static void long_texts(char *src, char *given)
     }
 }
 
+/* Full values as a row of the plan has them. */
+static void beside(const char *text, const char *src, char *ret)
+{
+    struct import_values v, as;
+    import_unpack(text, &v);
+    import_unpack(src, &as);
+    (void)import_pack_as(&v, &as, ret);
+}
+
+static void test_import_values_beside_others(void **state)
+{
+    static const struct {
+        const char *text, *as, *want;
+    } pairs[] = {
+        {"a\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f", "a\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f",
+         "\x1e\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f"},
+        {"ab\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1fz",
+         "a\x1f"
+         "b\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1fz",
+         "ab\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1e"},
+        {"\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f", "a\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f",
+         "\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f\x1f"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+        struct import_values v, as;
+        char text[IMPORT_PACKED_LEN];
+        beside(pairs[i].text, pairs[i].as, text);
+        assert_string_equal(text, pairs[i].want);
+        import_unpack(pairs[i].as, &as);
+        import_unpack_as(text, &as, &v);
+        assert_string_equal(import_pack(&v).text, pairs[i].text);
+        import_unpack_as(pairs[i].text, &as, &v); /* full values are read, too */
+        assert_string_equal(import_pack(&v).text, pairs[i].text);
+    }
+}
+
 static void pack_rows(struct fixture *f, struct import *im, const char *src, const char *large, const char *other)
 {
     struct import_packer p;
@@ -208,18 +245,20 @@ static void pack_rows(struct fixture *f, struct import *im, const char *src, con
         char mac[MAC_LEN + 1], key[16];
         (void)snprintf(mac, sizeof(mac), "52:54:00:00:%02x:%02x", (ROWS - i) / 256, (ROWS - i) % 256);
         (void)snprintf(key, sizeof(key), "%d", i);
-        struct import_planned row = {.mac = mac, .source_id = key, .src = src, .want = src, .given = givens[i % 5]};
-        if (i % 100 == 99) {
+        char want[IMPORT_PACKED_LEN], given[IMPORT_PACKED_LEN] = "";
+        struct import_planned row = {.mac = mac, .source_id = key, .src = src, .want = want, .given = given};
+        if (i % 100 == 99)
             row.src = large;
-            row.given = other;
-        }
+        beside(src, row.src, want);
+        if (i % 100 == 99 || *givens[i % 5])
+            beside(i % 100 == 99 ? other : givens[i % 5], row.src, given);
         char buf[IMPORT_NEW_BYTES];
         struct import_new sorted;
         size_t len;
         OK(f, import_new_put(&row, buf, &len, &f->err));
         OK(f, import_new_take(buf, len, &sorted, &f->err));
         assert_string_equal(sorted.mac, mac);
-        assert_string_equal(sorted.want, row.want);
+        assert_string_equal(sorted.want, src);
         FAILS(f, import_new_take(buf, len - 1, &sorted, &f->err), -EIO, "temporary file");
         OK(f, import_new_take(buf, len, &sorted, &f->err));
         OK(f, import_packer_put(&p, 1000 + i, &sorted, &f->err));
@@ -296,9 +335,8 @@ static void test_import_damaged_pack_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ROOT(test_import_checks_are_those_of_the_schema),
-        WITH_ROOT(test_import_feed_refuses_a_bad_row),
-        WITH_ROOT(test_import_packs_hold_what_was_put),
+        WITH_ROOT(test_import_checks_are_those_of_the_schema), WITH_ROOT(test_import_feed_refuses_a_bad_row),
+        cmocka_unit_test(test_import_values_beside_others),    WITH_ROOT(test_import_packs_hold_what_was_put),
         WITH_ROOT(test_import_damaged_pack_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
