@@ -354,4 +354,4 @@ static int csv_rows(struct source *s, size_t i, source_each *each, void *arg, ui
     return 0;
 }
 
-const struct source_reader csv_reader = {csv_open, csv_rows, csv_close};
+const struct source_reader csv_reader = {.open = csv_open, .rows = csv_rows, .close = csv_close};

@@ -26,20 +26,20 @@ struct choice {
 
 /* --- what a column could be ------------------------------------------------------------------------------------------ */
 
-static double ratio(uint64_t a, uint64_t b)
+static double ratio(double a, double b)
 {
-    return b ? (double)a / (double)b : 0;
+    return b > 0 ? a / b : 0;
 }
 
 static double fill(const struct profile *p, size_t i)
 {
-    return ratio(p->columns[i].filled, p->rows);
+    return ratio((double)p->columns[i].filled, (double)p->rows);
 }
 
 static double score_mac(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
-    double share = profile_share(c, c->macs), distinct = ratio(c->distinct_macs, c->macs);
+    double share = profile_share(c, c->macs), distinct = ratio(c->different_macs, (double)c->macs);
     if (share < 0.6 || distinct < 0.5)
         return 0;
     return share * distinct * (0.8 + 0.2 * fill(p, i)) + hint_of(HINT_MAC, name);
@@ -64,7 +64,7 @@ static double score_ip(const struct profile *p, size_t i, const char *name)
         hint_of(HINT_DNS, name) > 0.1 || hint_of(HINT_NETMASK, name) > 0.1 ||
         hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX || hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
         return 0;
-    return 0.5 * profile_share(c, c->ips) + 0.5 * ratio(c->distinct, c->filled) + hint_of(HINT_IP, name);
+    return 0.5 * profile_share(c, c->ips) + 0.5 * ratio(c->different, (double)c->filled) + hint_of(HINT_IP, name);
 }
 
 static double score_netmask(const struct profile *p, size_t i, const char *name)
@@ -117,7 +117,7 @@ static double score_comment(const struct profile *p, size_t i, const char *name)
 static double score_name(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
-    double hint = hint_of(HINT_NAME, name), distinct = ratio(c->distinct, c->filled);
+    double hint = hint_of(HINT_NAME, name), distinct = ratio(c->different, (double)c->filled);
     if (!is_plain_text(c) || profile_share(c, c->shorts) < 0.9 || distinct < 0.5 || is_yes_no(c))
         return 0;
     if (hint < HINT_MAX && (hint_of(HINT_GROUP, name) > hint || hint_of(HINT_COMMENT, name) > hint))
@@ -266,10 +266,14 @@ static double penalties(const struct profile *p, const struct mapping *m, int ma
         minus += 0.4;
         text_add_sentence(why, size, "Its name says that it holds copies, logs or old rows.");
     }
-    if (ratio(p->rows, c->distinct_macs) > 1.3) {
-        minus += c->macs > 0 && ratio(c->macs, c->distinct_macs) > 1.3 ? 0.3 : 0.1;
-        text_add_sentence(why, size, "%llu rows have %llu different MACs.", (unsigned long long)p->rows,
-                          (unsigned long long)c->distinct_macs);
+    if (ratio((double)p->rows, c->different_macs) > 1.3) {
+        minus += ratio((double)c->macs, c->different_macs) > 1.3 ? 0.3 : 0.1;
+        if (p->is_sample)
+            text_add_sentence(why, size, "It seems to have %.1f rows for each MAC.",
+                              ratio((double)p->rows, c->different_macs));
+        else
+            text_add_sentence(why, size, "%llu rows have %llu different MACs.", (unsigned long long)p->rows,
+                              (unsigned long long)c->distinct_macs);
     }
     if (!has_image && !has_name) {
         bool is_list = m->source->table_count == 1 && mapping_item(m, ROLE_IP) && p->table->column_count <= 4;
@@ -320,6 +324,10 @@ double detect_roles(struct detect *d, int table, struct mapping *m, bool *ret_is
         explain(comment, p, p->columns[comment->columns[0]].filled, "texts", HINT_COMMENT);
     explain_texts(must_take(m, p, ROLE_NAME, score_name, ret_is_open), p, HINT_NAME);
     take_key(m, p);
+    char how[160];
+    profile_how(p, how, sizeof(how));
+    if (*how)
+        text_add_sentence(m->evidence, sizeof(m->evidence), "%s", how);
     m->score = weigh(p, m, mac->columns[0]);
     return m->score;
 }

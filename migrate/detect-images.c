@@ -28,6 +28,12 @@ static const char *column_name(const struct profile *p, int i)
     return p->table->columns[i].name;
 }
 
+double detect_contained(const struct detect *d, const struct column_profile *c, const struct profile *in, int column)
+{
+    *d->is_unsure |= in->is_sample;
+    return in->is_sample ? 0 : profile_contained(c, &in->columns[column]);
+}
+
 /* --- tables of images ------------------------------------------------------------------------------------------------- */
 
 static int path_column(const struct profile *p)
@@ -218,7 +224,7 @@ static void try_link(const struct detect *d, const struct profile *p, int column
     for (size_t k = 0; k < to->table->column_count; k++) {
         if ((int)k == t->path || !profile_is_key(to, k))
             continue;
-        double contained = profile_contained(c, &to->columns[k]);
+        double contained = detect_contained(d, c, to, (int)k);
         double bonus = name_bonus(column_name(p, column), column_name(to, (int)k), to->table->name);
         bool is_link = contained >= 0.6 && contained + bonus >= 0.8 && (bonus > 0 || (!is_number && contained >= 0.8));
         if (is_link && contained + bonus > ret->score)
@@ -332,8 +338,8 @@ static void try_join(const struct detect *d, const struct profile *clients, int 
         if (!profile_is_key(clients, k))
             continue;
         double bonus = client_bonus(column_name(p, to_client), column_name(clients, (int)k), clients->table->name);
-        double contained = profile_contained(&p->columns[to_client], &clients->columns[k]);
-        double score = contained >= 0.8 && bonus > 0 ? contained + bonus + image.score : 0;
+        double contained = bonus > 0 ? detect_contained(d, &p->columns[to_client], clients, (int)k) : 0;
+        double score = contained >= 0.8 ? contained + bonus + image.score : 0;
         if (score > best->score)
             *best = (struct join){table, to_client, (int)k, image.column, order_column(p, to_client, image.column),
                                   image, score};
@@ -384,7 +390,7 @@ static bool detect_join(const struct detect *d, struct mapping *m, const struct 
         mapping_ask(m, "; remark: another way to images, not used: image = %s", text_shown(text, shown, sizeof(shown)));
     } else {
         explain(i, &d->profiles[j.table]->columns[j.to_client], "keys of clients in a table that joins them to images",
-                profile_contained(&d->profiles[j.table]->columns[j.to_client], &p->columns[j.own]));
+                detect_contained(d, &d->profiles[j.table]->columns[j.to_client], p, j.own));
     }
     return true;
 }
@@ -417,7 +423,7 @@ static void detect_labels(const struct detect *d, struct mapping *m, const struc
         const struct image_table *t = &d->images[k];
         const struct profile *to = d->profiles[t->table];
         const struct column_profile *c = &p->columns[i->columns[0]];
-        if (t->label < 0 || to == p || (profile_contained(c, &to->columns[t->path]) < 0.3 && !m->separator))
+        if (t->label < 0 || to == p || (!m->separator && detect_contained(d, c, to, t->path) < 0.3))
             continue;
         m->names_table = t->table;
         m->names_path = t->path;
@@ -473,7 +479,7 @@ void detect_group(struct detect *d, struct mapping *m)
                 continue;
             int label = label_column(to, -1);
             for (size_t k = 0; label >= 0 && k < to->table->column_count; k++) {
-                if ((int)k == label || !profile_is_key(to, k) || profile_contained(c, &to->columns[k]) < 0.6)
+                if ((int)k == label || !profile_is_key(to, k) || detect_contained(d, c, to, (int)k) < 0.6)
                     continue;
                 struct item *g = mapping_add_item(m, ROLE_GROUP, (int)i);
                 if (!g)
@@ -481,7 +487,7 @@ void detect_group(struct detect *d, struct mapping *m)
                 g->hop_count = 1;
                 g->hops[0] = (struct hop){(int)t, (int)k, -1};
                 g->value = label;
-                explain(g, c, "keys of a table of groups", profile_contained(c, &to->columns[k]));
+                explain(g, c, "keys of a table of groups", detect_contained(d, c, to, (int)k));
                 return;
             }
         }

@@ -203,4 +203,4 @@ static int ini_rows(struct source *s, size_t i, source_each *each, void *arg, ui
     return MIN(r, 0);
 }
 
-const struct source_reader ini_reader = {ini_open, ini_rows, ini_close};
+const struct source_reader ini_reader = {.open = ini_open, .rows = ini_rows, .close = ini_close};

@@ -384,4 +384,4 @@ static int leases_rows(struct source *s, size_t i, source_each *each, void *arg,
     return MIN(r, 0);
 }
 
-const struct source_reader leases_reader = {leases_open, leases_rows, leases_close};
+const struct source_reader leases_reader = {.open = leases_open, .rows = leases_rows, .close = leases_close};

@@ -4,6 +4,9 @@
  *   score = 0.6 x MACs + 0.2 image + 0.1 name + 0.1 IP addresses + at most 0.2 names - penalties         (docs/importing.md)
  *   taken: score >= 0.6 and 0.15 before the next one
  *
+ * Large tables are looked at in a sample of their rows (profile.h). That is enough where the answer is clear; where it is not, or where it would
+ * hang on a few values, they are looked at once more and more closely, and all is decided anew.
+ *
  * A table without rows has no content; one is taken by its names alone when no table with rows would do and it is the only such.
  * Not looked at: linked tables, and tables that Access itself makes (~..., MSys..., USys...).
  */
@@ -20,6 +23,7 @@
 
 #define SCORE_MIN  0.6
 #define SCORE_LEAD 0.15
+#define FEW_VALUES 20           /* of a sample: nothing is decided by them */
 #define KEPT_BYTES (256u << 20) /* of sets of values; beyond, tables without MACs are only counted */
 
 struct candidate {
@@ -33,18 +37,31 @@ struct search {
     size_t count;
     struct mapping *result;
     size_t kept_bytes;
+    bool is_unsure; /* see struct detect */
 };
 
-static void finish(struct search *s)
+/* All that was concluded; what was read of the tables stays. */
+static void forget_conclusions(struct search *s)
 {
-    for (size_t i = 0; s->d.profiles && i < s->d.source->table_count; i++)
-        profile_destroy(s->d.profiles[i]);
-    free(s->d.profiles);
     free(s->d.images);
+    s->d.images = NULL;
+    s->d.image_count = 0;
     for (size_t i = 0; i < s->count; i++)
         mapping_destroy(s->list[i].m);
     free(s->list);
+    s->list = NULL;
+    s->count = 0;
     mapping_destroy(s->result);
+    s->result = NULL;
+    s->is_unsure = false;
+}
+
+static void finish(struct search *s)
+{
+    forget_conclusions(s);
+    for (size_t i = 0; s->d.profiles && i < s->d.source->table_count; i++)
+        profile_destroy(s->d.profiles[i]);
+    free(s->d.profiles);
 }
 
 /* --- looking ---------------------------------------------------------------------------------------------------------- */
@@ -77,12 +94,23 @@ static void keep_or_forget(struct search *s, struct profile *p)
         s->kept_bytes += bytes;
 }
 
-static int look_at_tables(struct search *s, struct err *err)
+/* The profile of one table, unless it is there and good enough. */
+static int look_at_table(struct search *s, size_t i, bool is_close, struct err *err)
+{
+    struct profile **p = &s->d.profiles[i];
+    if (*p && !(is_close && (*p)->is_sample))
+        return 0;
+    profile_destroy(*p);
+    *p = NULL;
+    int r = profile_make(s->d.source, i, is_close, p, err);
+    if (r == 0)
+        keep_or_forget(s, *p);
+    return r;
+}
+
+static int look_at_tables(struct search *s, bool is_close, struct err *err)
 {
     struct source *src = s->d.source;
-    s->d.profiles = calloc(src->table_count ? src->table_count : 1, sizeof(*s->d.profiles));
-    if (!s->d.profiles)
-        return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
     for (size_t i = 0; i < src->table_count; i++) {
         const struct source_table *t = source_table(src, i);
         const char *why = why_not(t);
@@ -92,10 +120,9 @@ static int look_at_tables(struct search *s, struct err *err)
                            t->is_linked ? text_shown(t->linked_to, shown, sizeof(shown)) : "");
             continue;
         }
-        int r = profile_make(src, i, &s->d.profiles[i], err);
+        int r = look_at_table(s, i, is_close, err);
         if (r < 0)
             return r;
-        keep_or_forget(s, s->d.profiles[i]);
     }
     return detect_image_tables(&s->d) < 0 ? err_set(err, -ENOMEM, "there is not enough memory to look at the tables")
                                           : 0;
@@ -352,23 +379,72 @@ static struct mapping *leases_mapping(struct source *src)
     return m;
 }
 
+/* --- the whole -------------------------------------------------------------------------------------------------------- */
+
+static int conclude(struct search *s, bool is_close, struct err *err)
+{
+    s->result = mapping_new(s->d.source);
+    if (!s->result)
+        return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    int r = look_at_tables(s, is_close, err);
+    for (size_t i = 0; r == 0 && i < s->d.source->table_count; i++)
+        if (s->d.profiles[i] && weigh_table(s, (int)i) < 0)
+            r = err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    if (r < 0)
+        return r;
+    r = decide(s, err);
+    detect_site(&s->d, s->result);
+    return r;
+}
+
+static bool has_sample(const struct search *s)
+{
+    for (size_t i = 0; i < s->d.source->table_count; i++)
+        if (s->d.profiles[i] && s->d.profiles[i]->is_sample)
+            return true;
+    return false;
+}
+
+/* Some columns have values in so few rows that the sample says nothing of them. */
+static bool has_rare_values(const struct profile *p)
+{
+    for (size_t i = 0; i < p->table->column_count; i++)
+        if (p->columns[i].filled < FEW_VALUES)
+            return true;
+    return false;
+}
+
+/* Is what conclude() said (@r) sure enough, or is it worth a closer look? */
+static bool is_settled(const struct search *s, int r)
+{
+    if (!has_sample(s))
+        return true;
+    if (r < 0)
+        return r != -EAMBIG && r != -ENODATA;
+    const struct profile *p = s->d.profiles[s->result->table];
+    return !s->is_unsure && !s->result->questions && !(p->is_sample && has_rare_values(p));
+}
+
 int mapping_detect(struct source *src, struct mapping **ret, struct err *err)
 {
-    _cleanup_(finish) struct search s = {.d = {.source = src}, .result = mapping_new(src)};
-    if (!s.result)
-        return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    _cleanup_(finish) struct search s = {.d = {.source = src, .is_unsure = &s.is_unsure}};
     if (src->reader == &leases_reader) {
         *ret = leases_mapping(src);
         return *ret ? 0 : err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
     }
-    int r = look_at_tables(&s, err);
-    for (size_t i = 0; r == 0 && i < src->table_count; i++)
-        if (s.d.profiles[i] && weigh_table(&s, (int)i) < 0)
-            r = err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
-    if (r < 0)
-        return r;
-    r = decide(&s, err);
-    detect_site(&s.d, s.result);
-    *ret = take_ptr(s.result);
+    s.d.profiles = calloc(src->table_count ? src->table_count : 1, sizeof(*s.d.profiles));
+    if (!s.d.profiles)
+        return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+    struct err why = {""};
+    int r = conclude(&s, false, &why);
+    if (!is_settled(&s, r)) {
+        forget_conclusions(&s);
+        why = (struct err){""};
+        r = conclude(&s, true, &why);
+    }
+    if (r < 0 && err)
+        *err = why;
+    if (r == 0 || r == -EAMBIG || r == -ENODATA)
+        *ret = take_ptr(s.result);
     return r;
 }

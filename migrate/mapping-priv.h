@@ -131,7 +131,12 @@ struct detect {
     struct profile **profiles; /* by table, NULL where it was not looked at */
     struct image_table *images;
     size_t image_count;
+    bool *is_unsure; /* set where a sample cannot answer: does a value occur in the table? */
 };
+
+/* Share (0..1) of the values of @c that occur in column @column of @in. What is no value of a sample may be one of its table: then 0, and
+ * @d is unsure. */
+double detect_contained(const struct detect *d, const struct column_profile *c, const struct profile *in, int column);
 
 /* The roles of table @table into @m, whose table it becomes, with evidence; the score. A question that has no answer is put to
  * mapping_ask() and *ret_is_open set. 0 when the table holds no MACs. */

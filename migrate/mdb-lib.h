@@ -5,11 +5,12 @@
  *     mdb_catalog(f, each)        tables, from MSysObjects
  *     mdb_table_open(f, t, page)  one table's definition, checked
  *       mdb_rows(f, t, each)      its live rows
+ *       mdb_sample(f, t, n, each) n of them, from anywhere
  *         mdb_cell(f, t, i, ...)  one value of the row that is in the page buffer
  *     mdb_table_close(t)
  *   mdb_file_close(f)
  *
- * Used of libmdb: opening, table and column definitions, the next data page, the fields of a row, long values. Not used, because each
+ * Used of libmdb: opening, table and column definitions, the next data page, a row and its fields, long values. Not used, because each
  * crashes, hangs or gives wrong data (handbook, access-databases.md, sections 3 and 5): its catalog, properties, indexes, bound columns,
  * conversion to strings and mdb_ole_read_full().
  *
@@ -108,6 +109,19 @@ typedef int mdb_row_fn(void *arg, struct mdb_file *f, struct mdb_table *t);
 /* -EBADMSG, -EFBIG (too many rows), what @each said. */
 int mdb_rows(struct mdb_file *f, struct mdb_table *t, mdb_row_fn *each, void *arg, struct mdb_row_counts *ret,
              struct err *err);
+
+/* At most @n live rows, of pages that are picked at random all over the table and of random places on them, in the order of the file; a table that
+ * has few rows gives fewer. What cannot be read is passed over: mdb_rows() says it. 0, or what @each said; nothing is given when the list of
+ * the table's pages is of a kind that is not known here. */
+int mdb_sample(struct mdb_file *f, struct mdb_table *t, uint64_t n, mdb_row_fn *each, void *arg);
+
+/* Of the page at hand: where rows lie, and what their offset says (mdb-rows.c). */
+#define MDB_ROW_POINTER   0x4000u
+#define MDB_ROW_PASSED    0x8000u
+#define MDB_PAGE_ROWS_MAX 1000
+unsigned mdb_page_rows(const struct mdb_file *f);
+/* The offset with its flags, and the row's bytes; false when they are not within the page. */
+bool mdb_row_place(const struct mdb_file *f, unsigned row, unsigned *ret_offset, size_t *ret_begin, size_t *ret_end);
 
 /* --- cells -------------------------------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
  *
  *   diskgate-mdb-reader tables CHARSET        CHARSET: of Access 97 text, "-" = as the file says
  *   diskgate-mdb-reader rows CHARSET ID NAME
+ *   diskgate-mdb-reader sample CHARSET ID NAME ROWS
  *
  * Descriptor 0 is the file, 1 the pipe for frames, 2 takes the warnings of libmdb. Exit status 0 when the frames were sent, also when they
  * say that the file is damaged.
@@ -32,13 +33,14 @@ static int lock(void *arg)
 static int take_args(int argc, char **argv, struct mdb_job *ret)
 {
     *ret = (struct mdb_job){.ready = lock};
-    bool is_rows = argc == 5 && strcmp(argv[1], "rows") == 0;
-    if (!is_rows && !(argc == 3 && strcmp(argv[1], "tables") == 0))
+    bool is_rows = argc == 5 && strcmp(argv[1], "rows") == 0, is_sample = argc == 6 && strcmp(argv[1], "sample") == 0;
+    if (!is_rows && !is_sample && !(argc == 3 && strcmp(argv[1], "tables") == 0))
         return -EINVAL;
-    ret->kind = is_rows ? MDB_JOB_ROWS : MDB_JOB_TABLES;
+    ret->kind = is_rows ? MDB_JOB_ROWS : is_sample ? MDB_JOB_SAMPLE : MDB_JOB_TABLES;
     ret->charset = strcmp(argv[2], "-") == 0 ? NULL : argv[2];
-    ret->table = is_rows ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
-    ret->name = is_rows ? argv[4] : "";
+    ret->table = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
+    ret->name = argc > 4 ? argv[4] : "";
+    ret->rows = is_sample ? (uint32_t)strtoul(argv[5], NULL, 10) : 0;
     return 0;
 }
 

@@ -228,11 +228,12 @@ static void run_rows(struct reader *r)
     int code = mdb_table_open(&r->file, &r->table, o.page, o.name, &err);
     if (code == 0) {
         send_table(r, &o, &r->table);
-        code = mdb_rows(&r->file, &r->table, each_row, r, &counts, &err);
+        code = r->job->kind == MDB_JOB_SAMPLE ? mdb_sample(&r->file, &r->table, r->job->rows, each_row, r)
+                                              : mdb_rows(&r->file, &r->table, each_row, r, &counts, &err);
     }
     if (r->out.error == 0 && code < 0)
         failed(r, code, "the table '%s' %s", r->job->name, err.msg);
-    if (r->out.error == 0 && code == 0) {
+    if (r->out.error == 0 && code == 0 && r->job->kind == MDB_JOB_ROWS) {
         note_counts(r, &counts);
         note_values(r);
     }

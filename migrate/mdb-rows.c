@@ -25,10 +25,7 @@
 #include "core/bytes.h"
 #include "core/util.h"
 
-#define OFFSET_MASK   0x1fffu
-#define IS_POINTER    0x4000u
-#define IS_PASSED     0x8000u
-#define PAGE_ROWS_MAX 1000
+#define OFFSET_MASK 0x1fffu
 
 /* --- targets ------------------------------------------------------------------------------------------------------ */
 
@@ -97,13 +94,12 @@ static unsigned page_u16(const struct mdb_file *f, size_t at)
     return at + 2 <= f->header->page_bytes ? p[at] | (unsigned)p[at + 1] << 8 : 0;
 }
 
-static unsigned page_rows(const struct mdb_file *f)
+unsigned mdb_page_rows(const struct mdb_file *f)
 {
-    return MIN(page_u16(f, f->mdb->fmt->row_count_offset), (unsigned)PAGE_ROWS_MAX);
+    return MIN(page_u16(f, f->mdb->fmt->row_count_offset), (unsigned)MDB_PAGE_ROWS_MAX);
 }
 
-/* The offset with its flags, and the row's bytes; false when they are not within the page. */
-static bool row_place(const struct mdb_file *f, unsigned row, unsigned *ret_offset, size_t *ret_begin, size_t *ret_end)
+bool mdb_row_place(const struct mdb_file *f, unsigned row, unsigned *ret_offset, size_t *ret_begin, size_t *ret_end)
 {
     size_t table = f->mdb->fmt->row_count_offset + 2u, at = table + 2u * row;
     *ret_offset = page_u16(f, at);
@@ -115,13 +111,13 @@ static bool row_place(const struct mdb_file *f, unsigned row, unsigned *ret_offs
 
 static int scan_page(struct mdb_file *f, struct targets *s)
 {
-    unsigned rows = page_rows(f), offset;
+    unsigned rows = mdb_page_rows(f), offset;
     size_t begin, end;
     for (unsigned i = 0; i < rows; i++) {
-        bool is_there = row_place(f, i, &offset, &begin, &end);
-        if (!(offset & (IS_POINTER | IS_PASSED)))
+        bool is_there = mdb_row_place(f, i, &offset, &begin, &end);
+        if (!(offset & (MDB_ROW_POINTER | MDB_ROW_PASSED)))
             s->plain++;
-        if ((offset & IS_PASSED) || !(offset & IS_POINTER))
+        if ((offset & MDB_ROW_PASSED) || !(offset & MDB_ROW_POINTER))
             continue;
         int r = is_there && end - begin >= 4 ? add_target(s, get_u32(mdb_page(f) + begin)) : add_target(s, 0);
         if (r < 0)
@@ -153,9 +149,9 @@ static int first_pass(struct mdb_file *f, struct mdb_table *t, struct targets *s
 static bool is_live(struct mdb_file *f, struct mdb_table *t, struct targets *s, struct place *at)
 {
     unsigned row = t->def->cur_row - 1, offset;
-    if (!go_on(at, f, f->mdb->cur_pg, row) || !row_place(f, row, &offset, &t->row_begin, &t->row_end))
+    if (!go_on(at, f, f->mdb->cur_pg, row) || !mdb_row_place(f, row, &offset, &t->row_begin, &t->row_end))
         return false;
-    return !(offset & IS_PASSED) || is_target(s, f->mdb->cur_pg << 8 | (row & 0xff));
+    return !(offset & MDB_ROW_PASSED) || is_target(s, f->mdb->cur_pg << 8 | (row & 0xff));
 }
 
 static int second_pass(struct mdb_file *f, struct mdb_table *t, struct targets *s, mdb_row_fn *each, void *arg,
@@ -165,7 +161,7 @@ static int second_pass(struct mdb_file *f, struct mdb_table *t, struct targets *
     struct place at = {0};
     mdb_rewind_table(t->def);
     while (mdb_fetch_row(t->def)) {
-        if (++fetched > 2 * (f->pages + 1) * PAGE_ROWS_MAX)
+        if (++fetched > 2 * (f->pages + 1) * MDB_PAGE_ROWS_MAX)
             return -EBADMSG;
         if (!is_live(f, t, s, &at))
             continue;

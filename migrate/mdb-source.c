@@ -429,18 +429,35 @@ static int row_frame(struct run *r, struct frame *f, struct err *err)
     return r->each_said > 0 ? 1 : 0;
 }
 
-static int access_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
+/* @sample rows from all over the table, 0 = all. */
+static int read_rows(struct source *s, size_t i, uint32_t sample, source_each *each, void *arg, uint64_t *ret_rows,
+                     struct err *err)
 {
     const struct access *a = s->priv;
-    char id[16];
+    char id[16], number[16];
     _cleanup_free_ struct cell *cells = calloc(SOURCE_COLUMNS_MAX, sizeof(*cells));
     if (!cells)
         return err_set(err, -ENOMEM, "memory is out");
     (void)snprintf(id, sizeof(id), "%u", a->ids[i]);
+    (void)snprintf(number, sizeof(number), "%u", sample);
+    const char *kind = sample ? "sample" : "rows", *end = sample ? number : NULL;
+    const char *const args[] = {kind, a->charset, id, s->tables[i].name, end, NULL};
     struct run run = {.s = s, .frame = row_frame, .table = &s->tables[i], .cells = cells, .each = each, .arg = arg};
-    int r = run_reader(&run, a, (const char *const[]){"rows", a->charset, id, s->tables[i].name, NULL}, err);
+    int r = run_reader(&run, a, args, err);
     *ret_rows = run.rows;
     return MIN(r, 0);
 }
 
-const struct source_reader access_reader = {.open = access_open, .rows = access_rows, .close = access_close};
+static int access_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
+{
+    return read_rows(s, i, 0, each, arg, ret_rows, err);
+}
+
+static int access_sample(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg, uint64_t *ret_rows,
+                         struct err *err)
+{
+    return read_rows(s, i, rows, each, arg, ret_rows, err);
+}
+
+const struct source_reader access_reader = {
+    .open = access_open, .rows = access_rows, .sample = access_sample, .close = access_close};

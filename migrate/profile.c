@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Profile of a table: one pass over its first rows, every value asked what it could be.
+/* Profile of a table: one pass over rows of it, every value asked what it could be.
  *
  * Sets of values are hashes of 64 bits, so a share may be wrong by a collision; records are looked up by the values themselves later. Wide
  * tables are sampled with fewer rows, so that the sets stay below about 100 MB whatever the file says.
@@ -15,9 +15,9 @@
 #include "core/util.h"
 #include "migrate/normalise.h"
 #include "migrate/text.h"
+#include "migrate/verdict.h"
 
-#define LONG_TEXT    1000 /* bytes; longer texts are prose and only counted */
-#define FULL_COLUMNS 48   /* tables with more are sampled with fewer rows */
+#define FULL_COLUMNS 48 /* of tables with more, fewer rows are read */
 
 /* --- sets ---------------------------------------------------------------------------------------------------------- */
 
@@ -43,10 +43,9 @@ static bool grow(struct value_set *s)
     return true;
 }
 
-/* Returns true when the value is new; false when it was there or memory is out (then *ret_failed). */
+/* @hash is not 0. Returns true when the value is new; false when it was there or memory is out (then *ret_failed). */
 static bool add(struct value_set *s, uint64_t hash, bool *ret_failed)
 {
-    hash = hash ? hash : 1;
     if (s->used * 2 >= s->size && !grow(s)) {
         *ret_failed = true;
         return false;
@@ -61,173 +60,63 @@ static bool add(struct value_set *s, uint64_t hash, bool *ret_failed)
 
 /* --- one value ------------------------------------------------------------------------------------------------------ */
 
-static bool is_guid(const char *p, size_t len)
+static void count_verdict(struct column_profile *c, const struct verdict *v, bool *ret_failed)
 {
-    if (len == 38 && *p == '{' && p[37] == '}') {
-        p++;
-        len -= 2;
-    }
-    if (len != 36)
-        return false;
-    for (size_t i = 0; i < 36; i++) {
-        bool is_dash = i == 8 || i == 13 || i == 18 || i == 23;
-        bool is_hex = (p[i] >= '0' && p[i] <= '9') || ((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'f');
-        if (is_dash ? p[i] != '-' : !is_hex)
-            return false;
-    }
-    return true;
-}
-
-static bool is_int(const char *p, size_t len)
-{
-    size_t i = len > 1 && *p == '-';
-    for (size_t k = i; k < len; k++)
-        if (p[k] < '0' || p[k] > '9')
-            return false;
-    return len > i && len < 19;
-}
-
-/* Also with decimals: money, sizes. */
-static bool is_number(const char *p, size_t len)
-{
-    size_t digits = 0, marks = 0;
-    for (size_t i = len > 1 && *p == '-'; i < len; i++) {
-        digits += p[i] >= '0' && p[i] <= '9';
-        marks += p[i] == '.' || p[i] == ',';
-    }
-    return digits > 0 && digits + marks + (*p == '-') == len;
-}
-
-static bool has_control(const char *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)p[i] < ' ')
-            return true;
-    return false;
-}
-
-static bool is_host(const char *p, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (!((p[i] >= '0' && p[i] <= '9') || ((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'z') ||
-              (p[i] && strchr("._-", p[i]))))
-            return false;
-    return len > 0;
-}
-
-/* All parts between @separator are paths of disks, and there are two or more. */
-static bool splits(const char *p, size_t len, char separator)
-{
-    unsigned parts = 0;
-    for (;;) {
-        const char *at = memchr(p, separator, len);
-        size_t n = at ? (size_t)(at - p) : len;
-        if (n > 0 && !(path_looks_so(p, n) && path_ending(p, n) > 0))
-            return false;
-        parts += n > 0;
-        if (!at)
-            return parts >= 2;
-        p += n + 1;
-        len -= n + 1;
-    }
-}
-
-static void count_path(struct column_profile *c, const char *p, size_t len)
-{
-    bool has_semicolon = memchr(p, ';', len), has_pipe = memchr(p, '|', len);
-    bool is_split = false;
-    if (has_semicolon && splits(p, len, ';')) {
-        c->split_semicolon++;
-        is_split = true;
-    } else if (has_pipe && splits(p, len, '|')) {
-        c->split_pipe++;
-        is_split = true;
-    }
-    int ending = path_ending(p, len);
-    bool is_path = is_split || path_looks_so(p, len);
-    c->paths += is_path;
-    c->images += is_path && ending > 0;
-    c->alien += is_path && ending < 0;
-}
-
-static void count_text(struct column_profile *c, const char *p, size_t len)
-{
-    char buf[46];
-    len = text_trim(&p, len);
-    if (is_guid(p, len)) {
-        c->guids++;
-        return;
-    }
-    if (mask_from_text(p, len, buf) && memchr(p, '.', len))
-        c->masks++;
-    else if (ip_from_text(p, len, buf))
-        c->ips++;
-    c->ints += is_int(p, len);
-    c->numbers += len > 0 && is_number(p, len);
-    c->shorts += text_chars(p, len) <= 63 && !has_control(p, len);
-    c->hosts += is_host(p, len);
-    count_path(c, p, len);
-}
-
-static void count_mac(struct column_profile *c, const struct cell *cell, bool *ret_failed)
-{
-    char mac[MAC_LEN + 1];
-    switch (mac_from_cell(cell, mac)) {
-    case MAC_GOOD:
-    case MAC_LOCAL:
-        c->macs++;
-        c->distinct_macs += add(&c->mac_values, text_hash(mac, MAC_LEN), ret_failed);
-        break;
-    case MAC_ZERO:
-    case MAC_BROADCAST:
-    case MAC_MULTICAST:
-        c->macs_strange++;
-        break;
-    default:
-        break;
-    }
-}
-
-static void sample(struct column_profile *c, const struct cell *cell)
-{
-    char buf[64], text[64];
-    size_t len;
-    if (c->sample_count == ARRAY_SIZE(c->samples))
-        return;
-    const char *p = cell_text(cell, buf, &len);
-    (void)text_copy(p, MIN(len, strlen(p)), text, sizeof(text));
-    char *shown = text_shown(text, c->samples[c->sample_count], sizeof(c->samples[0]));
-    for (unsigned i = 0; i < c->sample_count; i++)
-        if (strcmp(shown, c->samples[i]) == 0)
-            return;
-    c->sample_count++;
-}
-
-static void count_cell(struct column_profile *c, const struct cell *cell, bool *ret_failed)
-{
-    char key[512];
-    bool truth;
-    if (cell_is_empty(cell))
-        return;
     c->filled++;
-    sample(c, cell);
-    if (cell->kind == CELL_TEXT && cell->len <= LONG_TEXT)
-        count_text(c, cell->text, cell->len);
-    if ((cell->kind == CELL_TEXT && cell->len <= 100) || cell->kind == CELL_BYTES)
-        count_mac(c, cell, ret_failed);
-    c->bools += bool_from_cell(cell, &truth) &&
-                (cell->kind != CELL_INT || cell->integer == 0 || cell->integer * cell->integer == 1);
-    c->ints += cell->kind == CELL_INT;
-    c->numbers += cell->kind == CELL_INT || cell->kind == CELL_REAL;
-    c->is_binary |= cell->kind == CELL_BYTES;
-    if (cell->len <= LONG_TEXT && cell_key(cell, key, sizeof(key)))
-        c->distinct += add(&c->values, text_hash(key, strlen(key)), ret_failed);
+    c->ips += (v->is & IS_IP) != 0;
+    c->masks += (v->is & IS_MASK) != 0;
+    c->paths += (v->is & IS_PATH) != 0;
+    c->images += (v->is & IS_IMAGE) != 0;
+    c->alien += (v->is & IS_ALIEN) != 0;
+    c->bools += (v->is & IS_BOOL) != 0;
+    c->ints += (v->is & IS_INT) != 0;
+    c->numbers += (v->is & IS_NUMBER) != 0;
+    c->guids += (v->is & IS_GUID) != 0;
+    c->shorts += (v->is & IS_SHORT) != 0;
+    c->hosts += (v->is & IS_HOST) != 0;
+    c->split_semicolon += (v->is & IS_SEMICOLON_LIST) != 0;
+    c->split_pipe += (v->is & IS_PIPE_LIST) != 0;
+    c->macs += v->mac != 0;
+    if (v->mac)
+        c->distinct_macs += add(&c->mac_values, v->mac, ret_failed);
+    if (v->key)
+        c->distinct += add(&c->values, v->key, ret_failed);
+}
+
+/* --- how many different ones ------------------------------------------------------------------------------------------ */
+
+/* Of a table's values @part (0..1) were seen. How many different ones the table has, times @part: to be compared with the number that was seen.
+ * Those that were seen once and twice tell how many were not seen.
+ * Source: Chao and Lin 2012, "Nonparametric Lower Bounds for Species Richness and Shared Species Richness under Sampling without Replacement". */
+static double different(const struct value_set *seen, double part)
+{
+    double all = 0, once = 0, twice = 0, unseen = 0;
+    for (size_t i = 0; part < 1 && i < seen->size; i++) {
+        all += seen->slots[i].count;
+        once += seen->slots[i].count == 1;
+        twice += seen->slots[i].count == 2;
+    }
+    if (once == 0)
+        return part * (double)seen->used;
+    unseen = once * once / (2 * twice + part / (1 - part) * once);
+    return MIN(part * ((double)seen->used + unseen), all);
+}
+
+static void count_different(struct profile *p)
+{
+    double part = p->is_sample ? MIN((double)p->rows / (double)p->table->stored_rows, 1.0) : 1;
+    for (size_t i = 0; i < p->table->column_count; i++) {
+        struct column_profile *c = &p->columns[i];
+        c->different = different(&c->values, part);
+        c->different_macs = different(&c->mac_values, part);
+    }
 }
 
 /* --- a table -------------------------------------------------------------------------------------------------------- */
 
 struct reading {
     struct profile *p;
+    struct memo *memos; /* of the columns */
     uint64_t limit;
     bool has_failed;
 };
@@ -240,7 +129,8 @@ static int read_row(void *arg, uint64_t number, const struct cell *cells)
         return 1;
     }
     for (size_t i = 0; i < r->p->table->column_count; i++)
-        count_cell(&r->p->columns[i], &cells[i], &r->has_failed);
+        if (!cell_is_empty(&cells[i]))
+            count_verdict(&r->p->columns[i], verdict_of(&r->memos[i], &cells[i]), &r->has_failed);
     r->p->rows++;
     return r->has_failed ? -ENOMEM : 0;
 }
@@ -250,32 +140,75 @@ static bool is_text_type(const char *type)
     return strcasecmp(type, "text") == 0 || strcasecmp(type, "memo") == 0;
 }
 
-int profile_make(struct source *s, size_t table, struct profile **ret, struct err *err)
+/* Fewer rows of a wide table. */
+static uint32_t limit_rows(const struct source_table *t, uint32_t rows)
 {
-    const struct source_table *t = source_table(s, table);
+    return t->column_count > FULL_COLUMNS ? rows * FULL_COLUMNS / (uint32_t)t->column_count : rows;
+}
+
+/* 0 rows when there is none to be had: the file may say wrongly how many rows there are. */
+static int read_sample(struct source *s, size_t table, struct reading *r, struct err *err)
+{
+    uint32_t rows = limit_rows(r->p->table, PROFILE_SAMPLE);
+    r->limit = rows;
+    int e = source_sample(s, table, rows, read_row, r, NULL, err);
+    r->p->is_sample = r->p->rows > 0;
+    r->p->is_whole = false;
+    return e == -EOPNOTSUPP ? 0 : e;
+}
+
+static int read_first(struct source *s, size_t table, struct reading *r, struct err *err)
+{
+    r->limit = limit_rows(r->p->table, PROFILE_ROWS);
+    r->p->is_whole = true;
+    return source_rows(s, table, read_row, r, NULL, err);
+}
+
+static struct profile *create(const struct source_table *t)
+{
     struct profile *p = calloc(1, sizeof(*p));
-    struct reading reading = {p, PROFILE_ROWS, false};
-    if (t->column_count > FULL_COLUMNS)
-        reading.limit = PROFILE_ROWS * FULL_COLUMNS / t->column_count;
     if (p)
         p->columns = calloc(t->column_count ? t->column_count : 1, sizeof(*p->columns));
     if (!p || !p->columns) {
         profile_destroy(p);
-        return err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
+        return NULL;
     }
     p->table = t;
-    p->is_whole = true;
     for (size_t i = 0; i < t->column_count; i++)
         p->columns[i].is_text = is_text_type(t->columns[i].type);
-    int r = source_rows(s, table, read_row, &reading, NULL, err);
+    return p;
+}
+
+int profile_make(struct source *s, size_t table, bool is_close, struct profile **ret, struct err *err)
+{
+    const struct source_table *t = source_table(s, table);
+    struct profile *p = create(t);
+    _cleanup_free_ struct memo *memos = calloc(t->column_count ? t->column_count : 1, sizeof(*memos));
+    struct reading reading = {.p = p, .memos = memos};
+    reading.has_failed = !p || !memos;
+    int r = reading.has_failed ? -ENOMEM : 0;
+    if (r == 0 && !is_close && t->stored_rows > PROFILE_WHOLE)
+        r = read_sample(s, table, &reading, err);
+    if (r == 0 && p->rows == 0)
+        r = read_first(s, table, &reading, err);
     if (r < 0) {
-        if (reading.has_failed)
-            r = err_set(err, -ENOMEM, "there is not enough memory to look at the tables");
         profile_destroy(p);
-        return r;
+        return reading.has_failed ? err_set(err, -ENOMEM, "there is not enough memory to look at the tables") : r;
     }
+    count_different(p);
     *ret = p;
     return 0;
+}
+
+void profile_how(const struct profile *p, char *ret, size_t size)
+{
+    unsigned long long n = p->rows, all = (unsigned long long)MAX(p->table->stored_rows, (int64_t)0);
+    if (p->is_sample)
+        text_format(ret, size, "%llu of its %llu rows were looked at, picked from all over the table.", n, all);
+    else if (!p->is_whole)
+        text_format(ret, size, "Its first %llu rows were looked at.", n);
+    else
+        ret[0] = 0;
 }
 
 void profile_forget_values(struct profile *p)

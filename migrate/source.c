@@ -117,18 +117,38 @@ const struct source_note *source_notes(const struct source *s, size_t *ret_n)
     return s->notes;
 }
 
-int source_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
+static int check_table(const struct source *s, size_t i, struct err *err)
 {
     const struct source_table *t = source_table(s, i);
-    uint64_t rows = 0;
     if (!t)
         return err_set(err, -ENOENT, "'%s' has no table number %zu", s->path, i);
     if (t->is_linked)
         return err_set(err, -EOPNOTSUPP, "the table '%s' of '%s' is only a link to %s: import that file",
                        text_quote(t->name), s->path, t->linked_to[0] ? text_quote(t->linked_to) : "another file");
-    int r = s->reader->rows(s, i, each, arg, &rows, err);
+    return 0;
+}
+
+int source_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
+{
+    uint64_t rows = 0;
+    int r = check_table(s, i, err);
+    if (r < 0)
+        return r;
+    r = s->reader->rows(s, i, each, arg, &rows, err);
     if (ret_rows)
         *ret_rows = rows;
+    return r;
+}
+
+int source_sample(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg, uint64_t *ret_rows,
+                  struct err *err)
+{
+    uint64_t given = 0;
+    int r = s->reader->sample ? check_table(s, i, err) : -EOPNOTSUPP;
+    if (r == 0)
+        r = s->reader->sample(s, i, rows, each, arg, &given, err);
+    if (ret_rows)
+        *ret_rows = given;
     return r;
 }
 

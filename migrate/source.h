@@ -5,6 +5,7 @@
  *   source_open(kind, path, options) -> s         the file is checked and its tables are known; no rows yet
  *   source_table(s, i)                            what is in it
  *   source_rows(s, i, each, arg)                  streams the rows of one table, any number of times
+ *   source_sample(s, i, n, each, arg)             some of them
  *   source_notes(s)                               what the reader has to say; complete after the rows were read
  *   source_close(s)
  *
@@ -111,11 +112,19 @@ typedef int source_each(void *arg, uint64_t number, const struct cell *cells);
 /* 0, what @each returned below 0, or an error with a sentence. *ret_rows (NULL is allowed) = rows given to @each. */
 int source_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err);
 
+/* As source_rows() for at most @rows > 0 rows that are picked at random from all over the table; @number counts those. What cannot be read is
+ * passed over without a note. -EOPNOTSUPP without a sentence: this reader only reads from the beginning. */
+int source_sample(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg, uint64_t *ret_rows,
+                  struct err *err);
+
 /* --- for the readers: each is one file with one of these ---------------------------------------------------------- */
 
 struct source_reader {
     int (*open)(struct source *s, const char *path, const struct source_options *o, struct err *err);
     int (*rows)(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err);
+    /* NULL where rows can only be read one after the other. */
+    int (*sample)(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg, uint64_t *ret_rows,
+                  struct err *err);
     void (*close)(struct source *s);
 };
 

@@ -78,6 +78,29 @@ def test_mdb_fixture_is_read_as_it_was_written(data, name):
     assert {table for table in dump.tables if table not in dump.linked} == {n for n, _, _ in truth.tables if not n.startswith("~")}
 
 
+@pytest.mark.parametrize("name", access.fixture_names() or ["absent"])
+def test_mdb_sample_of_more_rows_than_there_are_is_all_rows(data, name):
+    """Deleted rows are not in it, moved ones are, each once."""
+    whole, sample = Dump(data / name), Dump(data / name, "--sample", "300000")
+    for table in set(whole.tables) - set(whole.linked):
+        assert sorted(map(repr, sample.tables[table])) == sorted(map(repr, whole.tables[table])), table
+    assert sample.doubts == []
+
+
+def test_mdb_sample_comes_from_all_over_the_table(data, tmp_path):
+    content, rows = access.hundred_thousand()
+    (tmp_path / "large.mdb").write_bytes(content)
+    whole, sample = (Dump(tmp_path / "large.mdb", "--table", "Clients", *options) for options in ([], ["--sample", "2500"]))
+    places = {row[0]: place for place, row in enumerate(whole.tables["Clients"])}
+    taken = [places[row[0]] for row in sample.tables["Clients"]]
+    assert 2400 < len(taken) <= 2500 and len(set(taken)) == len(taken)
+    assert all(sample.rows("Clients")[n] == whole.rows("Clients")[place] for n, place in enumerate(taken[:20]))
+    for part in range(10):
+        assert 190 < sum(place * 10 // rows == part for place in taken) < 310
+    neighbours = sum(b - a == 1 for a, b in zip(sorted(taken), sorted(taken)[1:]))
+    assert 20 < neighbours < 120  # as many as by chance: 2500 * 2500 / rows
+
+
 def test_mdb_says_what_protects_a_file(data):
     plain, password, encoded = (Dump(data / f"{n}.mdb", "--count") for n in ("s01_basic_2000", "s12_password_2000", "s13_encoded_2000"))
     assert not plain.info["has_password"] and not plain.info["was_encoded"]

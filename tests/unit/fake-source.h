@@ -44,19 +44,40 @@ static inline struct cell fake_cell(const char *type, const char *text, char *bu
     return c;
 }
 
+static inline int fake_row(struct source *s, size_t i, size_t row, source_each *each, void *arg, uint64_t number)
+{
+    const struct fake_table *t = &((const struct fake_table *)s->priv)[i];
+    struct cell cells[FAKE_COLUMNS];
+    char bytes[FAKE_COLUMNS][256], texts[FAKE_COLUMNS][256];
+    for (size_t c = 0; c < s->tables[i].column_count; c++)
+        cells[c] =
+            fake_cell(s->tables[i].columns[c].type, t->value ? t->value(row, c, texts[c]) : t->rows[row][c], bytes[c]);
+    return each(arg, number, cells);
+}
+
 static inline int fake_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows,
                             struct err *err)
 {
     const struct fake_table *t = &((const struct fake_table *)s->priv)[i];
     int r = 0;
     *ret_rows = 0;
-    for (size_t k = 0; k < t->row_count && r == 0; k++) {
-        struct cell cells[FAKE_COLUMNS];
-        char bytes[FAKE_COLUMNS][256], texts[FAKE_COLUMNS][256];
-        for (size_t c = 0; c < s->tables[i].column_count; c++)
-            cells[c] =
-                fake_cell(s->tables[i].columns[c].type, t->value ? t->value(k, c, texts[c]) : t->rows[k][c], bytes[c]);
-        r = each(arg, (*ret_rows)++, cells);
+    for (size_t k = 0; k < t->row_count && r == 0; k++)
+        r = fake_row(s, i, k, each, arg, (*ret_rows)++);
+    return r < 0 ? r : 0;
+}
+
+/* Each row with the same chance; about as many as are wanted. */
+static inline int fake_sample(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg,
+                              uint64_t *ret_rows, struct err *err)
+{
+    const struct fake_table *t = &((const struct fake_table *)s->priv)[i];
+    uint64_t state = 1;
+    int r = 0;
+    *ret_rows = 0;
+    for (size_t k = 0; k < t->row_count && *ret_rows < rows && r == 0; k++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        if ((state >> 32) * t->row_count >> 32 < rows)
+            r = fake_row(s, i, k, each, arg, (*ret_rows)++);
     }
     return r < 0 ? r : 0;
 }
@@ -68,7 +89,7 @@ static inline void fake_close(struct source *s)
 /* Destroy with source_close(). */
 static inline struct source *fake_source(const struct fake_table *tables, size_t count)
 {
-    static const struct source_reader reader = {NULL, fake_rows, fake_close};
+    static const struct source_reader reader = {.rows = fake_rows, .sample = fake_sample, .close = fake_close};
     struct source *s = calloc(1, sizeof(*s));
     s->reader = &reader;
     s->priv = (void *)tables;
@@ -78,6 +99,7 @@ static inline struct source *fake_source(const struct fake_table *tables, size_t
         while (n < FAKE_COLUMNS && tables[i].columns[n])
             n++;
         struct source_table *t = source_add_table(s, tables[i].name, n);
+        t->stored_rows = (int64_t)tables[i].row_count;
         for (size_t k = 0; k < n; k++) {
             struct source_column *c = &((struct source_column *)t->columns)[k];
             const char *colon = strrchr(tables[i].columns[k], ':');

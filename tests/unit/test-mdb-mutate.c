@@ -30,11 +30,12 @@
 #include "migrate/frame.h"
 #include "migrate/mdb-reader.h"
 
-#define BATCH      100
-#define COPY_S     60 /* of one copy, also under a sanitizer on a busy machine */
-#define FILE_MAX   (1u << 20)
-#define TABLES_MAX 64
-#define COPIES     300
+#define BATCH       100
+#define COPY_S      60 /* of one copy, also under a sanitizer on a busy machine */
+#define FILE_MAX    (1u << 20)
+#define TABLES_MAX  64
+#define COPIES      300
+#define SAMPLE_ROWS 500
 
 /* Which sanitizer watches: gcc and clang tell it in different ways. */
 #if defined(__has_feature)
@@ -209,9 +210,15 @@ static void read_copy(const unsigned char *p, size_t len)
     struct seen tables = {0};
     run_job(p, len, &(struct mdb_job){.kind = MDB_JOB_TABLES, .name = ""}, &tables);
     for (size_t i = 0; i < tables.n; i++) {
-        struct seen rows = {0};
-        if (!tables.is_linked[i])
-            run_job(p, len, &(struct mdb_job){.kind = MDB_JOB_ROWS, .table = tables.ids[i], .name = "table"}, &rows);
+        struct seen rows = {0}, sample = {0};
+        struct mdb_job job = {.kind = MDB_JOB_ROWS, .table = tables.ids[i], .name = "table"};
+        if (tables.is_linked[i])
+            continue;
+        run_job(p, len, &job, &rows);
+        job.kind = MDB_JOB_SAMPLE;
+        job.rows = SAMPLE_ROWS;
+        run_job(p, len, &job, &sample);
+        must(sample.rows <= SAMPLE_ROWS);
     }
 }
 

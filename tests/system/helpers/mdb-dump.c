@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* All that the reader of Access files says, as lines of JSON:
  *
- *   mdb-dump [--charset C] [--time S] [--memory MB] [--count] [--table NAME] FILE
+ *   mdb-dump [--charset C] [--time S] [--memory MB] [--count] [--sample ROWS] [--table NAME] FILE
  *
  *   {"info": ...}, for each table {"table": ..., "columns": ...}, {"row": [...]}..., {"end": rows, "error": 0, "message": ""}
  *   {"note": ..., "is_doubt": ...}..., {"rss_kib": of this program, "reader_rss_kib": of the jailed reader}
@@ -22,6 +22,7 @@
 struct dump {
     const struct source_table *table;
     bool is_count;
+    uint32_t sample; /* rows from anywhere, 0 = all */
 };
 
 static void print(json_t *o)
@@ -95,7 +96,8 @@ static void dump_table(struct source *s, size_t i, struct dump *d)
         (void)json_array_append_new(columns, json_pack("[ss]", t->columns[k].name, t->columns[k].type));
     print(json_pack("{s:s, s:I, s:b, s:s, s:o}", "table", t->name, "stored", (json_int_t)t->stored_rows, "is_linked",
                     t->is_linked, "linked_to", t->linked_to, "columns", columns));
-    int r = source_rows(s, i, each_row, d, &rows, &err);
+    int r = d->sample ? source_sample(s, i, d->sample, each_row, d, &rows, &err)
+                      : source_rows(s, i, each_row, d, &rows, &err);
     print(json_pack("{s:I, s:i, s:s}", "end", (json_int_t)rows, "error", -r, "message", err.msg));
 }
 
@@ -132,6 +134,8 @@ int main(int argc, char **argv)
     for (; i < argc - 1; i++) {
         if (strcmp(argv[i], "--count") == 0)
             d.is_count = true;
+        else if (strcmp(argv[i], "--sample") == 0)
+            d.sample = (uint32_t)atoi(argv[++i]);
         else if (strcmp(argv[i], "--charset") == 0)
             o.charset = argv[++i];
         else if (strcmp(argv[i], "--table") == 0)
