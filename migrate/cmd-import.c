@@ -122,6 +122,10 @@ static int open_mapping(struct run *r, struct err *err)
     int e = path ? mapping_load(path, r->source, &r->mapping, err) : mapping_detect(r->source, &r->mapping, err);
     if (!path && r->mapping && cmd_option(r->cmd, "charset"))
         mapping_set_charset(r->mapping, cmd_option(r->cmd, "charset"));
+    if (e == -ENODATA && !path && r->kind == SOURCE_INI && mapping_is_site_only(r->mapping)) {
+        source_note(r->source, false, "no key in it holds a MAC, so no clients are taken from it, only settings");
+        e = 0;
+    }
     if (e == -EAMBIG || e == -ENODATA)
         return path ? e : ask(r, e, err);
     if (e == 0)

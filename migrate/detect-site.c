@@ -113,8 +113,21 @@ static void look_at_table(struct detect *d, struct mapping *m, int table)
         add(m, &columns);
 }
 
+/* The first table of an INI file has the keys of all sections, however many there are, and those of clients are passed over when it is read. Where there are
+ * clients it is taken for what the report keeps, too. */
+static void look_at_ini(struct detect *d, struct mapping *m)
+{
+    struct site_item settings = {SITE_SETTINGS, 0, 1, 2};
+    if (m->table > 0 || count_known(d, &settings) > 0)
+        add(m, &settings);
+}
+
 void detect_site(struct detect *d, struct mapping *m)
 {
+    if (d->source->reader == &ini_reader) {
+        look_at_ini(d, m);
+        return;
+    }
     for (size_t t = 0; t < d->source->table_count; t++) {
         const struct profile *p = d->profiles[t];
         if (p && (int)t != m->table && p->rows > 0 && p->rows <= SITE_ROWS_MAX && p->is_whole &&

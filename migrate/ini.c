@@ -6,6 +6,9 @@
  *
  * The keys of CCBoot.ini are not documented: the first table is what site_record_read() looks into; the second one makes a list of clients out of a file with
  * a section for each. A section with the same name twice is two rows. Comments are lines that begin with ; or #.
+ *
+ * Where sections are clients (a key holds their MACs, or they are called by them) the others are in the first table only: what a server's section calls
+ * "BootFile" is no client's name.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +16,9 @@
 #include <string.h>
 
 #include "core/util.h"
+#include "migrate/hints.h"
 #include "migrate/ini-text.h"
+#include "migrate/normalise.h"
 #include "migrate/source.h"
 #include "migrate/text-file.h"
 #include "migrate/text.h"
@@ -35,6 +40,7 @@ struct ini {
     const char *keys[SOURCE_COLUMNS_MAX - 1];
     size_t key_count;
     bool has_more_keys;
+    bool *is_client; /* of a section's number; NULL: no section is one, and all are rows */
 };
 
 static void ini_close(struct source *s)
@@ -44,6 +50,7 @@ static void ini_close(struct source *s)
         return;
     free(f->text);
     free(f->list);
+    free(f->is_client);
     free(f);
     s->priv = NULL;
 }
@@ -93,10 +100,72 @@ static int take_line(void *arg, const struct ini_line *l)
         f->size = size;
     }
     f->list[f->n++] = (struct entry){l->section, l->key, l->value, f->sections};
-    if (!f->has_more_keys && strlen(l->key) <= SOURCE_NAME_MAX && *l->key)
-        note_key(f, l->key);
     return 0;
 }
+
+/* --- which sections are clients -------------------------------------------------------------------------------------- */
+
+static bool is_mac(const char *text)
+{
+    char mac[MAC_LEN + 1];
+    return mac_from_text(text, strlen(text), mac) < MAC_EMPTY;
+}
+
+/* Keys that hold MACs; those that are called so before all others (a server's "GatewayMAC"). */
+struct mac_keys {
+    const char *names[16];
+    size_t n;
+    bool are_named;
+};
+
+static bool has_key(const struct mac_keys *k, const char *key)
+{
+    for (size_t i = 0; i < k->n; i++)
+        if (strcmp(k->names[i], key) == 0 || text_same(k->names[i], key))
+            return true;
+    return false;
+}
+
+static void find_mac_keys(const struct ini *f, struct mac_keys *k)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        const struct entry *e = &f->list[i];
+        if (!is_mac(e->value) || has_key(k, e->key))
+            continue;
+        bool is_named = hint_of(HINT_MAC, e->key) > 0;
+        if (is_named && !k->are_named)
+            k->n = 0;
+        k->are_named |= is_named;
+        if (is_named == k->are_named && k->n < ARRAY_SIZE(k->names))
+            k->names[k->n++] = e->key;
+    }
+}
+
+static int find_clients(struct ini *f, struct err *err)
+{
+    struct mac_keys keys = {.n = 0};
+    bool has_any = false;
+    find_mac_keys(f, &keys);
+    f->is_client = calloc((size_t)f->sections + 1, sizeof(*f->is_client));
+    if (!f->is_client)
+        return err_set(err, -ENOMEM, "there is not enough memory to read the file");
+    for (size_t i = 0; i < f->n; i++) {
+        const struct entry *e = &f->list[i];
+        bool is_one = (keys.n > 0 && has_key(&keys, e->key)) || is_mac(e->section);
+        f->is_client[e->row] |= is_one;
+        has_any |= is_one;
+    }
+    if (!has_any) {
+        free(f->is_client);
+        f->is_client = NULL;
+    }
+    for (size_t i = 0; i < f->n && !f->has_more_keys; i++)
+        if ((!has_any || f->is_client[f->list[i].row]) && *f->list[i].key && strlen(f->list[i].key) <= SOURCE_NAME_MAX)
+            note_key(f, f->list[i].key);
+    return 0;
+}
+
+/* --- tables ---------------------------------------------------------------------------------------------------------- */
 
 static void set_column(struct source_table *t, size_t i, const char *name)
 {
@@ -156,8 +225,10 @@ static int ini_open(struct source *s, const char *path, const struct source_opti
     if (f->n == 0)
         return err_set(err, -EBADMSG, "'%s' is no INI file: it has no line of the form KEY = VALUE", text_quote(path));
     if (f->without_value)
-        source_note(s, false, "%llu lines have no '=' and are left out", (unsigned long long)f->without_value);
-    return add_tables(s, f, err);
+        source_note(s, false, "%llu line%s no '=' and %s left out", (unsigned long long)f->without_value,
+                    f->without_value == 1 ? " has" : "s have", f->without_value == 1 ? "is" : "are");
+    r = find_clients(f, err);
+    return r < 0 ? r : add_tables(s, f, err);
 }
 
 static struct cell text_cell(const char *text)
@@ -190,7 +261,8 @@ static int sections_rows(const struct ini *f, source_each *each, void *arg, uint
                 cells[k + 1] = text_cell(f->list[i].value);
         }
         cells[0] = text_cell(f->list[first].section);
-        r = each(arg, (*ret_rows)++, cells);
+        if (!f->is_client || f->is_client[f->list[first].row])
+            r = each(arg, (*ret_rows)++, cells);
     }
     return r;
 }

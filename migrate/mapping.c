@@ -109,6 +109,11 @@ void mapping_ask(struct mapping *m, const char *fmt, ...)
     m->questions = all;
 }
 
+bool mapping_is_site_only(const struct mapping *m)
+{
+    return m && m->table < 0 && m->site_count > 0;
+}
+
 void mapping_set_charset(struct mapping *m, const char *name)
 {
     (void)snprintf(m->charset, sizeof(m->charset), "%s", name); /* the source was opened with it, so it is no longer */

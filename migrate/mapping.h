@@ -16,6 +16,7 @@
 #define DISKGATE_MIGRATE_MAPPING_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "core/err.h"
@@ -32,6 +33,8 @@ int mapping_load(const char *path, struct source *s, struct mapping **ret, struc
 int mapping_save(const struct mapping *m, FILE *to);
 /* What a mapping file says of the character set ([source] charset), for source_options, before the source is opened. Empty: nothing. */
 int mapping_charset(const char *path, char ret[32], struct err *err);
+/* It has settings of the whole site and no table that could be one of clients. NULL is none. */
+bool mapping_is_site_only(const struct mapping *m);
 /* What the file that is saved shall say of it. */
 void mapping_set_charset(struct mapping *m, const char *name);
 /* The evidence for people: one line a role, "mac = 客户机.网卡地址   132 of 132 values are MACs, all different; the name says so". */

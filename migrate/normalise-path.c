@@ -147,6 +147,15 @@ enum path_kind path_from_text(const char *text, size_t len, char *ret_path)
     return kind;
 }
 
+/* Digits and dots only: an address, a price. */
+static bool is_number(const char *p, size_t len)
+{
+    size_t n = 0;
+    while (n < len && ((p[n] >= '0' && p[n] <= '9') || p[n] == '.'))
+        n++;
+    return n == len;
+}
+
 bool path_looks_so(const char *text, size_t len)
 {
     const char *p = bare(text, &len);
@@ -179,7 +188,7 @@ int path_ending(const char *text, size_t len)
     }
     ending[n] = 0;
     if (n == 3 && strspn(ending, "0123456789") == 3)
-        return 1;
+        return !is_number(p, len); /* 192.168.1.100 is no numbered difference */
     for (size_t i = 0; i < ARRAY_SIZE(images); i++)
         if (*ending == *images[i] && strcmp(ending, images[i]) == 0)
             return 1;

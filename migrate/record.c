@@ -395,6 +395,11 @@ int records_read(struct source *s, const struct mapping *m, record_each *each, v
                  struct err *err)
 {
     _cleanup_(destroy_reading) struct record_reading *r = NULL;
+    if (m->table < 0 && m->site_count > 0) { /* settings of the site only */
+        if (ret_rows)
+            *ret_rows = 0;
+        return 0;
+    }
     if (m->table < 0 || !mapping_item(m, ROLE_MAC))
         return err_set(err, -EINVAL, "the mapping names no table of clients");
     r = calloc(1, sizeof(*r));

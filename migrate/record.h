@@ -89,7 +89,7 @@ bool name_from_raw(const char *raw, char *ret);
  * two groups do not become one. */
 void group_from_raw(const char *raw, char *ret);
 
-/* @each: as source_each. Errors as source_rows(), and -EINVAL when the mapping names what the source does not have. */
+/* No record at all when the mapping has settings of the site and no table of clients. @each: as source_each. Errors as source_rows(), and -EINVAL when the mapping names what the source does not have. */
 typedef int record_each(void *arg, const struct record *r);
 int records_read(struct source *s, const struct mapping *m, record_each *each, void *arg, uint64_t *ret_rows,
                  struct err *err);

@@ -409,6 +409,34 @@ def test_range_of_addresses_in_ccboot_ini_is_no_question(root):
     assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and settings["boot.dhcp_router"] == "10.0.0.1"
 
 
+def test_sections_of_the_server_do_not_name_the_clients_of_ccboot_ini(root):
+    path = root.files / "CCBoot.ini"
+    path.write_text("[Server]\nBootFile=gpxe.pxe\nServerIP=10.0.0.2\n" + "".join(f"[PC{n}]\nMAC=001B2100000{n}\nIP=10.0.0.{n + 20}\n" for n in (1, 2)))
+    report = root.json("migrate", "ccboot", path)
+    assert {row["name"] for row in root.json("client", "list")["clients"]} == {"PC1", "PC2"} and report["counts"]["rows"] == 2
+    assert "gpxe.pxe" in report["site"]["rest"].values()
+
+
+def test_settings_of_ccboot_ini_are_found_among_any_number_of_clients(root):
+    path = root.files / "CCBoot.ini"
+    clients = "".join(f"[PC{n:03}]\nMAC=001B21000{n:03X}\nIP=10.0.1.{n % 250 + 1}\n" + "".join(f"Key{k}={n}\n" for k in range(10)) for n in range(200))
+    path.write_text("[DHCP]\nStartIP=10.0.0.10\nEndIP=10.0.0.99\n" + clients)
+    report = root.json("migrate", "ccboot", path, "-n")
+    assert report["counts"]["imported"] == 200 and report["site"]["settings"]["boot.dhcp_range"] == "10.0.0.10-10.0.0.99"
+
+
+def test_settings_of_ccboot_ini_are_taken_without_any_client(root):
+    path = root.files / "CCBoot.ini"
+    path.write_text("[DHCP]\nServerIP=10.0.0.2\nGateway=10.0.0.1\nStartIP=10.0.0.10\nEndIP=10.0.0.99\nWriteBack=D:\\WB\n")
+    page = root.ok("migrate", "ccboot", path)
+    settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
+    assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and "no clients are taken from it" in page and "D:\\WB" in page
+    root.ok("migrate", "undo", "1")
+    assert {row["key"]: row["value"] for row in root.json("set")["settings"]}["boot.dhcp_range"] != settings["boot.dhcp_range"]
+    path.write_text("[UI]\nLanguage=enu\nSkin=blue\n")
+    assert "no table with a column of MAC addresses" in root.fails("migrate", "ccboot", path)
+
+
 # --- progress ------------------------------------------------------------------------------------------------------------
 
 

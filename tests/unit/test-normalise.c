@@ -154,6 +154,10 @@ static void test_normalise_paths(void **state)
     }
     assert_int_equal(path_ending("D:\\x.VHDX", 9), 1);
     assert_int_equal(path_ending("D:\\x.vhd.001", 12), 1);
+    assert_int_equal(path_ending("win10.001", 9), 1);
+    assert_int_equal(path_ending("192.168.1.100", 13), 0);
+    assert_int_equal(path_ending("12.345", 6), 0);
+    assert_int_equal(path_ending("D:\\10.001", 9), 1);
     assert_int_equal(path_ending("D:\\x.log", 8), -1);
     assert_int_equal(path_ending("D:\\x.dir\\y", 10), 0);
 }

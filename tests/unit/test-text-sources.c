@@ -372,13 +372,27 @@ static void test_ini_is_settings_and_sections(void **state)
     assert_string_equal(rows_of(s, 0),
                         "Server|Gateway|192.168.1.1/Server|DNS|8.8.8.8/Server|Path|C:\\x;y/Other|path|2");
     assert_string_equal(rows_of(s, 1), "Server|192.168.1.1|8.8.8.8|C:\\x;y/Other|||2");
-    assert_true(has_note(s, false, "1 lines have no '='"));
+    assert_true(has_note(s, false, "1 line has no '='"));
     assert_int_equal(mapping_detect(s, &m, NULL), -ENODATA); /* no clients, but what holds for the site */
     assert_int_equal(site_record_read(s, m, &site, NULL), 0);
     mapping_destroy(m);
     assert_string_equal(site.gateway, "192.168.1.1");
     assert_non_null(strstr(site.rest, "C:\\\\x;y"));
     assert_null(open_bytes(SOURCE_INI, "no ini", 6, NULL, -EBADMSG, NULL));
+}
+
+static void test_ini_rows_are_the_sections_that_are_clients(void **state)
+{
+    static const char server[] = "[Server]\nBootFile=gpxe.pxe\nGatewayMAC=001b21aabb09\n";
+    char text[400];
+    (void)snprintf(text, sizeof(text), "%s[PC1]\nMAC=001b21aabb01\nIP=10.0.0.1\n[PC2]\nMac=\nNote=x\n", server);
+    _cleanup_(source_closep) struct source *s = open_text(SOURCE_INI, text);
+    assert_string_equal(rows_of(s, 1), "PC1|001b21aabb01|10.0.0.1|/PC2|||x");
+    (void)snprintf(text, sizeof(text), "[Server]\nBootFile=gpxe.pxe\n[00-1b-21-aa-bb-01]\nName=PC1\n");
+    _cleanup_(source_closep) struct source *titled = open_text(SOURCE_INI, text);
+    assert_string_equal(rows_of(titled, 1), "00-1b-21-aa-bb-01|PC1");
+    _cleanup_(source_closep) struct source *only = open_text(SOURCE_INI, server);
+    assert_string_equal(rows_of(only, 1), "Server|gpxe.pxe|001b21aabb09");
 }
 
 int main(void)
@@ -398,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_leases_options_are_in_the_report_and_set_nothing),
         cmocka_unit_test(test_leases_of_nobody_are_refused),
         cmocka_unit_test(test_ini_is_settings_and_sections),
+        cmocka_unit_test(test_ini_rows_are_the_sections_that_are_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
