@@ -20,6 +20,7 @@
 
 #define STAGED_TEXTS  8
 #define PLANNED_TEXTS 8
+#define SEPARATOR     '\x1f' /* between packed values */
 
 struct staged_head {
     uint64_t row;
@@ -197,6 +198,7 @@ struct walk {
     struct import_planned planned;
     bool is_planned;    /* the row has a plan */
     bool with_plan;     /* plans are looked at */
+    char reason[512];   /* that import_stage has */
     sqlite3_stmt *mark; /* at the next row of import_stage that has a fate; NULL behind the last one */
 };
 
@@ -218,33 +220,39 @@ static int next_mark(struct walk *w, struct err *err)
     return r;
 }
 
-static int begin_walk(struct walk *w, struct import *im, bool with_plan, struct err *err)
+/* @is_behind: another thread plans; then there are no marks. */
+static int begin_walk(struct walk *w, struct import *im, bool with_plan, bool is_behind, struct err *err)
 {
-    *w = (struct walk){.im = im, .with_plan = with_plan};
+    w->im = im;
+    w->with_plan = with_plan;
+    w->mark = NULL;
     spool_reader_init(&w->stage, im->stage);
-    spool_reader_init(&w->plan, im->plan);
+    if (is_behind)
+        spool_reader_behind(&w->plan, im->plan);
+    else
+        spool_reader_init(&w->plan, im->plan);
     if (!im->has_marks)
         return 0;
     int r = db_prepare(im->c, "SELECT row, fate, reason FROM import_stage WHERE fate <> 0 ORDER BY row", &w->mark, err);
     return r < 0 ? r : next_mark(w, err);
 }
 
-/* The fate that import_stage has for the row, into @reason (512 bytes). */
-static int take_mark(struct walk *w, char *reason, struct err *err)
+/* The fate that import_stage has for the row. */
+static int take_mark(struct walk *w, struct err *err)
 {
     if (!w->mark || (uint64_t)sqlite3_column_int64(w->mark, 0) != w->staged.row)
         return 0;
     w->staged.fate = (enum import_fate)sqlite3_column_int(w->mark, 1);
-    col_text(w->mark, 2, reason, 512);
-    w->staged.reason = reason;
+    COL_TEXT(w->mark, 2, w->reason);
+    w->staged.reason = w->reason;
     return next_mark(w, err);
 }
 
 /* The next row; its plan is the next one of the plan, or it has none. */
-static int next_row(struct walk *w, char *reason, struct err *err)
+static int next_row(struct walk *w, struct err *err)
 {
     int r = next_staged(&w->stage, &w->staged, err);
-    int e = r > 0 ? take_mark(w, reason, err) : 0;
+    int e = r > 0 ? take_mark(w, err) : 0;
     w->is_planned = false;
     if (r <= 0 || e < 0 || !w->with_plan || w->staged.fate != IMPORT_OPEN)
         return e < 0 ? e : r;
@@ -291,20 +299,17 @@ static void fill_row(const struct walk *w, struct import_row *row)
         import_values_clear(&row->want);
 }
 
-/* Rows that @is_wanted (NULL: all of them). */
-static int walk_rows(struct import *im, bool with_plan, bool (*is_wanted)(const struct walk *w, const void *what),
-                     const void *what, import_each_fn *each, void *arg, struct err *err)
+int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err)
 {
     _cleanup_(finish_walk) struct walk w;
     _cleanup_free_ struct import_row *row = malloc(sizeof(*row));
-    char reason[512];
-    int r = begin_walk(&w, im, with_plan, err);
+    int r = begin_walk(&w, im, fate != IMPORT_OPEN, false, err);
     if (r == 0 && !row)
         r = err_sys(err, -ENOMEM, "cannot go through the rows of the import");
     if (r < 0)
         return r;
-    while ((r = next_row(&w, reason, err)) > 0) {
-        if (is_wanted && !is_wanted(&w, what))
+    while ((r = next_row(&w, err)) > 0) {
+        if (fate_of(&w) != fate)
             continue;
         fill_row(&w, row);
         r = each(arg, row, err);
@@ -314,25 +319,85 @@ static int walk_rows(struct import *im, bool with_plan, bool (*is_wanted)(const 
     return r;
 }
 
-static bool has_fate(const struct walk *w, const void *what)
-{
-    return fate_of(w) == *(const enum import_fate *)what;
-}
+/* --- for the report ----------------------------------------------------------------------------------------------- */
 
-int import_rows_apart(struct import *im, bool *ret, struct err *err)
+int import_told_begin(struct import *im, bool *ret, struct err *err)
 {
     int r = spool_flush(im->stage, err);
-    if (r == 0)
-        r = spool_flush(im->plan, err);
-    if (r == 0)
-        *ret = im->is_all_new && !im->has_marks; /* else fates or what has changed are in the catalog's connection */
-    return r;
+    if (r < 0)
+        return r;
+    *ret = im->is_all_new && !im->has_marks; /* else fates or what has changed are in the catalog's connection */
+    if (*ret)
+        spool_grow_begin(im->plan);
+    return 0;
 }
 
-int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err)
+int import_told_end(struct import *im, bool is_whole, struct err *err)
 {
-    return walk_rows(im, fate != IMPORT_OPEN, fate == IMPORT_FATES ? NULL : has_fate, &fate, each, arg, err);
+    return spool_grow_end(im->plan, is_whole, err);
 }
+
+/* The fields of @packed, one behind the other; those that are the same stay as they are. */
+static void split(const char *packed, struct import_text ret[static IMPORT_FIELDS])
+{
+    for (int i = 0; i < IMPORT_FIELDS; i++) {
+        size_t n = (size_t)(strchrnul(packed, SEPARATOR) - packed);
+        if (n != 1 || *packed != IMPORT_SAME)
+            ret[i] = (struct import_text){packed, n};
+        packed += n + (packed[n] != 0);
+    }
+}
+
+static void fill_told(const struct walk *w, struct import_told *ret)
+{
+    const struct import_staged *s = &w->staged;
+    const struct import_planned *p = w->is_planned ? &w->planned : NULL;
+    const char *src = p ? p->src : s->src, *images = strrchr(src, SEPARATOR); /* the last field */
+    bool has_want = p && *p->want && *p->want != SEPARATOR;
+    *ret = (struct import_told){.row = s->row,
+                                .fate = fate_of(w),
+                                .is_planned = p != NULL,
+                                .mac = s->mac,
+                                .raw_mac = s->raw_mac,
+                                .raw_name = s->raw_name,
+                                .source_id = s->source_id,
+                                .reason = p ? p->reason : s->reason,
+                                .detail = p ? p->detail : "",
+                                .doubt = s->doubt,
+                                .rest = s->rest,
+                                .images = images ? images + 1 : ""};
+    split(src, ret->values);
+    if (has_want)
+        split(p->want, ret->values);
+}
+
+/* Behind the last row: nothing more is planned. A reader behind waits here until that is sure. */
+static int end_told(struct walk *w, struct err *err)
+{
+    int r = next_planned(&w->plan, &w->planned, err);
+    return r <= 0 ? r
+                  : err_set(err, -EIO,
+                            "the plan of the import has row %llu once more: this is a bug, and nothing was changed",
+                            (unsigned long long)w->planned.row + 1);
+}
+
+int import_each_told(struct import *im, bool is_behind, import_told_fn *each, void *arg, struct err *err)
+{
+    _cleanup_(finish_walk) struct walk w;
+    struct import_told row;
+    int r = begin_walk(&w, im, true, is_behind, err);
+    if (r < 0)
+        return r;
+    while ((r = next_row(&w, err)) > 0) {
+        fill_told(&w, &row);
+        r = each(arg, &row, err);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? r : end_told(&w, err);
+}
+
+/* --- rows of the plan with a remark -------------------------------------------------------------------------------- */
 
 struct remark {
     enum import_fate fate;

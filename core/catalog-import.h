@@ -9,8 +9,10 @@
  *   import_begin(im)
  *     import_source_register(im, ...), image_add(c, ...), import_source_link(im, ...)            image paths of the source
  *     import_plan_begin(im)            names and addresses that are taken; clients that are gone from the source
+ *     import_told_begin(im)            from here on another thread may tell the rows
  *     import_each(im, IMPORT_OPEN)  -> import_known(), import_row_plan()                         the caller compares
  *     import_names(im)                 names and addresses are given, in the order of the rows
+ *     import_told_end(im)
  *     import_apply(im, run)            everything that the plan says
  *     import_run_end(im, run, ...)     the one audit row
  *   catalog_commit(c), or catalog_rollback(c): then the stage is as it was before import_begin()
@@ -22,7 +24,7 @@
  * (3) A run that is undone leaves every client, link and image as it was before, or nothing changes and the obstacles are named.
  * (4) Rows wait in temporary files (spool.h, and tables of SQLite for what has to be found), so memory does not grow with their number.
  *
- * Threads: one at a time per catalog, but for import_rows_apart().
+ * Threads: one at a time per catalog, but for import_each_told() with is_behind.
  */
 #ifndef DISKGATE_CORE_CATALOG_IMPORT_H
 #define DISKGATE_CORE_CATALOG_IMPORT_H
@@ -142,14 +144,35 @@ int import_run_begin(struct import *im, const char *source, const char *sha256, 
 int import_plan_begin(struct import *im, struct err *err);
 
 typedef int import_each_fn(void *arg, struct import_row *row, struct err *err);
-/* *@ret: true if import_each() needs nothing but the import's own files, so that another thread may call it while import_apply() runs. */
-int import_rows_apart(struct import *im, bool *ret, struct err *err);
-/* Rows in order; of one fate, or all with IMPORT_FATES. IMPORT_OPEN: those that the stage left open, planned or not. The row is @each's until
- * it returns: a copy of what is stored. */
+/* Rows of one fate, in order. IMPORT_OPEN: those that the stage left open, planned or not. The row is @each's until it returns: a copy of what
+ * is stored. */
 int import_each(struct import *im, enum import_fate fate, import_each_fn *each, void *arg, struct err *err);
 /* Planned rows of @fate that have a reason which does not begin with @but. Only what is planned is told: no doubt, nothing as the source writes it. */
 int import_each_remark(struct import *im, enum import_fate fate, const char *but, import_each_fn *each, void *arg,
                        struct err *err);
+
+/* A row as a report tells it. Texts are there until the callback returns. */
+struct import_text {
+    const char *text; /* no zero byte behind it */
+    size_t len;
+};
+struct import_told {
+    uint64_t row;
+    enum import_fate fate;
+    bool is_planned;
+    const char *mac, *raw_mac, *raw_name, *source_id, *reason, *detail, *doubt, *rest;
+    const char *images;                       /* src.f[IMPORT_IMAGES] */
+    struct import_text values[IMPORT_FIELDS]; /* what is wanted; what the source says where nothing is */
+};
+typedef int import_told_fn(void *arg, const struct import_told *row, struct err *err);
+/* All rows in order. */
+int import_each_told(struct import *im, bool is_behind, import_told_fn *each, void *arg, struct err *err);
+
+/* Between these two calls the plan is made. *@ret: true if import_each_told() needs nothing but the import's own files. Then one other thread may
+ * call it with @is_behind, at any time up to import_plan_begin() of another plan or import_close(): it goes along with the plan and returns when that
+ * is whole, or with -ECANCELED. import_told_end() must come in any case, with false where there will be no plan. */
+int import_told_begin(struct import *im, bool *ret, struct err *err);
+int import_told_end(struct import *im, bool is_whole, struct err *err);
 
 int import_known(struct import *im, const char *mac, struct import_known *ret, struct err *err);
 /* Store fate, reason, detail, client_id, src, want and given, once for each open row and in their order; @known is what import_known() said.

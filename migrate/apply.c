@@ -83,19 +83,23 @@ static int set_site(struct apply *a, struct report *r)
 
 /* --- one pass ----------------------------------------------------------------------------------------------------- */
 
-/* Inside the transaction, up to the decision. */
-static int decide(struct apply *a, struct report *r, struct err *err)
+/* Inside the transaction, up to the decision. @file is NULL for a pass that is rolled back. */
+static int decide(struct apply *a, struct report *r, struct report_file *file, struct err *err)
 {
     struct plan *p = a->plan;
-    *r = (struct report){.file = a->file, .origin = a->origin, .is_dry_run = a->cmd->is_dry_run};
+    *r = (struct report){.plan = p, .file = a->file, .origin = a->origin, .is_dry_run = a->cmd->is_dry_run};
     int e = import_run_begin(p->import, p->source->path, source_info(p->source)->sha256, &r->run_id, err);
     if (e == 0)
         e = images_store(&p->images, p->import, p->catalog, err);
     if (e == 0)
-        e = plan_decide(p, err);
-    if (e == 0)
         e = set_site(a, r);
-    return e < 0 ? e : report_begin(r, p, err);
+    if (e == 0)
+        e = plan_begin(p, err);
+    if (e == 0 && file)
+        e = report_file_begin(file, r, err);
+    if (e == 0)
+        e = plan_decide(p, err);
+    return e < 0 ? e : report_count(r, err);
 }
 
 static size_t count_doubts(const struct plan *p)
@@ -167,7 +171,7 @@ static int prepare_output(struct apply *a, const struct report *r, FILE **ret, s
     if (!a->cmd->is_json)
         return a->cmd->is_quiet && !a->cmd->is_dry_run ? 0 : report_print(r, a->cmd, err);
     FILE *f = tmpfile();
-    int e = f ? report_write(r, f, err) : err_sys(err, -errno, "cannot make a temporary file");
+    int e = f ? report_write(r, fileno(f), err) : err_sys(err, -errno, "cannot make a temporary file");
     if (e == 0)
         *ret = f;
     else if (f)
@@ -187,24 +191,14 @@ static int show(struct apply *a, FILE *json, struct err *err)
 
 /* --- apply -------------------------------------------------------------------------------------------------------- */
 
-static int apply_and_report(struct apply *a, const struct report *r, struct staging *st, struct err *err)
-{
-    struct report_file file;
-    struct err why = {0};
-    int e = report_file_begin(&file, a->cmd->root, r, st, err);
-    if (e < 0)
-        return e;
-    e = import_apply(a->plan->import, err);
-    int end = report_file_end(&file, e == 0, &why);
-    if (e == 0 && end < 0)
-        *err = why;
-    return e < 0 ? e : end;
-}
-
-static int finish(struct apply *a, const struct report *r, struct staging *st, struct err *err)
+static int finish(struct apply *a, const struct report *r, struct report_file *file, struct err *err)
 {
     json_t *summary = report_summary(r);
-    int e = summary ? apply_and_report(a, r, st, err) : err_set(err, -ENOMEM, "memory is out");
+    int e = summary ? report_file_decided(file, err) : err_set(err, -ENOMEM, "memory is out");
+    if (e == 0)
+        e = import_apply(a->plan->import, err);
+    if (e == 0)
+        e = report_file_end(file, err);
     if (e == 0)
         e = import_run_end(a->plan->import, summary, err);
     json_decref(summary);
@@ -225,16 +219,19 @@ static void say_done(struct apply *a, const struct report *r)
 static int pass(struct apply *a, struct report *r, struct staging *st, bool is_shown, struct err *err)
 {
     struct err why = {0};
+    struct report_file file;
     FILE *json = NULL;
     int e = import_begin(a->plan->import, st != NULL, err);
     if (e < 0)
         return e;
-    e = decide(a, r, err);
+    report_file_init(&file, a->cmd->root, st);
+    e = decide(a, r, st ? &file : NULL, err);
     bool stops = e == 0 && must_stop(a, r, &why);
     if (e == 0 && (is_shown || stops))
         e = prepare_output(a, r, &json, err);
     if (e == 0 && !stops && st)
-        e = finish(a, r, st, err);
+        e = finish(a, r, &file, err);
+    report_file_finish(&file);
     if (e < 0 || stops || !st)
         catalog_rollback(a->plan->catalog);
     else

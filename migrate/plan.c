@@ -310,13 +310,16 @@ static int decide_row(void *arg, struct import_row *row, struct err *err)
     return import_row_plan(d->plan->import, row, d->known, err);
 }
 
+int plan_begin(struct plan *p, struct err *err)
+{
+    p->unlinked = 0;
+    return import_plan_begin(p->import, err);
+}
+
 int plan_decide(struct plan *p, struct err *err)
 {
     struct deciding d = {p, calloc(1, sizeof(struct import_known))};
-    p->unlinked = 0;
-    int r = d.known ? import_plan_begin(p->import, err) : err_set(err, -ENOMEM, "memory is out");
-    if (r == 0)
-        r = import_each(p->import, IMPORT_OPEN, decide_row, &d, err);
+    int r = d.known ? import_each(p->import, IMPORT_OPEN, decide_row, &d, err) : err_set(err, -ENOMEM, "memory is out");
     if (r == 0)
         r = import_names(p->import, err);
     free(d.known);

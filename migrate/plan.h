@@ -2,7 +2,8 @@
 /* The plan of an import: what becomes of each row of the source.
  *
  *   plan_stage()     reads the source once: rows wait beside the catalog, images are known by their paths; no lock is held
- *   plan_decide()    inside a transaction: compares each row with the catalog
+ *   plan_begin()     inside a transaction: what the catalog has
+ *   plan_decide()    compares each row with it
  *
  * Three states are compared field by field for a client that this origin imported before:
  *
@@ -46,6 +47,7 @@ struct plan {
 };
 
 int plan_stage(struct plan *p, struct err *err);
+int plan_begin(struct plan *p, struct err *err);
 int plan_decide(struct plan *p, struct err *err);
 void plan_finish(struct plan *p);
 
