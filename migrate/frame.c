@@ -258,24 +258,11 @@ uint64_t frame_take_u64(struct frame *f)
     return p ? get_u64(p) : 0;
 }
 
-static const char *take_bytes(struct frame *f, size_t max, size_t *ret_len)
-{
-    size_t len = frame_take_u32(f);
-    const unsigned char *p = len <= max ? take(f, len + 1) : NULL;
-    if (!p || p[len] != 0) {
-        f->is_bad = true;
-        *ret_len = 0;
-        return "";
-    }
-    *ret_len = len;
-    return (const char *)p;
-}
-
 const char *frame_take_text(struct frame *f, size_t max, size_t *ret_len)
 {
-    size_t len;
-    const char *p = take_bytes(f, max, &len);
-    if (!utf8_is_text(p, len)) {
+    size_t len = frame_take_u32(f);
+    const char *p = len <= max ? (const char *)take(f, len + 1) : NULL;
+    if (!p || p[len] != 0 || !utf8_is_text(p, len)) {
         f->is_bad = true;
         len = 0;
         p = "";
@@ -302,40 +289,68 @@ static bool is_date(const char *p, size_t len)
     return true;
 }
 
-static void take_cell(struct frame *f, struct cell *c)
+/* Are the bytes what this kind of cell may hold? */
+static bool is_good(const struct cell *c)
 {
+    switch (c->kind) {
+    case CELL_BYTES:
+        return true;
+    case CELL_DATE:
+        return is_date(c->text, c->len);
+    default:
+        return utf8_is_text(c->text, c->len);
+    }
+}
+
+/* The cell at @p of the bytes up to @end; returns what is behind it, NULL when it is none. Nearly all frames are rows of such, so this does not go
+ * through take(). */
+static const unsigned char *take_cell(const unsigned char *p, const unsigned char *end, struct cell *c)
+{
+    size_t left = (size_t)(end - p);
     uint64_t bits;
-    *c = (struct cell){.kind = (enum cell_kind)frame_take_u8(f), .text = ""};
+    if (left < 1)
+        return NULL;
+    *c = (struct cell){.kind = (enum cell_kind) * p++, .text = ""};
+    left--;
     switch (c->kind) {
     case CELL_NONE:
-        return;
+        return p;
     case CELL_BOOL:
-        c->integer = frame_take_u8(f);
-        f->is_bad |= c->integer > 1;
-        return;
+        if (left < 1 || *p > 1)
+            return NULL;
+        c->integer = *p;
+        return p + 1;
     case CELL_INT:
-        c->integer = (int64_t)frame_take_u64(f);
-        return;
     case CELL_REAL:
-        bits = frame_take_u64(f);
-        memcpy(&c->real, &bits, sizeof(bits));
-        return;
-    case CELL_BYTES:
-        c->text = take_bytes(f, SOURCE_CELL_MAX, &c->len);
-        return;
+        if (left < 8)
+            return NULL;
+        bits = get_u64(p);
+        if (c->kind == CELL_INT)
+            c->integer = (int64_t)bits;
+        else
+            memcpy(&c->real, &bits, sizeof(bits));
+        return p + 8;
     case CELL_TEXT:
+    case CELL_BYTES:
     case CELL_DATE:
     case CELL_BAD:
-        c->text = frame_take_text(f, SOURCE_CELL_MAX, &c->len);
-        f->is_bad |= c->kind == CELL_DATE && !is_date(c->text, c->len);
-        return;
+        if (left < STR_BYTES)
+            return NULL;
+        c->len = get_u32(p);
+        c->text = (const char *)p + 4;
+        if (c->len > SOURCE_CELL_MAX || c->len > left - STR_BYTES || c->text[c->len] != 0 || !is_good(c))
+            return NULL;
+        return p + STR_BYTES + c->len;
     }
-    f->is_bad = true;
+    return NULL;
 }
 
 int frame_take_row(struct frame *f, struct cell *cells, size_t n)
 {
-    for (size_t i = 0; i < n && !f->is_bad; i++)
-        take_cell(f, &cells[i]);
+    for (size_t i = 0; i < n && !f->is_bad; i++) {
+        const unsigned char *behind = take_cell(f->p, f->end, &cells[i]);
+        f->is_bad = !behind;
+        f->p = behind ? behind : f->p;
+    }
     return frame_done(f);
 }

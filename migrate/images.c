@@ -59,38 +59,56 @@ static int grow(struct site_images *s)
     return s->slots && s->list ? 0 : -ENOMEM;
 }
 
-int images_intern(struct site_images *s, const struct record_image *image, struct err *err)
+static int add(struct site_images *s, const struct record_image *image, const char *key, size_t at, struct err *err)
+{
+    if (s->n == IMAGES_MAX)
+        return err_set(err, -E2BIG,
+                       "the source names more than %d different images: the column of the images is not what it "
+                       "was taken for; give a mapping with --mapping",
+                       IMAGES_MAX);
+    struct site_image *i = calloc(1, sizeof(*i));
+    if (!i)
+        return err_set(err, -ENOMEM, "memory is out");
+    strcpy(i->key, key);
+    strcpy(i->raw, image->raw);
+    strcpy(i->path, image->path);
+    i->kind = image->kind;
+    i->is_dangling = image->is_dangling;
+    s->list[s->n++] = i;
+    s->slots[at] = (uint32_t)s->n;
+    return 0;
+}
+
+/* Number + 1 of the image, which is added when it is new; a negative errno. */
+static int find_or_add(struct site_images *s, const struct record_image *image, struct err *err)
 {
     char key[RECORD_RAW_MAX + 1];
+    uint32_t *last = &s->last[text_hash(image->path, strlen(image->path)) % ARRAY_SIZE(s->last)];
+    if (*image->path && *last && strcmp(s->list[*last - 1]->path, image->path) == 0)
+        return (int)*last; /* the same path has the same key */
     if (grow(s) < 0)
         return err_set(err, -ENOMEM, "memory is out");
     text_fold(*image->path ? image->path : image->raw, key, sizeof(key));
     size_t at = place_of(s, key);
-    if (!s->slots[at]) {
-        if (s->n == IMAGES_MAX)
-            return err_set(err, -E2BIG,
-                           "the source names more than %d different images: the column of the images is not what it "
-                           "was taken for; give a mapping with --mapping",
-                           IMAGES_MAX);
-        struct site_image *i = calloc(1, sizeof(*i));
-        if (!i)
-            return err_set(err, -ENOMEM, "memory is out");
-        memcpy(i->key, key, sizeof(key));
-        strcpy(i->raw, image->raw);
-        strcpy(i->path, image->path);
-        i->kind = image->kind;
-        i->is_dangling = image->is_dangling;
-        s->list[s->n++] = i;
-        s->slots[at] = (uint32_t)s->n;
-    }
-    struct site_image *i = s->list[s->slots[at] - 1];
+    int r = s->slots[at] ? 0 : add(s, image, key, at, err);
+    if (r == 0)
+        *last = s->slots[at];
+    return r < 0 ? r : (int)s->slots[at];
+}
+
+int images_intern(struct site_images *s, const struct record_image *image, struct err *err)
+{
+    int n = find_or_add(s, image, err);
+    if (n < 0)
+        return n;
+    struct site_image *i = s->list[n - 1];
     if (!*i->label)
         strcpy(i->label, image->label);
     if (image->is_data)
         i->datas++;
     else
         i->boots++;
-    return (int)s->slots[at] - 1;
+    return n - 1;
 }
 
 /* --- names -------------------------------------------------------------------------------------------------------- */

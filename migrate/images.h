@@ -66,6 +66,7 @@ struct site_images {
     size_t n;
     uint32_t *slots; /* hash table: number + 1 of the image */
     size_t slot_count;
+    uint32_t last[64]; /* by hash of a path: number + 1 of the image that had it */
 };
 
 struct image_search {

@@ -173,7 +173,10 @@ static void dns_put(char *list, const char *ip)
 /* What stands between addresses. */
 static bool is_between(char ch)
 {
-    return ch == ',' || ch == ';' || ch == '|' || ch == ' ' || ch == '\t' || ch == '\r' || ch == '\n' || ch == 0;
+    static const bool is_one[256] = {
+        [','] = true, [';'] = true, ['|'] = true, [' '] = true, ['\t'] = true, ['\r'] = true, ['\n'] = true, [0] = true,
+    };
+    return is_one[(unsigned char)ch];
 }
 
 bool dns_add(char *list, const char *text, size_t len)
@@ -201,17 +204,26 @@ bool dns_add(char *list, const char *text, size_t len)
     return all;
 }
 
+static bool dns_has(const char *list, const char *ip)
+{
+    for (size_t len = strlen(ip), n;; list += n + 1) {
+        n = (size_t)(strchrnul(list, ',') - list);
+        if (n == len && memcmp(list, ip, n) == 0)
+            return true;
+        if (!list[n])
+            return false;
+    }
+}
+
 bool dns_is_whole(const char *list, const char *text, size_t len)
 {
     for (size_t i = 0, n; i < len; i += n + 1) {
-        char ip[46], found[50], all[100];
+        char ip[46];
         for (n = 0; i + n < len && !is_between(text[i + n]);)
             n++;
         if (n == 0 || !ip_from_text(text + i, n, ip))
             continue;
-        (void)snprintf(found, sizeof(found), ",%s,", ip);
-        (void)snprintf(all, sizeof(all), ",%s,", list);
-        if (!strstr(all, found))
+        if (!dns_has(list, ip))
             return false;
     }
     return !strchr(list, ':');
@@ -288,6 +300,8 @@ const char *cell_text(const struct cell *c, char buf[64], size_t *ret_len)
 bool cell_is_empty(const struct cell *c)
 {
     const char *p = c->text;
+    if (c->kind == CELL_TEXT && c->len > 0 && *p > ' ') /* nearly always */
+        return false;
     return c->kind == CELL_NONE || (c->kind == CELL_TEXT && text_trim(&p, c->len) == 0) ||
            (c->kind == CELL_BYTES && c->len == 0);
 }

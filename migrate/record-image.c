@@ -48,6 +48,26 @@ static void take_label(const struct record_reading *r, struct record_image *i, c
         i->label[0] = 0;
 }
 
+/* The text in its one spelling and the label, from the last time if they were the same. */
+static void take_path(struct record_reading *r, struct record_image *i, const char *text, size_t len, const char *label)
+{
+    struct record_seen *seen = &r->seen[text_hash(text, len) % RECORD_SEEN_MAX];
+    if (len > 0 && seen->len == len && seen->label == label && memcmp(seen->text, text, len) == 0) {
+        i->kind = seen->kind;
+        strcpy(i->path, seen->path);
+        strcpy(i->label, seen->name);
+        return;
+    }
+    i->kind = path_from_text(text, len, i->path);
+    take_label(r, i, label);
+    if (len >= sizeof(seen->text) || strlen(i->path) >= sizeof(seen->path))
+        return;
+    *seen = (struct record_seen){.label = label, .len = len, .kind = i->kind};
+    memcpy(seen->text, text, len);
+    strcpy(seen->path, i->path);
+    strcpy(seen->name, i->label);
+}
+
 static void add(struct record_reading *r, enum role role, const char *text, size_t len, const char *label, bool is_list)
 {
     struct record *rec = &r->record;
@@ -59,8 +79,7 @@ static void add(struct record_reading *r, enum role role, const char *text, size
     struct record_image *i = &rec->images[rec->image_count];
     (void)text_copy(text, len, i->raw, sizeof(i->raw));
     i->is_dangling = false;
-    i->kind = path_from_text(text, len, i->path);
-    take_label(r, i, label);
+    take_path(r, i, text, len, label);
     bool is_further = is_list && rec->image_count > 0;
     i->is_data =
         role == ROLE_DATA || (is_further && (is_data_path(i->path) || (*label && hint_of(HINT_DATA, label) > 0)));

@@ -10,7 +10,17 @@
 #include "migrate/mapping-priv.h"
 #include "migrate/record.h"
 
-#define RECORD_KEPT_MAX 16
+#define RECORD_KEPT_MAX   16
+#define RECORD_SEEN_MAX   64
+#define RECORD_SEEN_BYTES 192
+
+/* What became of the text of an image: a site has few of them, and each in thousands of rows. */
+struct record_seen {
+    const char *label; /* as it was given: of a row of a look-up, which stays where it is, or a constant */
+    size_t len;
+    enum path_kind kind;
+    char text[RECORD_SEEN_BYTES], path[RECORD_SEEN_BYTES], name[NAME_LEN + 1];
+};
 
 struct record_reading {
     struct source *source;
@@ -19,6 +29,11 @@ struct record_reading {
     struct lookup *lookups[MAPPING_ITEMS_MAX][2]; /* of an item's look-ups */
     struct lookup *names;                         /* of images, by path */
     bool is_used[SOURCE_COLUMNS_MAX];
+    struct {
+        char *text;
+        size_t len;
+    } keys[SOURCE_COLUMNS_MAX];               /* names of columns as keys of rest */
+    struct record_seen seen[RECORD_SEEN_MAX]; /* by hash of the text */
     struct record_kept {
         int column;
         const char *text; /* NULL: the cell's own */

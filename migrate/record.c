@@ -305,7 +305,7 @@ static void read_rest(struct record_reading *r, const struct cell *cells)
         const struct cell *c = &cells[i];
         if (cell_is_empty(c) || (r->is_used[i] && r->kept_count == 0) || !rest_text(r, i, c, buf, &text, &len))
             continue;
-        if (!text_json_member(&out, name, text, len, REST_VALUE))
+        if (!text_json_member_of(&out, r->keys[i].text, r->keys[i].len, text, len, REST_VALUE))
             record_doubt(r, "Its column '%s' has %zu bytes, of which the report cannot keep all.", text_quote(name),
                          len);
         r->record.rest_count += !r->is_used[i] && !r->record.is_rest[i];
@@ -347,13 +347,26 @@ static int load_lookups(struct record_reading *r, unsigned n, struct err *err)
     return 0;
 }
 
+static int make_keys(struct record_reading *r, struct err *err)
+{
+    for (size_t i = 0; i < r->table->column_count; i++) {
+        r->keys[i].text = text_json_key(r->table->columns[i].name, &r->keys[i].len);
+        if (!r->keys[i].text)
+            return err_set(err, -ENOMEM, "there is not enough memory to read the clients");
+    }
+    return 0;
+}
+
 static int prepare(struct record_reading *r, struct err *err)
 {
     const struct mapping *m = r->m;
+    int e = make_keys(r, err);
+    if (e < 0)
+        return e;
     for (unsigned i = 0; i < m->item_count; i++) {
         for (unsigned k = 0; k < m->items[i].column_count; k++)
             r->is_used[m->items[i].columns[k]] = true;
-        int e = load_lookups(r, i, err);
+        e = load_lookups(r, i, err);
         if (e < 0)
             return e;
     }
@@ -388,6 +401,8 @@ static void destroy_reading(struct record_reading **r)
         lookup_destroy((*r)->lookups[i][1]);
     }
     lookup_destroy((*r)->names);
+    for (size_t i = 0; i < SOURCE_COLUMNS_MAX; i++)
+        free((*r)->keys[i].text);
     free(*r);
 }
 

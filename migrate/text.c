@@ -345,21 +345,57 @@ void text_json_begin(struct text_out *o, char *buf, size_t size)
     strcpy(buf, "{");
 }
 
-bool text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max)
+static void put_comma(struct text_out *o)
 {
-    size_t begin = o->len, keep = cut_at(value, len, max);
-    if (begin > 1 && o->len + JSON_TAIL < o->size)
+    if (o->len > 1 && o->len + JSON_TAIL < o->size)
         o->buf[o->len++] = ',';
-    bool fits = json_string(o, key, strlen(key), "") && o->len + JSON_TAIL + 1 < o->size;
-    if (fits) {
-        o->buf[o->len++] = ':';
-        fits = json_string(o, value, keep, keep < len ? "..." : "");
-    }
+}
+
+/* What follows a key; without it the member, which began at @begin, is left out. */
+static bool end_member(struct text_out *o, size_t begin, bool fits, const char *value, size_t len, size_t max)
+{
+    size_t keep = cut_at(value, len, max);
+    fits = fits && json_string(o, value, keep, keep < len ? "..." : "");
     if (!fits) {
         o->len = begin;
         o->is_full = true;
     }
     return fits && keep == len;
+}
+
+bool text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max)
+{
+    size_t begin = o->len;
+    put_comma(o);
+    bool fits = json_string(o, key, strlen(key), "") && o->len + JSON_TAIL + 1 < o->size;
+    if (fits)
+        o->buf[o->len++] = ':';
+    return end_member(o, begin, fits, value, len, max);
+}
+
+bool text_json_member_of(struct text_out *o, const char *key, size_t key_len, const char *value, size_t len, size_t max)
+{
+    size_t begin = o->len;
+    put_comma(o);
+    bool fits = o->len + key_len + JSON_TAIL < o->size;
+    if (fits) {
+        memcpy(o->buf + o->len, key, key_len);
+        o->len += key_len;
+    }
+    return end_member(o, begin, fits, value, len, max);
+}
+
+char *text_json_key(const char *key, size_t *ret_len)
+{
+    size_t len = strlen(key), size = 6 * len + 32; /* an escape has six bytes */
+    struct text_out o = {.buf = malloc(size), .size = size};
+    if (!o.buf)
+        return NULL;
+    (void)json_string(&o, key, len, ""); /* fits */
+    o.buf[o.len++] = ':';
+    o.buf[o.len] = 0;
+    *ret_len = o.len;
+    return o.buf;
 }
 
 void text_json_end(struct text_out *o)

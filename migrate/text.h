@@ -72,6 +72,11 @@ struct text_out {
 /* Append "key":"value" to a JSON object without its brackets; whole or not at all. @max bytes of the value are kept, and "..." behind them says that
  * there were more. False when something of the value was left out. */
 bool text_json_member(struct text_out *o, const char *key, const char *value, size_t len, size_t max);
+/* The same with a key that text_json_key() has made, for many values. */
+bool text_json_member_of(struct text_out *o, const char *key, size_t key_len, const char *value, size_t len,
+                         size_t max);
+/* "key": as it stands in an object, malloc()ed, and its length; NULL when memory is out. */
+char *text_json_key(const char *key, size_t *ret_len);
 /* Begin with "{"; end with a member "..." when something was left out, and "}". @o->buf holds a JSON object in any case. */
 void text_json_begin(struct text_out *o, char *buf, size_t size);
 void text_json_end(struct text_out *o);

@@ -280,6 +280,39 @@ static void test_text_json_says_what_it_was_given(void **state)
             }
 }
 
+/* A key that was made before gives the same member. */
+static void test_text_json_key_is_the_same_as_the_name(void **state)
+{
+    static const char *const names[] = {
+        "", "a", "Cache MB", "a\"b\\c\x01\x7f", "机器名", "0123456789012345678901234567890123456789"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        size_t len;
+        _cleanup_free_ char *key = text_json_key(names[i], &len);
+        assert_int_equal(len, strlen(key));
+        for (size_t size = 24; size < 256; size++) {
+            _cleanup_free_ char *a = malloc(size), *b = malloc(size); /* so that a sanitizer sees one byte too many */
+            struct text_out x, y;
+            text_json_begin(&x, a, size);
+            text_json_begin(&y, b, size);
+            bool is_whole = true;
+            for (int k = 0; k < 3; k++) {
+                (void)text_json_member(&x, names[i], "value", 5, 100);
+                is_whole = text_json_member_of(&y, key, len, "value", 5, 100) && is_whole;
+            }
+            text_json_end(&x);
+            text_json_end(&y);
+            if (is_whole && !x.is_full)
+                assert_string_equal(a, b);
+            assert_int_equal(is_whole, !y.is_full);
+            json_t *j = json_loads(b, 0, NULL);
+            assert_non_null(j);
+            json_decref(j);
+            if (size > 3 * len + 64)
+                assert_true(is_whole);
+        }
+    }
+}
+
 /* What is written plainly is taken without inet_pton(): for each text the two must say the same. */
 static void test_normalise_addresses_as_the_system_does(void **state)
 {
@@ -363,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_text_json_says_what_it_cut),
         cmocka_unit_test(test_groups_stay_different),
         cmocka_unit_test(test_text_json_says_what_it_was_given),
+        cmocka_unit_test(test_text_json_key_is_the_same_as_the_name),
         cmocka_unit_test(test_hints_know_their_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
