@@ -77,7 +77,8 @@ static int open_source(struct run *r, struct err *err)
     struct source_options o = {.dialect = cmd_option(r->cmd, "dialect")};
     const char *separator = cmd_option(r->cmd, "separator");
     if (separator && strcmp(separator, "tab") != 0 && strcmp(separator, "\\t") != 0 && strlen(separator) != 1)
-        return err_set(err, -EINVAL, "the separator '%s' must be one character, or the word tab",
+        return err_set(err, -EINVAL,
+                       "the separator '%s' must be one character of ASCII, as in --separator ';', or the word tab",
                        text_quote(separator));
     if (separator)
         o.separator = separator[1] ? '\t' : separator[0];
@@ -102,9 +103,15 @@ static int ask(struct run *r, int e, struct err *err)
 {
     struct err why = *err;
     const char *saved = cmd_option(r->cmd, "save-mapping");
+    const struct source_table *first = source_table(r->source, 0);
     size_t n = strlen(why.msg);
     if (n && why.msg[n - 1] == '.')
         why.msg[n - 1] = 0;
+    if (r->kind == SOURCE_CSV && e == -ENODATA && first && first->column_count == 1) /* there is nothing to map */
+        return err_set(err, e,
+                       "%.800s; its lines were not cut into columns: say with --separator what stands between the "
+                       "values",
+                       why.msg);
     if (!saved)
         return err_set(err, e,
                        "%.800s; --save-mapping FILE writes down what is known: say there what is what, and give it "

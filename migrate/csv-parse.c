@@ -63,7 +63,8 @@ static int next_byte(struct csv_parser *p)
 static int put(struct csv_parser *p, char ch, struct err *err)
 {
     if (p->len == CSV_RECORD_BYTES)
-        return err_set(err, -EBADMSG, "line %llu is longer than %u KiB; perhaps a quote is not closed",
+        return err_set(err, -EBADMSG,
+                       "line %llu is longer than %u KiB: close a quote that is open in it, or shorten it",
                        (unsigned long long)p->line, CSV_RECORD_BYTES / 1024);
     if (p->len == p->size) {
         size_t size = p->size ? p->size * 2 : 4096;
@@ -168,8 +169,10 @@ int csv_next(struct csv_parser *p, struct err *err)
         }
         p->is_after_cr = ch == '\r' && s != QUOTED;
         if (ch == -1 && s == QUOTED)
-            return err_set(err, -EBADMSG, "a quote that begins in line %llu is not closed",
-                           (unsigned long long)p->line);
+            return err_set(
+                err, -EBADMSG,
+                "a quote that begins in line %llu is not closed: close it, or double it if it belongs to the text",
+                (unsigned long long)p->line);
         if (ch == -1 || is_line_end(p, ch, s)) {
             p->next_line += ch != -1;
             bool has_fields = close_record(p, s, err, &r);

@@ -2,7 +2,8 @@
 /* CSV as a source: one table, "clients", of text columns.
  *
  * Separator, character set and whether there is a row of names are found out from the first SAMPLE records; the administrator can say the first two.
- *   separator: of tab ; , | and blank the one that cuts most records into the same number of fields, more than one
+ *   separator: of tab ; , | and blank the one that cuts most records into the same number of fields, more than one; before all others one that lays
+ *              MACs bare, and then it may be any other sign
  *   names:     the first record holds no MAC, address or path, and the others do where it has words
  *
  * Rows with fewer or more fields than there are columns are said; more that are not empty are a doubt, because a separator inside of a value would
@@ -35,16 +36,27 @@ struct ragged {
 
 /* --- separator ------------------------------------------------------------------------------------------------------- */
 
-static const char candidates[] = "\t;,| ";
+static const char candidates[] = "\t;,| ~^!$%&*+/=@:_\\'`\x1f\x1e"; /* not . and -, which are in MACs and addresses */
+#define USUAL 5 /* of them; the others only where they lay MACs bare */
 
 struct shape {
     size_t fields; /* the most frequent number */
     double share;  /* of the records that have it */
+    double macs;   /* share of the records that have a field with a MAC, and others */
 };
+
+static bool has_mac(const struct csv_parser *p)
+{
+    char mac[MAC_LEN + 1];
+    for (size_t i = 0; i < p->field_count && p->field_count > 1; i++)
+        if (mac_from_text(csv_field(p, i), p->fields[i].len, mac) < MAC_EMPTY)
+            return true;
+    return false;
+}
 
 static int measure(struct csv *c, char separator, struct shape *ret, struct err *err)
 {
-    unsigned counts[CSV_FIELDS_MAX + 1] = {0}, records = 0;
+    unsigned counts[CSV_FIELDS_MAX + 1] = {0}, records = 0, macs = 0;
     int r;
     c->parser.separator = separator;
     r = csv_restart(&c->parser, err);
@@ -54,11 +66,12 @@ static int measure(struct csv *c, char separator, struct shape *ret, struct err 
             continue;
         counts[MIN(c->parser.field_count, (size_t)CSV_FIELDS_MAX)]++;
         records++;
+        macs += has_mac(&c->parser);
     }
-    *ret = (struct shape){0, 0};
+    *ret = (struct shape){.macs = records ? (double)macs / records : 0};
     for (size_t i = 1; i <= CSV_FIELDS_MAX; i++)
         if (counts[i] > 0 && (double)counts[i] / records > ret->share)
-            *ret = (struct shape){i, (double)counts[i] / records};
+            *ret = (struct shape){i, (double)counts[i] / records, ret->macs};
     return r;
 }
 
@@ -72,8 +85,10 @@ static int find_separator(struct csv *c, struct err *err)
         int r = measure(c, *p, &s, &ignored); /* what is damaged for the wrong separator does not count */
         if (r < 0 && r != -EBADMSG)
             return err_set(err, r, "%s", ignored.msg);
-        double score = s.fields > 1 ? s.share + (s.fields > 2 ? 0.05 : 0) : 0;
-        if (r == 0 && score > best + 0.001 && (*p != ' ' || s.share > 0.95)) {
+        bool has_macs = s.macs >= 0.3; /* as a table needs them to be looked at */
+        double score = s.fields > 1 ? s.share + (s.fields > 2 ? 0.05 : 0) + has_macs : 0;
+        bool may_be = p - candidates < USUAL ? *p != ' ' || s.share > 0.95 : has_macs && s.share > 0.9;
+        if (r == 0 && score > best + 0.001 && may_be) {
             best = score;
             found = *p;
         }
@@ -242,6 +257,8 @@ static void describe(struct source *s, const struct csv *c)
     const char *name = c->separator == '\t' ? "tab" : c->separator == ' ' ? "blank" : NULL;
     if (name)
         (void)snprintf(s->info.format, sizeof(s->info.format), "CSV, separator %s", name);
+    else if ((unsigned char)c->separator < ' ')
+        (void)snprintf(s->info.format, sizeof(s->info.format), "CSV, separator 0x%02x", (unsigned)c->separator);
     else
         (void)snprintf(s->info.format, sizeof(s->info.format), "CSV, separator '%c'", c->separator);
     (void)snprintf(s->info.charset, sizeof(s->info.charset), "%s", text_file_charset(c->file));
@@ -271,7 +288,7 @@ static int csv_open(struct source *s, const char *path, const struct source_opti
     if (r == 0)
         r = make_table(s, c, err);
     if (r < 0)
-        return err_prefix(err, r, "CSV");
+        return strstr(err->msg, s->path) ? r : err_prefix(err, r, "'%s'", text_quote(s->path));
     describe(s, c);
     return 0;
 }

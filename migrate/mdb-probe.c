@@ -32,43 +32,74 @@ static bool is_plain_text(const unsigned char *p, size_t len)
     return n > 0;
 }
 
-/* A name for what lies there, NULL when it has none. */
-static const char *other_kind(const unsigned char *p, size_t len)
+struct kind {
+    size_t at, n;
+    const char *magic, *name;
+    const char *way, *text_way; /* out, when it was given as a database, and as text */
+};
+
+#define UNPACK    "unpack it first"
+#define ADD_IMAGE "images are added with 'diskgate image add'"
+#define EXPORT    "export its table of clients as CSV, and import that with 'diskgate migrate csv'"
+#define OTHER     "give the file with the clients itself"
+
+/* NULL when it is not known. */
+static const struct kind *kind_of(const unsigned char *p, size_t len)
 {
-    static const struct {
-        size_t at, n;
-        const char *magic, *name;
-    } kinds[] = {
-        {0, 16, "SQLite format 3", "an SQLite database"},
-        {4, 15, "MSISAM Database", "a Microsoft Money file"},
-        {0, 4, "PK\3\4", "a ZIP archive (or a file of Office): unpack it first"},
-        {0, 6, "Rar!\x1a\x07", "a RAR archive: unpack it first"},
-        {0, 6, "7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"},
-        {0, 2, "\x1f\x8b", "a gzip file: unpack it first"},
-        {0, 8, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-         "an older Office file, or an Access database with Office encryption: open it in Access and remove the "
-         "password "
-         "(File, Info, Decrypt Database)"},
-        {0, 2, "MZ", "a Windows program"},
-        {0, 8, "conectix", "a VHD disk image"},
-        {0, 8, "vhdxfile", "a VHDX disk image"},
+    static const struct kind kinds[] = {
+        {0, 16, "SQLite format 3", "an SQLite database", EXPORT, EXPORT},
+        {4, 15, "MSISAM Database", "a Microsoft Money file", OTHER, OTHER},
+        {0, 4, "PK\3\4", "a ZIP archive (or a file of Office, such as .xlsx)", UNPACK,
+         UNPACK ", or save its table as CSV there"},
+        {0, 6, "Rar!\x1a\x07", "a RAR archive", UNPACK, UNPACK},
+        {0, 6, "7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK, UNPACK},
+        {0, 2, "\x1f\x8b", "a gzip file", UNPACK, UNPACK},
+        {0, 8, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an older Office file, or an Access database with Office encryption",
+         "open it in Access and remove the password (File, Info, Decrypt Database)", "save its table as CSV there"},
+        {0, 2, "MZ", "a Windows program", OTHER, OTHER},
+        {0, 4,
+         "\x7f"
+         "ELF",
+         "a program", OTHER, OTHER},
+        {0, 8, "conectix", "a VHD disk image", ADD_IMAGE, ADD_IMAGE},
+        {0, 8, "vhdxfile", "a VHDX disk image", ADD_IMAGE, ADD_IMAGE},
+        {0, 4, "QFI\xfb", "a qcow2 disk image", ADD_IMAGE, ADD_IMAGE},
     };
+    static const struct kind zeros = {0, 0, "", "nothing but zeros", "copy it again", "copy it again"};
     for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
         if (begins(p, len, kinds[i].at, kinds[i].magic, kinds[i].n))
-            return kinds[i].name;
-    if (is_zero(p, len))
-        return "nothing but zeros";
-    return is_plain_text(p, len) ? "plain text (for CSV there is 'diskgate migrate csv')" : NULL;
+            return &kinds[i];
+    return len > 0 && is_zero(p, len) ? &zeros : NULL;
+}
+
+static bool is_access(const unsigned char *p, size_t len)
+{
+    return begins(p, len, 0, "\0\1\0\0", 4) &&
+           (begins(p, len, MAGIC_AT, "Standard Jet DB", 16) || begins(p, len, MAGIC_AT, "Standard ACE DB", 16));
 }
 
 static int refuse_other(const unsigned char *p, size_t len, const char *path, struct err *err)
 {
-    const char *name = other_kind(p, len);
+    static const struct kind text = {
+        0, 0, "", "plain text", "CSV is imported with 'diskgate migrate csv', leases with 'diskgate migrate leases'",
+        ""};
+    const struct kind *k = kind_of(p, len);
     if (len == 0)
         return err_set(err, -EBADMSG, "'%s' is empty (0 bytes): copy it again while CCBoot is stopped", path);
-    if (name)
-        return err_set(err, -EOPNOTSUPP, "'%s' is no Access database but %s", path, name);
-    return err_set(err, -EOPNOTSUPP, "'%s' is no Access database: it does not begin as one", path);
+    if (!k && is_plain_text(p, len))
+        k = &text;
+    if (k)
+        return err_set(err, -EOPNOTSUPP, "'%s' is no Access database but %s: %s", path, k->name, k->way);
+    return err_set(err, -EOPNOTSUPP, "'%s' is no Access database, it does not begin as one: " OTHER, path);
+}
+
+int mdb_probe_text(const unsigned char *p, size_t len, const char *path, struct err *err)
+{
+    const struct kind *k = is_plain_text(p, len) ? NULL : kind_of(p, len);
+    if (is_access(p, len))
+        return err_set(err, -EOPNOTSUPP,
+                       "'%s' is no text but an Access database: import it with 'diskgate migrate ccboot'", path);
+    return k ? err_set(err, -EOPNOTSUPP, "'%s' is no text but %s: %s", path, k->name, k->text_way) : 0;
 }
 
 /* --- the hidden part ---------------------------------------------------------------------------------------------- */
@@ -146,9 +177,7 @@ int mdb_probe(const unsigned char *p, size_t len, uint64_t file_bytes, const cha
 {
     struct mdb_header h = {0};
     uint32_t key = 0;
-    bool is_access = begins(p, len, 0, "\0\1\0\0", 4) && (begins(p, len, MAGIC_AT, "Standard Jet DB", 16) ||
-                                                          begins(p, len, MAGIC_AT, "Standard ACE DB", 16));
-    if (!is_access)
+    if (!is_access(p, len))
         return refuse_other(p, len, path, err);
     if (len < MDB_HEADER_BYTES)
         return err_set(err, -EBADMSG, "'%s' is cut off: an Access database has more than %zu bytes; copy it again",

@@ -38,5 +38,7 @@ struct mdb_header {
  * -EBADMSG for a cut one. */
 int mdb_probe(const unsigned char *p, size_t len, uint64_t file_bytes, const char *path, struct mdb_header *ret,
               struct err *err);
+/* Of a file that was given as text, from its first bytes: -EOPNOTSUPP with a sentence that says what it is when it is known as something else. */
+int mdb_probe_text(const unsigned char *p, size_t len, const char *path, struct err *err);
 
 #endif

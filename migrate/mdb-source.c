@@ -104,7 +104,11 @@ static int failed_frame(struct source *s, struct frame *f, struct err *err)
     int code = why == FRAME_WHY_TOO_LARGE ? -EFBIG : why == FRAME_WHY_UNSUPPORTED ? -EOPNOTSUPP : -EBADMSG;
     if (frame_done(f) < 0)
         return -EPROTO;
-    return err_set(err, code, "'%s' cannot be read: %s", s->path, text_shown(text, shown, sizeof(shown)));
+    return err_set(err, code, "'%s' cannot be read: %s%s", s->path, text_shown(text, shown, sizeof(shown)),
+                   code == -EBADMSG
+                       ? "; copy it again while CCBoot is stopped, or let Access repair it (Database Tools, "
+                         "Compact and Repair Database)"
+                       : "");
 }
 
 /* What frames of one run are given to. */

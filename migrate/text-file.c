@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "core/util.h"
+#include "migrate/mdb-probe.h"
 #include "migrate/text.h"
 
 #define BLOCK_BYTES 65536
@@ -64,7 +65,7 @@ void text_file_close(struct text_file *f)
     free(f);
 }
 
-static int find_out(struct text_file *f, struct err *err)
+static int find_out(struct text_file *f, const char *path, const char *charset, struct err *err)
 {
     size_t len = MIN((size_t)f->opened.st_size, (size_t)GUESS_BYTES);
     _cleanup_free_ unsigned char *head = malloc(len + 1);
@@ -72,7 +73,10 @@ static int find_out(struct text_file *f, struct err *err)
         return err_set(err, -ENOMEM, "there is not enough memory to read the file");
     int r = pread_full(f->fd, head, len, 0);
     if (r < 0)
-        return err_sys(err, r, "cannot read the file");
+        return err_sys(err, r, "cannot read '%s'", path);
+    r = mdb_probe_text(head, len, text_quote(path), err);
+    if (r < 0 || (charset && *charset))
+        return r;
     (void)snprintf(f->charset, sizeof(f->charset), "%s", charset_guess(head, len, &f->is_guess));
     return 0;
 }
@@ -113,7 +117,7 @@ int text_file_open(const char *path, const char *charset, struct text_file **ret
         return err_sys(err, -errno, "cannot read '%s'", path);
     if (charset && *charset && strlen(charset) < sizeof(f->charset))
         strcpy(f->charset, charset);
-    int r = charset && *charset ? 0 : find_out(f, err);
+    int r = find_out(f, path, charset, err);
     if (r == 0 && !*f->charset)
         r = err_set(err, -EINVAL, "there is no character set '%s'", text_quote(charset));
     if (r == 0)

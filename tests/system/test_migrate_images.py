@@ -8,6 +8,7 @@ import subprocess
 import pytest
 from support import access, boot, iscsi, vhd
 from support.files import MIB, make_image, make_vhd
+from test_mdb import REFUSED
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -356,6 +357,44 @@ def test_character_set_of_the_mapping_file_counts_and_is_saved(root):
     assert clients_comment(root) == ["Образ"]
     saved.write_text(saved.read_text().replace("charset = CP866", "charset = KLINGON"))
     assert "character set 'KLINGON'" in root.fails("migrate", "csv", path, "--mapping", saved)
+
+
+def test_lines_that_were_not_cut_ask_for_the_separator(root):
+    path = root.files / "odd.csv"
+    path.write_text("Computer#MAC\n" + "".join(f"pc{n}#52-54-00-00-01-{n:02}\n" for n in range(1, 5)))
+    assert "say with --separator" in root.fails("migrate", "csv", path) and "one character of ASCII" in root.fails("migrate", "csv", path, "--separator", "，")
+    report = run(root, path, "--separator", "#")
+    assert report["counts"]["imported"] == 4
+
+
+@pytest.mark.parametrize(
+    ("begin", "word", "way"),
+    [
+        (b"PK\x03\x04\x14\0\x06\0", "Office, such as .xlsx", "save its table as CSV"),
+        (bytes.fromhex("d0cf11e0a1b11ae1"), "Office file", "save its table as CSV"),
+        (b"SQLite format 3\0", "SQLite", "export its table"),
+        (b"\x00\x01\x00\x00Standard Jet DB\0", "Access database", "diskgate migrate ccboot"),
+        (b"vhdxfile\0\0", "VHDX disk image", "diskgate image add"),
+        (b"MZ\x90\0\x03", "Windows program", "itself"),
+        (b"\0" * 16, "zeros", "copy it again"),
+    ],
+)
+def test_what_is_no_text_is_called_by_its_name(root, begin, word, way):
+    path = root.files / "clients.csv"
+    path.write_bytes(begin + b"\0" * 5000)
+    before = root.catalog_text()
+    for verb in ("csv", "leases"):
+        said = root.fails("migrate", verb, path)
+        assert word in said and way in said and str(path) in said
+    path.write_bytes(b"MZ;mac\npc1;001b21aabb01\npc2;001b21aabb02\n")  # text may begin so, too
+    assert root.catalog_text() == before and "2 rows: 2 new" in root.ok("migrate", "csv", path, "-n")
+
+
+def test_file_that_cannot_be_read_is_refused_with_a_way_out(root):
+    data = access.need_fixtures()
+    for name in sorted(REFUSED):
+        said = root.fails("migrate", "ccboot", data / "bad" / name)
+        assert any(way in said for way in ("copy it again", "diskgate migrate csv", "save it in Access", "Compact and Repair")), said
 
 
 def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs):

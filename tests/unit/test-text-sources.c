@@ -115,6 +115,17 @@ static void test_csv_any_separator_quote_and_line_end(void **state)
          "pc1|001b21aabb01/pc2|001b21aabb02"},
         {"mac\n001b21aabb01\n", "mac", "001b21aabb01"},
         {"name,mac\n", "name|mac", ""},
+        {"name~mac~ip\nPC 1~00:1b:21:aa:bb:01~10.0.0.1\nPC 2~00:1b:21:aa:bb:02~10.0.0.2\n", "name|mac|ip",
+         "PC 1|00:1b:21:aa:bb:01|10.0.0.1/PC 2|00:1b:21:aa:bb:02|10.0.0.2"},
+        {"pc1^001b21aabb01\npc2^001b21aabb02\n", "column 1|column 2", "pc1|001b21aabb01/pc2|001b21aabb02"},
+        {"pc1:001b21aabb01\npc2:001b21aabb02\n", "column 1|column 2", "pc1|001b21aabb01/pc2|001b21aabb02"},
+        {"pc1\x1f"
+         "001b21aabb01\n",
+         "column 1|column 2", "pc1|001b21aabb01"},
+        {"a, b;00:1b:21:aa:bb:01\nc, d;00:1b:21:aa:bb:02\n", "column 1|column 2",
+         "a, b|00:1b:21:aa:bb:01/c, d|00:1b:21:aa:bb:02"},
+        {"00:1b:21:aa:bb:01\n00:1b:21:aa:bb:02\n", "column 1", "00:1b:21:aa:bb:01/00:1b:21:aa:bb:02"},
+        {"x&y\nz&t\n", "x&y", "z&t"}, /* nothing that it lays bare */
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         _cleanup_(source_closep) struct source *s = open_text(SOURCE_CSV, cases[i].text);
