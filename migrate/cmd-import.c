@@ -194,11 +194,10 @@ static int read_options(struct run *r, struct err *err)
 
 /* --- the verb ----------------------------------------------------------------------------------------------------- */
 
-static int prepare(struct run *r, struct err *err)
+/* What is in the file, for a decision. */
+static int read_all(struct run *r, struct err *err)
 {
-    int e = open_source(r, err);
-    if (e == 0)
-        e = open_mapping(r, err);
+    int e = open_mapping(r, err);
     if (e == 0)
         e = read_options(r, err);
     if (e == 0)
@@ -214,9 +213,22 @@ static int prepare(struct run *r, struct err *err)
     e = plan_stage(&r->plan, err);
     if (e == 0)
         e = apply_online(r->cmd->root, &r->plan.online, err);
-    if (e == 0)
-        e = image_sizes_read(r->source, r->mapping, &r->plan.images, err);
-    return e < 0 ? e : images_resolve(&r->plan.images, r->catalog, &r->how, err);
+    return e < 0 ? e : image_sizes_read(r->source, r->mapping, &r->plan.images, err);
+}
+
+static int prepare(struct run *r, struct err *err)
+{
+    struct err changed = {""};
+    int e = open_source(r, err);
+    if (e < 0)
+        return e;
+    e = read_all(r, err);
+    int verified = source_verify(r->source, &changed); /* tells why reading failed, too */
+    if (verified < 0)
+        *err = changed;
+    if (e < 0 || verified < 0)
+        return verified < 0 ? verified : e;
+    return images_resolve(&r->plan.images, r->catalog, &r->how, err);
 }
 
 static int run_kind(struct cmd *cmd, enum source_kind kind, const char *origin, struct err *err)

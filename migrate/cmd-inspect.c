@@ -235,6 +235,8 @@ static int run_inspect(struct cmd *cmd, struct err *err)
     int r = pick_kind(cmd, path, &kind, err);
     if (r == 0)
         r = source_open(kind, path, &o, &s, err);
+    if (r == 0)
+        r = source_verify(s, err); /* its hash is shown first */
     if (r < 0)
         return r;
     json_t *tables = json_array();

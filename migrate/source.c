@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Sources: what all readers share; see source.h.
  *
- * The file is hashed when it is opened, before a reader sees it. A reader that reads it several times looks out for changes itself.
+ * The file is hashed by a thread, beside what the reader does; source_verify() says whether both have seen the same. A reader that reads it several
+ * times looks out for changes itself, so that it does not take them for damage.
  */
 #include "migrate/source.h"
 
@@ -15,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "core/util.h"
+#include "migrate/source-hash.h"
 #include "migrate/text.h"
 
 #define NOTES_MAX 1000 /* enough to see that a file is bad */
@@ -29,10 +31,9 @@ static int refuse_kind(mode_t mode, const char *path, struct err *err)
                    S_ISDIR(mode) ? "a folder" : "not a plain file");
 }
 
-/* Path, size and hash of what is going to be read. */
+/* Path and size of what is going to be read, and the hash begins. */
 static int look_at_file(struct source *s, const char *path, struct err *err)
 {
-    unsigned char sha256[32];
     struct stat st;
     if (!realpath(path, s->path))
         return err_sys(err, -errno, "cannot read '%s'", path);
@@ -48,11 +49,37 @@ static int look_at_file(struct source *s, const char *path, struct err *err)
     if (r < 0)
         return r;
     s->info.file_bytes = (uint64_t)st.st_size;
-    r = sha256_file(fd, sha256, NULL);
+    r = source_hash_start(fd, &s->hash);
     if (r < 0)
         return err_sys(err, r, "cannot read '%s'", path);
-    hex_text(sha256, sizeof(sha256), s->info.sha256);
+    (void)take_fd(&fd);
     return 0;
+}
+
+static int changed(const struct source *s, struct err *err)
+{
+    return err_set(err, -EBADMSG, "'%s' was changed while it was read: %simport a copy of it", text_quote(s->path),
+                   s->reader == &access_reader ? "close Access and CCBoot, or " : "");
+}
+
+/* The reader opened the file by its path: is that still the file that is hashed? */
+static int check_path(const struct source *s, struct err *err)
+{
+    const struct stat *hashed = source_hash_stat(s->hash);
+    struct stat st;
+    if (stat(s->path, &st) < 0)
+        return err_sys(err, -errno, "cannot read '%s'", text_quote(s->path));
+    return st.st_dev == hashed->st_dev && st.st_ino == hashed->st_ino ? 0 : changed(s, err);
+}
+
+int source_verify(struct source *s, struct err *err)
+{
+    if (!s->hash) /* of a test */
+        return 0;
+    int r = source_hash_end(s->hash, s->info.sha256);
+    if (r == -ESTALE)
+        return changed(s, err);
+    return r < 0 ? err_sys(err, r, "cannot read '%s'", text_quote(s->path)) : 0;
 }
 
 int source_open(enum source_kind kind, const char *path, const struct source_options *o, struct source **ret,
@@ -75,8 +102,9 @@ int source_open(enum source_kind kind, const char *path, const struct source_opt
     if (!s->reader)
         return err_set(err, -EOPNOTSUPP, "this build has no reader for '%s'", path);
     r = s->reader->open(s, s->path, o ? o : &none, err);
-    if (r < 0)
-        return r;
+    int verified = r < 0 ? source_verify(s, err) : check_path(s, err); /* what cannot be read is no damage */
+    if (r < 0 || verified < 0)
+        return verified < 0 ? verified : r;
     *ret = take_ptr(s);
     return 0;
 }
@@ -85,6 +113,7 @@ void source_close(struct source *s)
 {
     if (!s)
         return;
+    source_hash_stop(s->hash);
     if (s->reader)
         s->reader->close(s);
     for (size_t i = 0; i < s->table_count; i++)

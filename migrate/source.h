@@ -7,6 +7,7 @@
  *   source_rows(s, i, each, arg)                  streams the rows of one table, any number of times
  *   source_sample(s, i, n, each, arg)             some of them
  *   source_notes(s)                               what the reader has to say; complete after the rows were read
+ *   source_verify(s)                              was all that what was hashed? Before anything of it is stored
  *   source_close(s)
  *
  * (1) Nothing of a file is trusted: text is valid UTF-8 without NUL when it arrives here, counts and lengths are bounded.
@@ -18,7 +19,7 @@
  * Errors have a sentence with the file and the way out: -EBADMSG damaged; -EOPNOTSUPP a format, version or encryption that is not read
  * (the sentence says which); -ENOENT; -EACCES; -EFBIG; -ETIMEDOUT when the bounded reader ran out of time or memory.
  *
- * Threads: one at a time per source.
+ * Threads: one at a time per source, which has one of its own for the hash (source-hash.h).
  */
 #ifndef DISKGATE_MIGRATE_SOURCE_H
 #define DISKGATE_MIGRATE_SOURCE_H
@@ -71,7 +72,7 @@ struct source_note {
 struct source_info {
     char format[64];                 /* "Access 2000-2003 (Jet 4)", "CSV, separator ';'", "dnsmasq leases" */
     char charset[32];                /* that text was decoded from */
-    char sha256[SHA256_HEX_LEN + 1]; /* of the file, lower-case hex */
+    char sha256[SHA256_HEX_LEN + 1]; /* of the file, lower-case hex; there after source_verify() */
     char library[48];                /* what read it and its version, empty for our own readers */
     uint64_t file_bytes;
     bool has_password; /* a database password that was not needed */
@@ -117,6 +118,11 @@ int source_rows(struct source *s, size_t i, source_each *each, void *arg, uint64
 int source_sample(struct source *s, size_t i, uint32_t rows, source_each *each, void *arg, uint64_t *ret_rows,
                   struct err *err);
 
+/* When all was read that is wanted: waits for the hash of the file, which a thread makes meanwhile. 0 and source_info()->sha256: the file was the
+ * same from source_open() until now. -EBADMSG: it was changed; or why it cannot be read: such an error explains whatever else went wrong, and
+ * is to be told instead. */
+int source_verify(struct source *s, struct err *err);
+
 /* --- for the readers: each is one file with one of these ---------------------------------------------------------- */
 
 struct source_reader {
@@ -133,7 +139,8 @@ extern const struct source_reader access_reader, csv_reader, leases_reader, ini_
 /* What source_open() made and the reader fills. */
 struct source {
     const struct source_reader *reader;
-    char path[4096]; /* absolute */
+    char path[4096];          /* absolute */
+    struct source_hash *hash; /* NULL in tests without a file */
     struct source_info info;
     struct source_table *tables; /* malloc()ed, columns too; freed by source_close() */
     size_t table_count;

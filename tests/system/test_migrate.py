@@ -362,6 +362,44 @@ def test_undo_refuses_what_is_no_import(root):
 # --- whatever happens, old or new ----------------------------------------------------------------------------------------
 
 
+def opened(pid, path):
+    """True when the process has the file open."""
+    folder = f"/proc/{pid}/fd"
+    links = []
+    for fd in os.listdir(folder):
+        try:
+            links.append(os.readlink(f"{folder}/{fd}"))
+        except FileNotFoundError:  # closed meanwhile
+            continue
+    return str(path) in links
+
+
+def test_file_that_changes_behind_our_back_is_not_imported(root, data):
+    """While the mapping waits to be taken the file is written to, and gets its old length and time back."""
+    path, fifo = root.files / "clients.mdb", root.files / "mapping"
+    shutil.copy(data / "s01_basic_2000.mdb", path)
+    os.mkfifo(fifo)
+    before, was = state(root), path.stat()
+    command = [str(root.programs.build / "migrate" / "diskgate-migrate"), "--root", str(root.path), "ccboot", str(path), "--save-mapping", str(fifo)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            end = time.monotonic() + 60
+            while not opened(process.pid, path):
+                assert time.monotonic() < end and process.poll() is None
+                time.sleep(0.01)
+            with open(path, "r+b") as file:
+                file.seek(-1, os.SEEK_END)
+                file.write(b"x")
+            os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+            assert "mac = " in fifo.read_text()
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert f"'{path}' was changed while it was read: close Access and CCBoot, or import a copy of it" in errors
+    assert state(root) == before
+
+
 def test_damaged_files_leave_the_catalog_as_it_is(root, data):
     root.ok("client", "add", "mine", "--mac", "52:54:00:00:00:01")
     before = state(root)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* CSV, leases and INI files as sources. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <iconv.h>
@@ -8,6 +9,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -177,6 +179,118 @@ static void test_csv_changed_while_it_is_open_is_not_read(void **state)
     (void)unlink(path); /* what is read stays open */
     assert_int_equal(source_rows(s, 0, dump_row, &d, NULL, &err), -EBADMSG);
     assert_non_null(strstr(err.msg, "was changed while it was read"));
+}
+
+/* --- what was read is what was hashed ------------------------------------------------------------------------------- */
+
+#define BIG (8u << 20) /* some time for the thread */
+
+/* A CSV file of @len bytes at @path, which is made. */
+static int make_csv(char *path, size_t len)
+{
+    static const char row[] = "PC001,001b21aabb01\n";
+    _cleanup_free_ char *text = malloc(len + sizeof(row));
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    for (size_t at = 0; at < len; at += sizeof(row) - 1)
+        memcpy(text + at, row, sizeof(row));
+    assert_int_equal(pwrite_full(fd, text, len, 0), 0);
+    return fd;
+}
+
+static void test_source_is_hashed_as_it_is_read(void **state)
+{
+    static const size_t lengths[] = {19, BIG};
+    for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+        char path[] = "/tmp/test-sources-XXXXXX", hex[SHA256_HEX_LEN + 1];
+        unsigned char sha256[32];
+        struct err err = {""};
+        _cleanup_(source_closep) struct source *s = NULL;
+        _cleanup_close_ int fd = make_csv(path, lengths[i]);
+        assert_int_equal(sha256_file(fd, sha256, NULL), 0);
+        hex_text(sha256, sizeof(sha256), hex);
+        assert_int_equal(source_open(SOURCE_CSV, path, NULL, &s, &err), 0);
+        assert_int_equal(source_verify(s, &err), 0);
+        assert_string_equal(source_info(s)->sha256, hex);
+        assert_int_equal(source_info(s)->file_bytes, lengths[i]);
+        assert_int_equal(source_verify(s, &err), 0); /* says it again */
+        assert_string_equal(source_info(s)->sha256, hex);
+        (void)unlink(path); /* only to be tidy */
+    }
+}
+
+static void check_changed(struct source *s)
+{
+    struct err err = {""};
+    assert_int_equal(source_verify(s, &err), -EBADMSG);
+    assert_non_null(strstr(err.msg, "was changed while it was read: import a copy of it"));
+}
+
+/* Longer, shorter, and the same length with the time of the change set back. */
+static void test_source_that_changes_is_not_what_was_hashed(void **state)
+{
+    for (int way = 0; way < 3; way++) {
+        char path[] = "/tmp/test-sources-XXXXXX";
+        struct err err = {""};
+        struct stat st;
+        _cleanup_(source_closep) struct source *s = NULL;
+        _cleanup_close_ int fd = make_csv(path, BIG);
+        assert_int_equal(fstat(fd, &st), 0);
+        (void)usleep(20000); /* times of files are as coarse as the clock's ticks */
+        assert_int_equal(source_open(SOURCE_CSV, path, NULL, &s, &err), 0);
+        if (way == 0)
+            assert_int_equal(pwrite_full(fd, "x", 1, BIG), 0);
+        else if (way == 1)
+            assert_int_equal(ftruncate(fd, BIG - 19), 0);
+        else
+            assert_int_equal(pwrite_full(fd, "Q", 1, BIG - 19), 0);
+        assert_int_equal(futimens(fd, (struct timespec[]){st.st_atim, st.st_mtim}), 0);
+        check_changed(s);
+        (void)unlink(path); /* only to be tidy */
+    }
+}
+
+static unsigned count_entries(const char *path)
+{
+    unsigned n = 0;
+    DIR *dir = opendir(path);
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    (void)closedir(dir); /* only read */
+    return n;
+}
+
+static void test_source_that_is_closed_early_leaves_nothing(void **state)
+{
+    unsigned threads = count_entries("/proc/self/task"), files = count_entries("/proc/self/fd");
+    for (int i = 0; i < 20; i++) {
+        char path[] = "/tmp/test-sources-XXXXXX";
+        struct err err = {""};
+        struct source *s = NULL;
+        _cleanup_close_ int fd = make_csv(path, BIG / 8);
+        assert_int_equal(source_open(SOURCE_CSV, path, NULL, &s, &err), 0);
+        (void)unlink(path); /* what is hashed stays open */
+        source_close(s);
+        for (int k = 0; k < 500 && count_entries("/proc/self/task") != threads; k++)
+            (void)usleep(10000); /* one that was joined may still be on its way out */
+        assert_int_equal(count_entries("/proc/self/task"), threads);
+        (void)close(take_fd(&fd)); /* a temporary file */
+        assert_int_equal(count_entries("/proc/self/fd"), files);
+    }
+}
+
+/* Its first bytes cannot be read: that is said, and not that it is no table. */
+static void test_source_that_cannot_be_read_says_why(void **state)
+{
+    static const enum source_kind kinds[] = {SOURCE_ACCESS, SOURCE_CSV, SOURCE_LEASES, SOURCE_INI};
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+        struct err err = {""};
+        struct source *s = NULL;
+        assert_int_equal(source_open(kinds[i], "/proc/self/mem", NULL, &s, &err), -EIO);
+        assert_non_null(strstr(err.msg, "cannot read '/proc/"));
+        assert_non_null(strstr(err.msg, strerror(EIO)));
+    }
 }
 
 /* The text in a character set; the length into *ret_len. */
@@ -413,6 +527,10 @@ int main(void)
         cmocka_unit_test(test_csv_rows_that_do_not_fit_are_said),
         cmocka_unit_test(test_csv_zero_bytes_open_quotes_and_long_lines),
         cmocka_unit_test(test_csv_changed_while_it_is_open_is_not_read),
+        cmocka_unit_test(test_source_is_hashed_as_it_is_read),
+        cmocka_unit_test(test_source_that_changes_is_not_what_was_hashed),
+        cmocka_unit_test(test_source_that_is_closed_early_leaves_nothing),
+        cmocka_unit_test(test_source_that_cannot_be_read_says_why),
         cmocka_unit_test(test_csv_finds_its_character_set),
         cmocka_unit_test(test_csv_wrong_character_set_is_said),
         cmocka_unit_test(test_leases_of_dnsmasq),

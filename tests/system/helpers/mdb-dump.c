@@ -149,6 +149,8 @@ int main(int argc, char **argv)
         return 2;
     _cleanup_(source_closep) struct source *s = NULL;
     int r = source_open(SOURCE_ACCESS, argv[i], &o, &s, &err);
+    if (r == 0)
+        r = source_verify(s, &err);
     if (r < 0) {
         print(json_pack("{s:i, s:s}", "error", -r, "message", err.msg));
         return 1;
