@@ -104,13 +104,20 @@ static void delete_files(struct cmd *cmd, struct staging *st, json_t *files)
     staging_keep(st);
 }
 
-/* All obstacles on stderr, the first of them again in the sentence that ends the run. */
-static void show_obstacles(struct cmd *cmd, json_t *obstacles)
+/* All obstacles on stderr, where there are several, and a last sentence; as JSON all of them in any case. */
+static int show_obstacles(struct cmd *cmd, int64_t id, json_t *obstacles, const struct err *err)
 {
-    size_t i;
+    size_t i, n = json_array_size(obstacles);
     json_t *text;
+    out_set(&cmd->out, "import", json_integer(id));
+    out_set(&cmd->out, "is_dry_run", json_boolean(cmd->is_dry_run));
     out_set(&cmd->out, "obstacles", json_incref(obstacles));
-    json_array_foreach(obstacles, i, text) warn_line("%s", json_string_value(text));
+    json_array_foreach(obstacles, i, text) if (n > 1) warn_line("%s", json_string_value(text));
+    if (n > 1)
+        warn_line("import %lld cannot be undone, for the reasons above", (long long)id);
+    else
+        warn_line("%s", err->msg);
+    return EXIT_FAILED;
 }
 
 static int run_undo(struct cmd *cmd, struct err *err)
@@ -133,10 +140,8 @@ static int run_undo(struct cmd *cmd, struct err *err)
         delete_files(cmd, &st, files);
     if (!cmd->is_dry_run)
         staging_close(&st);
-    if (json_array_size(obstacles) > 1)
-        show_obstacles(cmd, obstacles);
     if (r < 0)
-        return r;
+        return json_array_size(obstacles) ? show_obstacles(cmd, id, obstacles, err) : r;
     if (!cmd->is_quiet)
         out_line(&cmd->out, "import %lld was taken back%s", (long long)id,
                  cmd->is_dry_run ? " (dry run: nothing was changed)" : "");
