@@ -102,6 +102,21 @@ static void forget_candidates(struct site_image *i)
     i->candidates = NULL;
 }
 
+/* It is taken when no other image of the source is called so, or when it lies in a folder of the right name. */
+static bool may_take(struct site_image *i, const char *file)
+{
+    char wanted[RECORD_RAW_MAX + 1], is[PATH_MAX], shown[300];
+    if (!i->rival)
+        return true;
+    path_folder(i->path, wanted);
+    path_folder(file, is);
+    if (text_same(wanted, is))
+        return true;
+    text_format(i->note, sizeof(i->note), "the source has another image of this name, '%s'",
+                text_shown(i->rival, shown, sizeof(shown)));
+    return false;
+}
+
 static int search_by_name(struct site_image *i, const struct image_search *how, struct err *err)
 {
     char real[PATH_MAX], skip[PATH_MAX];
@@ -116,7 +131,7 @@ static int search_by_name(struct site_image *i, const struct image_search *how, 
         else
             (void)path_search(real, name, SEARCH_DEPTH, skip, take_candidate, f); /* the callback ends nothing */
     }
-    if (r == 0 && f->n == 1) {
+    if (r == 0 && f->n == 1 && may_take(i, f->path)) {
         strcpy(i->file, f->path);
         forget_candidates(i);
     }

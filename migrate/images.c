@@ -404,12 +404,31 @@ static int settle(struct site_images *s, struct site_image *i, struct catalog *c
     return r;
 }
 
+/* Another path that ends in the same name, but not in the same folder and name. One that says no folder may mean any. */
+static const char *rival_of(const struct site_images *s, const struct site_image *i)
+{
+    const char *name = path_name(i->key);
+    for (size_t k = 0; k < s->n && name > i->key; k++) {
+        const struct site_image *o = s->list[k];
+        const char *other = path_name(o->key);
+        if (o == i || o->is_dangling || other == o->key || strcmp(other, name) != 0)
+            continue;
+        char a[RECORD_RAW_MAX + 1], b[RECORD_RAW_MAX + 1];
+        path_folder(i->key, a);
+        path_folder(o->key, b);
+        if (strcmp(a, b) != 0)
+            return o->raw;
+    }
+    return NULL;
+}
+
 static int resolve(struct site_images *s, struct site_image *i, struct catalog *c, const struct image_search *how,
                    struct err *err)
 {
     int r = recall(i, c, err);
     if (r < 0 || i->outcome != SITE_OPEN)
         return r;
+    i->rival = rival_of(s, i);
     r = find_file(i, how, err);
     size_t n = json_array_size(i->candidates);
     if (r == 0 && i->outcome == SITE_MISSING && i->size_max && n > 1 && n < PROPOSALS_MAX) /* else there may be more */

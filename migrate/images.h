@@ -57,6 +57,7 @@ struct site_image {
     bool has_no_room;        /* note says what is missing where; nothing is imported then */
     bool is_dangling;        /* raw is an id that no image of the source has */
     struct site_image *same; /* another path that led to the same file first; borrowed */
+    const char *rival; /* another path of the source with this file name, in another folder; borrowed, NULL = none */
     struct version_row version;
     int64_t source_id, image_id;
 };

@@ -18,6 +18,15 @@ const char *path_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+void path_folder(const char *path, char *ret)
+{
+    const char *name = path_name(path), *end = name > path ? name - 1 : path, *begin = end;
+    while (begin > path && begin[-1] != '/')
+        begin--;
+    memcpy(ret, begin, (size_t)(end - begin));
+    ret[end - begin] = 0;
+}
+
 /* --- rules -------------------------------------------------------------------------------------------------------- */
 
 /* Forward slashes, one between two components but two where a UNC path begins, none at the end. */

@@ -46,5 +46,7 @@ int path_search(const char *dir, const char *name, unsigned depth, const char *s
 
 /* The last component. */
 const char *path_name(const char *path);
+/* The one before it into @ret, which holds as much as @path; empty when there is none. */
+void path_folder(const char *path, char *ret);
 
 #endif

@@ -118,6 +118,18 @@ def test_search_finds_by_name_and_never_guesses_between_two(root):
     assert "--map-path" in asked["note"] and links(root, "p1") == {} and links(root, "p2") == {0: "other"}
 
 
+def test_one_file_is_not_taken_for_two_images_of_its_name(root):
+    path = table(root, ("p1", r"D:\Win7\system.img"), ("p2", r"D:\Win10\SYSTEM.img"), ("p3", r"\\SRV\win10\system.img"))
+    folder(root, "disks/other", "system.img")
+    found = images(run(root, path, "--search", root.files / "disks", "-n"))
+    assert [row["result"] for row in found.values()] == ["missing"] * 3
+    note = found[r"D:\Win7\system.img"]["note"]
+    assert r"another image of this name, 'D:\Win10\SYSTEM.img'" in note and rf"--map-path 'D:\Win7={root.files / 'disks/other'}'" in note
+    (root.files / "disks/other").rename(root.files / "disks/WIN10")
+    run(root, path, "--search", root.files / "disks")
+    assert links(root, "p1") == {} and links(root, "p2") == links(root, "p3") == {0: "system"}
+
+
 def test_size_that_the_source_says_decides_between_two_files_of_a_name(root):
     """s01 says 60 GB of win10.img."""
     data = access.need_fixtures()
@@ -427,9 +439,14 @@ def test_page_says_which_images_a_client_gets_and_that_its_disks_stay(root):
 
 
 def test_value_that_was_left_out_is_told_on_the_page(root):
-    path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;")
+    path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;", ("pc02", ""), ("pc03", ""))
     page = root.ok("migrate", "csv", path, "-n")
-    assert "row 1, pc01" in page and "10.0.0.300" in page
+    assert "Its IP address '10.0.0.300' cannot be read" in next(line for line in page.splitlines() if "row 1, pc01" in line)
+
+
+def test_column_of_addresses_is_no_column_of_images(root):
+    path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;")  # the ending of a numbered difference
+    assert images(run(root, path, "-n")) == {}
 
 
 def test_text_with_two_paths_is_told_as_such_and_not_as_a_folder(root):
