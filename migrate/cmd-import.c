@@ -174,6 +174,8 @@ static int read_options(struct run *r, struct err *err)
             return err_set(err, -EINVAL, "cannot search '%s': it is no folder", text_quote(dir));
         r->dirs[n] = dir;
     }
+    if (cmd_option_nth(r->cmd, "search", n))
+        return err_set(err, -E2BIG, "more than %d folders to search: name one above several of them", SEARCH_MAX);
     r->how.root = r->cmd->root;
     r->how.dirs = r->dirs;
     r->how.is_quiet = r->cmd->is_quiet || r->cmd->is_json;

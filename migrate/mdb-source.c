@@ -260,6 +260,13 @@ static bool add_id(struct access *a, uint32_t id)
     return true;
 }
 
+static void say_linked(struct source *s, const struct source_table *t)
+{
+    char name[160], file[240];
+    source_note(s, false, "the table '%s' is only a link to %s, and its rows are not read: import that file too",
+                text_shown(t->name, name, sizeof(name)), text_shown(t->linked_to, file, sizeof(file)));
+}
+
 static int table_frame(struct run *r, struct frame *f, struct err *err)
 {
     char name[SOURCE_NAME_MAX + 1];
@@ -281,6 +288,8 @@ static int table_frame(struct run *r, struct frame *f, struct err *err)
     t->stored_rows = stored;
     t->is_linked = is_linked;
     (void)snprintf(t->linked_to, sizeof(t->linked_to), "%s", linked_to);
+    if (is_linked)
+        say_linked(r->s, t);
     r->tables++;
     return take_columns(f, (struct source_column *)t->columns, columns) ? 0 : -EPROTO;
 }

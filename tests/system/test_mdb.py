@@ -113,6 +113,7 @@ def test_mdb_names_the_file_of_a_linked_table(data):
     assert dump.linked == {"Clients": "C:\\CCBoot\\Data\\clients_be.mdb"}
     assert dump.ends["Clients"]["error"] == errno.EOPNOTSUPP
     assert "clients_be.mdb" in dump.ends["Clients"]["message"]
+    assert any("'Clients' is only a link to" in note and "clients_be.mdb" in note for note in dump.notes)
 
 
 # --- damaged files -------------------------------------------------------------------------------------------------------

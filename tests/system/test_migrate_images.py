@@ -118,6 +118,12 @@ def test_search_finds_by_name_and_never_guesses_between_two(root):
     assert "--map-path" in asked["note"] and links(root, "p1") == {} and links(root, "p2") == {0: "other"}
 
 
+def test_more_folders_to_search_than_are_looked_at_are_refused(root):
+    folders = [option for n in range(33) for option in ("--search", folder(root, f"many/{n}"))]
+    assert "more than 32 folders" in root.fails("migrate", "csv", table(root, ("p1", r"D:\a.img")), *folders)
+    root.ok("migrate", "csv", table(root, ("p1", r"D:\a.img")), *folders[:64], "-n")
+
+
 def test_one_file_is_not_taken_for_two_images_of_its_name(root):
     path = table(root, ("p1", r"D:\Win7\system.img"), ("p2", r"D:\Win10\SYSTEM.img"), ("p3", r"\\SRV\win10\system.img"))
     folder(root, "disks/other", "system.img")
