@@ -66,8 +66,10 @@ struct import_packed import_pack(const struct import_values *v)
     for (int i = 0; i < IMPORT_FIELDS; i++) {
         if (i > 0)
             *to++ = SEPARATOR;
-        to = stpcpy(to, v->f[i]);
+        if (v->f[i][0]) /* many are empty */
+            to = stpcpy(to, v->f[i]);
     }
+    *to = 0;
     return p;
 }
 

@@ -44,7 +44,9 @@ static void put(struct plan *p, struct import_row *row, enum import_field f, con
     if (!*value)
         return;
     p->is_seen[f] = true;
-    *stpncpy(row->src.f[f], value, IMPORT_FIELD_LEN) = 0;
+    size_t len = MIN(strlen(value), (size_t)IMPORT_FIELD_LEN);
+    memcpy(row->src.f[f], value, len); /* not stpncpy(), which fills up the rest with zeros */
+    row->src.f[f][len] = 0;
 }
 
 static int put_images(struct plan *p, struct import_row *row, const struct record *r, struct err *err)
