@@ -36,6 +36,12 @@ static double fill(const struct profile *p, size_t i)
     return ratio((double)p->columns[i].filled, (double)p->rows);
 }
 
+/* Share of the values that say something where the column is called what it is looked at for: 0.0.0.0 stands where the server decides. */
+static double address_share(const struct column_profile *c, uint64_t n, double hint)
+{
+    return hint > 0 ? ratio((double)n, (double)(c->filled - c->no_addresses)) : profile_share(c, n);
+}
+
 static double score_mac(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
@@ -60,25 +66,27 @@ static bool is_of_a_server(const char *name)
 static double score_ip(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
-    if (profile_share(c, c->ips) < 0.6 || is_of_a_server(name) || hint_of(HINT_GATEWAY, name) > 0.1 ||
-        hint_of(HINT_DNS, name) > 0.1 || hint_of(HINT_NETMASK, name) > 0.1 ||
-        hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX || hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
+    double hint = hint_of(HINT_IP, name), share = address_share(c, c->ips, hint);
+    if (share < 0.6 || is_of_a_server(name) || hint_of(HINT_GATEWAY, name) > 0.1 || hint_of(HINT_DNS, name) > 0.1 ||
+        hint_of(HINT_NETMASK, name) > 0.1 || hint_of(HINT_RANGE_FIRST, name) >= HINT_MAX ||
+        hint_of(HINT_RANGE_LAST, name) >= HINT_MAX)
         return 0;
-    return 0.5 * profile_share(c, c->ips) + 0.5 * ratio(c->different, (double)c->filled) + hint_of(HINT_IP, name);
+    double filled = (double)(c->filled - (hint > 0 ? c->no_addresses : 0));
+    return 0.5 * share + 0.5 * MIN(ratio(c->different, filled), 1.0) + hint;
 }
 
 static double score_netmask(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
     double hint = hint_of(HINT_NETMASK, name);
-    return profile_share(c, c->masks) >= 0.6 || (c->filled == 0 && c->is_text && hint > 0.1) ? 0.8 + hint : 0;
+    return address_share(c, c->masks, hint) >= 0.6 || (c->filled == 0 && c->is_text && hint > 0.1) ? 0.8 + hint : 0;
 }
 
 static double score_gateway(const struct profile *p, size_t i, const char *name)
 {
     const struct column_profile *c = &p->columns[i];
     double hint = hint_of(HINT_GATEWAY, name);
-    return hint > 0 && c->is_text && (c->filled == 0 || profile_share(c, c->ips) >= 0.6) ? 0.8 + hint : 0;
+    return hint > 0 && c->is_text && (c->filled == 0 || address_share(c, c->ips, hint) >= 0.6) ? 0.8 + hint : 0;
 }
 
 static bool is_yes_no(const struct column_profile *c)
@@ -209,8 +217,12 @@ static void explain(struct item *i, const struct profile *p, uint64_t n, const c
         return;
     const struct column_profile *c = &p->columns[i->columns[0]];
     const char *name = p->table->columns[i->columns[0]].name;
-    text_format(i->evidence, sizeof(i->evidence), "%llu of %llu values are %s, %llu different%s", (unsigned long long)n,
-                (unsigned long long)c->filled, what,
+    bool is_address = h == HINT_IP || h == HINT_NETMASK || h == HINT_GATEWAY || h == HINT_DNS;
+    char none[60] = "";
+    if (is_address && c->no_addresses)
+        (void)snprintf(none, sizeof(none), ", %llu say that there is none", (unsigned long long)c->no_addresses);
+    text_format(i->evidence, sizeof(i->evidence), "%llu of %llu values are %s%s, %llu different%s",
+                (unsigned long long)n, (unsigned long long)c->filled, what, none,
                 (unsigned long long)(h == HINT_MAC ? c->distinct_macs : c->distinct), said_by_name(hint_of(h, name)));
 }
 
@@ -227,7 +239,7 @@ static void take_dns(struct mapping *m, const struct profile *p)
         const struct column_profile *c = &p->columns[i];
         const char *name = p->table->columns[i].name;
         double hint = hint_of(HINT_DNS, name);
-        bool is_known = c->filled == 0 || profile_share(c, c->ips) >= 0.5 || hint >= HINT_MAX;
+        bool is_known = c->filled == 0 || address_share(c, c->ips, hint) >= 0.5 || hint >= HINT_MAX;
         if (hint <= 0 || !c->is_text || !is_known || mapping_uses_column(m, (int)i))
             continue;
         explain(mapping_add_item(m, ROLE_DNS, (int)i), p, c->ips, "IP addresses", HINT_DNS);

@@ -65,6 +65,7 @@ static void count_verdict(struct column_profile *c, const struct verdict *v, boo
     c->filled++;
     c->ips += (v->is & IS_IP) != 0;
     c->masks += (v->is & IS_MASK) != 0;
+    c->no_addresses += (v->is & IS_NO_ADDRESS) != 0;
     c->paths += (v->is & IS_PATH) != 0;
     c->images += (v->is & IS_IMAGE) != 0;
     c->alien += (v->is & IS_ALIEN) != 0;

@@ -41,6 +41,7 @@ struct column_profile {
     uint64_t filled;                           /* values that are not empty */
     uint64_t macs;                             /* of single cards */
     uint64_t ips, masks, paths, images, alien; /* paths with the ending of an image, and of something else */
+    uint64_t no_addresses;                     /* 0.0.0.0, auto */
     uint64_t bools, ints, guids, shorts;       /* shorts: texts of at most 63 characters without control characters */
     uint64_t numbers;                          /* numbers, and texts that are some, also with decimals */
     uint64_t hosts;                            /* [A-Za-z0-9._-] only */

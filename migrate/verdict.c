@@ -97,6 +97,12 @@ static unsigned path_bits(const char *p, size_t len)
     return is | (ending > 0 ? IS_IMAGE : ending < 0 ? IS_ALIEN : 0);
 }
 
+/* All that ip_is_none() knows begin so and are short. */
+static bool says_no_address(const char *p, size_t len)
+{
+    return len > 0 && len <= 15 && *p && strchr("0:-naNAdD", *p) && ip_is_none(p, len);
+}
+
 static unsigned text_bits(const char *p, size_t len)
 {
     char buf[46];
@@ -104,6 +110,7 @@ static unsigned text_bits(const char *p, size_t len)
     if (is_guid(p, len))
         return IS_GUID;
     unsigned is = memchr(p, '.', len) && mask_from_text(p, len, buf) ? IS_MASK : ip_from_text(p, len, buf) ? IS_IP : 0;
+    is |= is == 0 && says_no_address(p, len) ? IS_NO_ADDRESS : 0;
     is |= is_int(p, len) ? IS_INT : 0;
     is |= len > 0 && is_number(p, len) ? IS_NUMBER : 0;
     is |= text_chars(p, len) <= 63 && !has_control(p, len) ? IS_SHORT : 0;

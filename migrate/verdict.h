@@ -26,6 +26,7 @@ enum verdict_is {
     IS_HOST = 1 << 10,           /* [A-Za-z0-9._-] only */
     IS_SEMICOLON_LIST = 1 << 11, /* several paths with ; between them */
     IS_PIPE_LIST = 1 << 12,
+    IS_NO_ADDRESS = 1 << 13, /* 0.0.0.0, auto: somebody says that there is none */
 };
 
 struct verdict {

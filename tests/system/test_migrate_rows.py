@@ -178,6 +178,18 @@ def test_third_name_server_is_kept_in_the_report(root):
     assert rows[1]["rest"] == {"Gateway": "fe80::1"}
 
 
+def test_addresses_of_few_are_taken_where_most_say_that_they_have_none(root):
+    path = root.files / "few.csv"
+    lines = [f"pc{n};52-54-00-00-00-{n:02X};{'auto' if n % 2 else '0.0.0.0'};0.0.0.0;0.0.0.0" for n in range(1, 10)]
+    lines += [f"pc{n};52-54-00-00-00-{n:02X};10.0.0.{n};10.0.0.1;255.0.0.0" for n in range(10, 13)]
+    path.write_text("Computer;MAC;IP;Gateway;Mask\n" + "\n".join(lines) + "\n")
+    page = root.ok("migrate", "csv", path)
+    shown = {client["name"]: root.json("client", "show", client["name"]) for client in root.json("client", "list")["clients"]}
+    assert "3 of 12 values are IP addresses, 9 say that there is none" in page
+    assert [shown["pc11"][key] for key in ("ip", "gateway", "netmask")] == ["10.0.0.11", "10.0.0.1", "255.0.0.0"]
+    assert [shown["pc1"][key] for key in ("ip", "gateway", "netmask")] == [None, None, None]
+
+
 def test_keys_of_clients_in_ccboot_ini_are_not_the_site_s(root):
     path = root.files / "CCBoot.ini"
     path.write_text(
