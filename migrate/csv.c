@@ -262,11 +262,7 @@ static void describe(struct source *s, const struct csv *c)
     else
         (void)snprintf(s->info.format, sizeof(s->info.format), "CSV, separator '%c'", c->separator);
     (void)snprintf(s->info.charset, sizeof(s->info.charset), "%s", text_file_charset(c->file));
-    if (text_file_is_guess(c->file))
-        source_note(s, false,
-                    "its character set is not said; it was read as %s: look at the names, and give the right one with "
-                    "--charset if they are wrong",
-                    text_file_charset(c->file));
+    text_file_say_guess(c->file, s);
 }
 
 static int csv_open(struct source *s, const char *path, const struct source_options *o, struct err *err)

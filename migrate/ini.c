@@ -203,6 +203,7 @@ static int read_all(struct source *s, struct ini *f, const struct source_options
         return r;
     (void)snprintf(s->info.charset, sizeof(s->info.charset), "%s", text_file_charset(file));
     strcpy(s->info.format, "INI");
+    text_file_say_guess(file, s);
     if (text_file_damaged(file))
         source_note(s, true, "%llu characters are not %s; give the right character set with --charset",
                     (unsigned long long)text_file_damaged(file), text_file_charset(file));

@@ -318,6 +318,7 @@ static int read_all(struct source *s, struct leases *l, const struct source_opti
                        text_quote(s->path));
     (void)snprintf(s->info.format, sizeof(s->info.format), "%s", d->format);
     (void)snprintf(s->info.charset, sizeof(s->info.charset), "%s", text_file_charset(f));
+    text_file_say_guess(f, s);
     if (text_file_damaged(f))
         source_note(s, true, "%llu characters are not %s; give the right character set with --charset",
                     (unsigned long long)text_file_damaged(f), text_file_charset(f));

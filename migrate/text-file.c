@@ -15,6 +15,7 @@
 
 #include "core/util.h"
 #include "migrate/mdb-probe.h"
+#include "migrate/source.h"
 #include "migrate/text.h"
 
 #define BLOCK_BYTES 65536
@@ -37,9 +38,13 @@ const char *text_file_charset(const struct text_file *f)
     return f->charset;
 }
 
-bool text_file_is_guess(const struct text_file *f)
+void text_file_say_guess(const struct text_file *f, struct source *s)
 {
-    return f->is_guess;
+    if (f->is_guess)
+        source_note(s, false,
+                    "its character set is not said; it was read as %s: look at the names, and give the right one with "
+                    "--charset if they are wrong",
+                    f->charset);
 }
 
 uint64_t text_file_damaged(const struct text_file *f)

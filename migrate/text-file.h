@@ -20,6 +20,7 @@
 
 #include "core/err.h"
 
+struct source;
 struct text_file;
 
 int text_file_open(const char *path, const char *charset, struct text_file **ret, struct err *err);
@@ -33,7 +34,8 @@ static inline void text_file_closep(struct text_file **f)
 }
 
 const char *text_file_charset(const struct text_file *f);
-bool text_file_is_guess(const struct text_file *f);    /* the character set could be another one */
+/* A note when the character set could be another one. */
+void text_file_say_guess(const struct text_file *f, struct source *s);
 uint64_t text_file_damaged(const struct text_file *f); /* characters that could not be decoded since the last rewind */
 
 /* True when the file was written since it was opened. */

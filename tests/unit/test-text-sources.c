@@ -458,6 +458,23 @@ static void test_leases_options_without_a_place_are_kept(void **state)
                "3 of 10.0.0.11|10.0.0.9|10.0.0.11/66 of 10.0.0.0|10.0.0.2|10.0.0.0");
 }
 
+static void test_leases_and_ini_say_a_guessed_character_set(void **state)
+{
+    static const char netsh[] =
+        "Dhcp Server \\\\S Scope 10.0.0.0 Add reservedip 10.0.0.5 001b21aabb05 \"pc5\" \"Компьютер в "
+        "зале у окна\"\n";
+    static const char ini[] = "[PC1]\nMAC=001b21aabb05\nNote=Компьютер в зале у окна\n";
+    size_t len;
+    _cleanup_free_ char *bytes = encode(netsh, "CP866", &len);
+    _cleanup_(source_closep) struct source *leases = open_bytes(SOURCE_LEASES, bytes, len, NULL, 0, NULL);
+    assert_true(has_note(leases, false, "read as CP866"));
+    _cleanup_free_ char *more = encode(ini, "CP1251", &len);
+    _cleanup_(source_closep) struct source *settings = open_bytes(SOURCE_INI, more, len, NULL, 0, NULL);
+    assert_true(has_note(settings, false, "read as CP1251"));
+    _cleanup_(source_closep) struct source *plain = open_text(SOURCE_INI, ini);
+    assert_false(has_note(plain, false, "read as"));
+}
+
 static void test_leases_options_are_in_the_report_and_set_nothing(void **state)
 {
     struct site_record site;
@@ -539,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_leases_of_netsh_in_utf16),
         cmocka_unit_test(test_leases_options_without_a_place_are_kept),
         cmocka_unit_test(test_leases_options_are_in_the_report_and_set_nothing),
+        cmocka_unit_test(test_leases_and_ini_say_a_guessed_character_set),
         cmocka_unit_test(test_leases_of_nobody_are_refused),
         cmocka_unit_test(test_ini_is_settings_and_sections),
         cmocka_unit_test(test_ini_rows_are_the_sections_that_are_clients),
