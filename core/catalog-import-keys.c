@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/catalog-import-priv.h"
 #include "core/util.h"
@@ -35,14 +36,31 @@ static const struct {
                            "INSERT INTO import_label (label, client_id) VALUES (?, ?) ON CONFLICT DO NOTHING"},
 };
 
-uint64_t import_key_hash(const char *key, unsigned kind)
+static uint64_t mixed(uint64_t h)
 {
-    uint64_t h = 0xcbf29ce484222325ULL ^ kind; /* FNV-1a, then mixed */
-    for (; *key; key++)
-        h = (h ^ ((unsigned char)*key | 0x20)) * 0x100000001b3ULL;
     h ^= h >> 32;
     h *= 0xd6e8feb86659fd93ULL;
     return h ^ h >> 32;
+}
+
+/* Letters in one case: other characters become one, too, which are not in names and addresses. */
+static uint64_t add_word(uint64_t h, uint64_t word)
+{
+    return mixed((h ^ (word | 0x2020202020202020ULL)) * 0x9e3779b97f4a7c15ULL);
+}
+
+uint64_t import_key_hash(const char *key, unsigned kind)
+{
+    size_t n = strlen(key);
+    uint64_t h = 0xcbf29ce484222325ULL ^ (uint64_t)n << 8 ^ kind,
+             word; /* the length: what a last word has too little of is filled up */
+    for (; n >= sizeof(word); n -= sizeof(word), key += sizeof(word)) {
+        memcpy(&word, key, sizeof(word));
+        h = add_word(h, word);
+    }
+    for (word = 0; n > 0; n--)
+        word = word << 8 | (unsigned char)key[n - 1];
+    return mixed(add_word(h, word));
 }
 
 void import_taken_destroy(struct import_taken *t)
@@ -74,12 +92,22 @@ int import_taken_look(struct import *im, enum import_kind kind, bool *ret_any, s
     return r;
 }
 
+static size_t home(uint64_t hash)
+{
+    return (hash >> 32) % SET_SLOTS;
+}
+
 static uint64_t *slot_of(const struct import_taken *t, uint64_t hash)
 {
-    size_t i = hash % SET_SLOTS;
+    size_t i = home(hash);
     while (t->slots[i] && t->slots[i] != hash)
         i = (i + 1) % SET_SLOTS;
     return &t->slots[i];
+}
+
+void import_take_soon(const struct import *im, enum import_kind kind, const char *text)
+{
+    __builtin_prefetch(&im->taken->slots[home(import_key_hash(text, kind))], 1);
 }
 
 bool import_is_given(const struct import *im, enum import_kind kind, const char *text)

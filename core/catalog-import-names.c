@@ -33,30 +33,25 @@ struct suffix {
     uint32_t hash; /* of base */
 };
 
-static uint32_t suffix_hash(const char *base)
-{
-    uint32_t h = 2166136261u; /* FNV-1a, without regard to case */
-    for (; *base; base++)
-        h = (h ^ ((unsigned char)*base | 0x20)) * 16777619u;
-    return h ^ h >> 15;
-}
+/* A text in front of a number, and its place in the table: or one that is empty, or the first one that could be its. */
+struct stem {
+    const char *text;
+    struct suffix *place;
+    uint32_t hash;
+    bool is_there;
+};
 
-/* The place of @base, or one that is empty, or the first one that could be its. */
-static struct suffix *suffix_place(struct import *im, const char *base)
+static struct stem find_stem(const struct import *im, const char *text)
 {
-    uint32_t hash = suffix_hash(base);
+    uint32_t hash = (uint32_t)import_key_hash(text, IMPORT_KINDS);
     for (uint32_t i = 0; i < SUFFIXES_TRIED; i++) {
         struct suffix *s = &im->suffixes[(hash + i) % SUFFIXES];
-        if (!*s->base || (s->hash == hash && strcasecmp(s->base, base) == 0))
-            return s;
+        if (!*s->base)
+            return (struct stem){text, s, hash, false};
+        if (s->hash == hash && strcasecmp(s->base, text) == 0)
+            return (struct stem){text, s, hash, true};
     }
-    return &im->suffixes[hash % SUFFIXES];
-}
-
-/* Is @s the place of @base? */
-static bool is_place_of(const struct suffix *s, const char *base)
-{
-    return *s->base && s->hash == suffix_hash(base) && strcasecmp(s->base, base) == 0;
+    return (struct stem){text, &im->suffixes[hash % SUFFIXES], hash, false};
 }
 
 int import_suffix_forget(struct import *im, struct err *err)
@@ -67,40 +62,49 @@ int import_suffix_forget(struct import *im, struct err *err)
     return im->suffixes ? db_exec(im->c, "DELETE FROM import_suffix", err) : err_sys(err, -ENOMEM, "cannot give names");
 }
 
-/* True only if @base is taken, by one who keeps it. */
-static bool has_suffix(struct import *im, const char *base)
+static int next_number(struct import *im, const struct stem *stem, unsigned first, unsigned *ret, struct err *err)
 {
-    return *base && is_place_of(suffix_place(im, base), base);
-}
-
-int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
-{
-    const struct suffix *s = suffix_place(im, base);
     int64_t next = first;
     int r = 0;
-    if (is_place_of(s, base))
-        next = s->next;
+    if (stem->is_there)
+        next = stem->place->next;
     else if (im->are_suffixes_kept)
-        r = import_number_kept(im, "SELECT next FROM import_suffix WHERE base = ?", ARGS(T(base)), &next, err);
+        r = import_number_kept(im, "SELECT next FROM import_suffix WHERE base = ?", ARGS(T(stem->text)), &next, err);
     if (r < 0 && r != -ENOENT)
         return r;
     *ret = next > first ? (unsigned)next : first;
     return 0;
 }
 
-int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err)
+static int number_used(struct import *im, const struct stem *stem, unsigned n, struct err *err)
 {
-    struct suffix *s = suffix_place(im, base);
+    struct suffix *s = stem->place;
     int r = 0;
-    if (*s->base && !is_place_of(s, base)) {
+    if (stem->is_there) {
+        s->next = n + 1;
+        return 0;
+    }
+    if (*s->base) {
         im->are_suffixes_kept = true;
         r = import_run_kept(im, "INSERT OR REPLACE INTO import_suffix (base, next) VALUES (?, ?)",
                             ARGS(T(s->base), N(s->next)), err);
     }
-    (void)import_number_text(base, "", 0, 1, s->base, sizeof(s->base));
-    s->hash = suffix_hash(s->base);
+    (void)import_number_text(stem->text, "", 0, 1, s->base, sizeof(s->base));
+    s->hash = stem->hash;
     s->next = n + 1;
     return r;
+}
+
+int import_suffix(struct import *im, const char *base, unsigned first, unsigned *ret, struct err *err)
+{
+    struct stem stem = find_stem(im, base);
+    return next_number(im, &stem, first, ret, err);
+}
+
+int import_suffix_used(struct import *im, const char *base, unsigned n, struct err *err)
+{
+    struct stem stem = find_stem(im, base);
+    return number_used(im, &stem, n, err);
 }
 
 /* --- names and addresses ------------------------------------------------------------------------------------------ */
@@ -149,19 +153,17 @@ size_t import_number_text(const char *base, const char *tail, char sep, unsigned
     return keep + len;
 }
 
-/* "@base@tail", or that with a number, whichever is nobody's: it is @owner's now. */
-static int give_free_name(struct import *im, const char *base, const char *tail, unsigned first, int64_t owner,
-                          char *ret, struct err *err)
+/* "@base@tail", or that with a number, whichever is nobody's: it is @owner's now. @stem is that of both together. */
+static int give_free_name(struct import *im, const struct stem *stem, const char *base, const char *tail,
+                          unsigned first, int64_t owner, char *ret, struct err *err)
 {
-    char stem[NAME_LEN + 16];
     unsigned n;
-    (void)import_number_text(base, tail, 0, 1, stem, sizeof(stem));
-    int r = import_suffix(im, stem, first, &n, err);
+    int r = next_number(im, stem, first, &n, err);
     for (; r == 0 && n < NAMES_MAX; n++) {
         (void)import_number_text(base, tail, '-', n, ret, NAME_LEN + 1);
         r = import_take(im, IMPORT_KIND_NAME, ret, owner, err);
         if (r > 0)
-            return import_suffix_used(im, stem, n, err);
+            return number_used(im, stem, n, err);
     }
     return r < 0 ? r : err_set(err, -EEXIST, "every name that begins with '%s' is taken", base);
 }
@@ -175,8 +177,10 @@ static int store_name(struct import *im, const char *name, int64_t owner, struct
 /* The client that is gone makes way for its successor. */
 static int push_aside(struct import *im, int64_t gone_id, const char *name, struct err *err)
 {
-    char other[NAME_LEN + 1];
-    int r = give_free_name(im, name, "-gone", 1, gone_id, other, err);
+    char other[NAME_LEN + 1], text[NAME_LEN + 16];
+    (void)import_number_text(name, "-gone", 0, 1, text, sizeof(text));
+    struct stem stem = find_stem(im, text);
+    int r = give_free_name(im, &stem, name, "-gone", 1, gone_id, other, err);
     return r < 0 ? r
                  : import_run_kept(im, "UPDATE import_gone SET new_name = ? WHERE client_id = ?",
                                    ARGS(T(other), N(gone_id)), err);
@@ -198,39 +202,41 @@ static void add_reason(struct import_row *row, const char *const *parts, size_t 
 #define ADD_REASON(row, ...)                                                                                           \
     add_reason(row, (const char *const[]){__VA_ARGS__}, ARRAY_SIZE(((const char *const[]){__VA_ARGS__})))
 
-/* Another has @name, which becomes the one that is given instead. */
-static int give_other_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
+/* Another has the name that is @stem: what is given instead into @ret. */
+static int give_other_name(struct import *im, struct import_row *row, const struct stem *stem, int64_t owner, char *ret,
+                           struct err *err)
 {
-    char taken[NAME_LEN + 1];
-    strcpy(taken, name);
-    int r = give_free_name(im, taken, "", 2, owner, name, err);
+    int r = give_free_name(im, stem, stem->text, "", 2, owner, ret, err);
     if (r == 0)
-        ADD_REASON(row, "called '", name, "' here, for '", taken, "' is taken");
+        ADD_REASON(row, "called '", ret, "' here, for '", stem->text, "' is taken");
     return r;
 }
 
-static int give_taken_name(struct import *im, struct import_row *row, char *name, int64_t owner, struct err *err)
+static int give_taken_name(struct import *im, struct import_row *row, const struct stem *stem, int64_t owner, char *ret,
+                           struct err *err)
 {
     struct holder h;
-    int r = find_holder(im, IMPORT_KIND_NAME, name, &h, err);
+    int r = find_holder(im, IMPORT_KIND_NAME, stem->text, &h, err);
     if (r < 0 || (!h.is_weak && h.client_id == owner))
         return r;
     if (!h.is_weak)
-        return give_other_name(im, row, name, owner, err);
-    r = push_aside(im, h.client_id, name, err);
-    return r < 0 ? r : store_name(im, name, owner, err);
+        return give_other_name(im, row, stem, owner, ret, err);
+    r = push_aside(im, h.client_id, stem->text, err);
+    return r < 0 ? r : store_name(im, stem->text, owner, err);
 }
 
 static int give_name(struct import *im, struct import_row *row, int64_t owner, struct err *err)
 {
     char name[NAME_LEN + 1];
-    (void)import_number_text(row->want.f[IMPORT_NAME], "", 0, 1, name, sizeof(name));
-    bool is_base = has_suffix(im, name);
-    int r = is_base ? 0 : import_take(im, IMPORT_KIND_NAME, name, owner, err);
+    char *given = row->want.f[IMPORT_NAME];
+    given[strnlen(given, NAME_LEN)] = 0;
+    strcpy(name, given);
+    struct stem stem = find_stem(im, name); /* it has one only if it is taken, by one who keeps it */
+    int r = stem.is_there ? 0 : import_take(im, IMPORT_KIND_NAME, name, owner, err);
     if (r == 0)
-        r = is_base ? give_other_name(im, row, name, owner, err) : give_taken_name(im, row, name, owner, err);
-    strcpy(row->want.f[IMPORT_NAME], name);
-    strcpy(row->given.f[IMPORT_NAME], name);
+        r = stem.is_there ? give_other_name(im, row, &stem, owner, given, err)
+                          : give_taken_name(im, row, &stem, owner, given, err);
+    strcpy(row->given.f[IMPORT_NAME], given);
     return MIN(r, 0);
 }
 
@@ -255,6 +261,14 @@ static int give_ip(struct import *im, struct import_row *row, int64_t owner, str
         return r;
     return import_run_kept(im, "INSERT OR REPLACE INTO import_ip (ip, client_id, is_weak) VALUES (?, ?, 0)",
                            ARGS(T(ip), N(owner)), err);
+}
+
+void import_name_soon(const struct import *im, const struct import_row *row)
+{
+    const char *name = row->want.f[IMPORT_NAME];
+    __builtin_prefetch(&im->suffixes[(uint32_t)import_key_hash(name, IMPORT_KINDS) % SUFFIXES]);
+    import_take_soon(im, IMPORT_KIND_NAME, name);
+    import_take_soon(im, IMPORT_KIND_IP, row->want.f[IMPORT_IP]);
 }
 
 int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err)

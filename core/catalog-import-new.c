@@ -21,8 +21,7 @@ struct identity {
 
 struct adding {
     struct import *im;
-    struct spool_merge *by_name; /* struct import_new */
-    struct spool *links;         /* id of the client, its links as text */
+    struct spool *links; /* id of the client, its links as text */
     struct import_packer packer;
     int64_t last_id;
     bool has_dirs;     /* folders have names that clients had; else each gets its client's name */
@@ -37,61 +36,12 @@ struct adding {
 
 /* --- by name ------------------------------------------------------------------------------------------------------ */
 
-/* A text that begins with the name that is wanted. */
-static const char *wanted_name(const struct import_planned *row)
-{
-    return *row->want == IMPORT_SAME ? row->src : row->want;
-}
-
-/* The name which @want begins with, in lower case. */
-static void name_key(const char *want, char key[SPOOL_KEY_BYTES])
-{
-    size_t i = 0;
-    for (; i < SPOOL_KEY_BYTES && want[i] && want[i] != '\x1f'; i++)
-        key[i] = want[i] >= 'A' && want[i] <= 'Z' ? (char)(want[i] - 'A' + 'a') : want[i];
-    memset(key + i, 0, SPOOL_KEY_BYTES - i);
-}
-
-/* Is the label that is made of the name which @want begins with made of no other name? */
-static bool is_own_label(const char *want)
-{
-    size_t n = 0;
-    for (; want[n] && want[n] != '\x1f'; n++)
-        if (want[n] == '_')
-            return false;
-    return n <= CLIENT_LABEL_LEN;
-}
-
-static int sort_new(struct adding *a, struct err *err)
-{
-    _cleanup_(spool_reader_finish) struct spool_reader plan;
-    struct import_planned planned;
-    char key[SPOOL_KEY_BYTES], buf[IMPORT_NEW_BYTES];
-    const char *record;
-    size_t len;
-    int r;
-    spool_reader_init(&plan, a->im->plan);
-    while ((r = spool_next(&plan, &record, &len, err)) > 0) {
-        r = import_planned_take(record, len, &planned, err);
-        if (r == 0 && planned.needs && !planned.client_id) {
-            a->has_labels = a->has_labels || !is_own_label(wanted_name(&planned));
-            name_key(wanted_name(&planned), key);
-            r = import_new_put(&planned, buf, &len, err);
-            if (r == 0)
-                r = spool_merge_put(a->by_name, key, buf, len, err);
-        }
-        if (r < 0)
-            return r;
-    }
-    return r;
-}
-
 /* The next row by name into a->row and a->want. 1, 0 behind the last one. */
 static int next_by_name(struct adding *a, struct err *err)
 {
     const char *record;
     size_t len;
-    int r = spool_merge_next(a->by_name, &record, &len, err);
+    int r = spool_merge_next(a->im->by_name, &record, &len, err);
     if (r <= 0)
         return r;
     r = import_new_take(record, len, &a->row, err);
@@ -264,20 +214,14 @@ static int look_at_catalog(struct adding *a, struct err *err)
                       " ifnull((SELECT max(id) FROM client), 0))",
                       ARGS(), &a->last_id, err);
     a->has_dirs = has_dirs != 0;
+    a->has_labels = a->has_labels || a->im->has_odd_labels;
     return r;
-}
-
-static int add_clients(struct adding *a, struct err *err)
-{
-    int r = spool_merge_begin(a->by_name, err);
-    return r < 0 ? r
-                 : import_feed_run(a->im, insert_clients, ARGS(T(a->now)), feed_client, import_check_client, a, err);
 }
 
 static int add_all(struct adding *a, struct err *err)
 {
     struct import *im = a->im;
-    int r = spool_merge_create(&a->by_name, err);
+    int r = import_sort_end(im, err);
     if (r == 0)
         r = import_packer_begin(&a->packer, im, err);
     if (r == 0)
@@ -285,9 +229,7 @@ static int add_all(struct adding *a, struct err *err)
     if (r == 0)
         r = look_at_catalog(a, err);
     if (r == 0)
-        r = sort_new(a, err);
-    if (r == 0)
-        r = add_clients(a, err);
+        r = import_feed_run(im, insert_clients, ARGS(T(a->now)), feed_client, import_check_client, a, err);
     if (r == 0)
         r = add_links(a, err);
     return r < 0 ? r : import_packer_flush(&a->packer, err);
@@ -301,7 +243,7 @@ int import_add_new(struct import *im, struct err *err)
     a->im = im;
     catalog_now(a->now);
     int r = add_all(a, err);
-    spool_merge_destroy(a->by_name);
+    import_sort_forget(im);
     import_packer_finish(&a->packer);
     spool_destroy(a->links);
     return r;

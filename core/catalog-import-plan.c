@@ -4,6 +4,7 @@
  */
 #include "core/catalog-import.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -147,6 +148,7 @@ int import_plan_begin(struct import *im, struct err *err)
                 "INSERT INTO import_ip SELECT ip, id, 0 FROM client WHERE ip <> '';",
                 err);
     memset(im->planned, 0, sizeof(im->planned));
+    import_sort_forget(im);
     if (r == 0)
         r = spool_clear(im->plan, err);
     if (r == 0)
@@ -170,7 +172,7 @@ int import_plan_begin(struct import *im, struct err *err)
                     "UPDATE import_ip SET is_weak = 1 WHERE client_id IN"
                     " (SELECT client_id FROM import_name WHERE is_weak)",
                     err);
-    return r;
+    return r == 0 && im->is_all_new && im->is_final ? import_sort_begin(im, err) : r;
 }
 
 static int give_back(struct import *im, const struct import_row *row, unsigned needs, struct err *err)
@@ -208,6 +210,15 @@ static unsigned needs_of(const struct import_row *row, const struct import_known
     return needs;
 }
 
+static int store_planned(struct import *im, const struct import_planned *planned, struct err *err)
+{
+    int r = import_planned_put(im->plan, planned, err);
+    if (r < 0)
+        return r;
+    im->planned[planned->fate]++;
+    return im->by_name ? import_sort_put(im, planned, err) : 0;
+}
+
 static int store_plan(struct import *im, const struct import_row *row, const struct import_known *known, unsigned needs,
                       struct err *err)
 {
@@ -230,10 +241,7 @@ static int store_plan(struct import *im, const struct import_row *row, const str
     (void)import_pack_as(&row->want, &row->src, want.text);
     if (needs && !import_values_equal(&row->want, &row->given)) /* what needs nothing has no given */
         (void)import_pack_as(&row->given, &row->src, given.text);
-    int r = import_planned_put(im->plan, &planned, err);
-    if (r == 0)
-        im->planned[row->fate]++;
-    return r;
+    return store_planned(im, &planned, err);
 }
 
 int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err)
@@ -241,6 +249,53 @@ int import_row_plan(struct import *im, struct import_row *row, const struct impo
     unsigned needs = needs_of(row, known);
     int r = im->is_all_new ? import_name_row(im, row, needs, err) : give_back(im, row, needs, err);
     return r < 0 ? r : store_plan(im, row, known, needs, err);
+}
+
+bool import_knows_none(const struct import *im)
+{
+    return im->is_all_new;
+}
+
+/* What differs from src of a new client: name and address. */
+static void pack_new(const struct import_row *row, char ret[static IMPORT_PACKED_LEN])
+{
+    static const char others[] = "\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e";
+    static_assert(sizeof(others) == 2 * (IMPORT_FIELDS - IMPORT_IP - 1) + 1);
+    for (int i = IMPORT_NAME; i <= IMPORT_IP; i++) {
+        if (i > IMPORT_NAME)
+            *ret++ = others[0];
+        if (strcmp(row->want.f[i], row->src.f[i]) == 0)
+            *ret++ = IMPORT_SAME;
+        else
+            ret = stpcpy(ret, row->want.f[i]);
+    }
+    memcpy(ret, others, sizeof(others));
+}
+
+int import_row_plan_new(struct import *im, struct import_row *row, struct err *err)
+{
+    unsigned needs = IMPORT_NEEDS_NAME | IMPORT_NEEDS_IP | IMPORT_WRITES | IMPORT_TRACK_NEW;
+    char want[IMPORT_PACKED_LEN];
+    strcpy(row->want.f[IMPORT_IP], row->src.f[IMPORT_IP]);
+    import_name_soon(im, row);
+    struct import_packed src = import_pack(&row->src);
+    int r = import_name_row(im, row, needs, err);
+    if (r < 0)
+        return r;
+    pack_new(row, want);
+    row->fate = IMPORT_NEW;
+    struct import_planned planned = {.row = row->row,
+                                     .fate = IMPORT_NEW,
+                                     .needs = needs,
+                                     .mac = row->mac,
+                                     .source_id = row->source_id,
+                                     .src = src.text,
+                                     .reason = row->reason,
+                                     .detail = "",
+                                     .now = "",
+                                     .want = want,
+                                     .given = ""};
+    return store_planned(im, &planned, err);
 }
 
 /* --- gone --------------------------------------------------------------------------------------------------------- */

@@ -41,6 +41,9 @@ struct import {
     struct import_keys *keys;
     struct import_taken *taken;
     struct import_feed *feed;
+    struct spool_merge *by_name; /* the plan's new clients (catalog-import-sort.c), NULL before they are sorted */
+    bool has_odd_labels;         /* two of them could get one label */
+    bool is_final;               /* the plan is going to be applied */
     bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
     bool are_suffixes_kept; /* some of them went to their table */
     struct suffix *suffixes;
@@ -121,6 +124,8 @@ int import_taken_look(struct import *im, enum import_kind kind, bool *ret_any, s
 void import_taken_destroy(struct import_taken *t); /* NULL is allowed */
 /* True if this import gave @text to a new client, but for what is in the table. */
 bool import_is_given(const struct import *im, enum import_kind kind, const char *text);
+/* The next calls on @text will be faster. */
+void import_take_soon(const struct import *im, enum import_kind kind, const char *text);
 /* 1 when @text was nobody's and is @owner's now; 0 when another has it. */
 int import_take(struct import *im, enum import_kind kind, const char *text, int64_t owner, struct err *err);
 
@@ -137,6 +142,16 @@ struct import_new {
 int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len, struct err *err);
 /* From @record, which is borrowed. -EIO when it is none. */
 int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err);
+
+/* --- new clients by name (catalog-import-sort.c) ------------------------------------------------------------------- */
+
+/* Rows that are put before import_sort_end() are all of them; else that takes those of the plan. */
+int import_sort_begin(struct import *im, struct err *err);
+/* A row of the plan, which may be none that becomes a new client. */
+int import_sort_put(struct import *im, const struct import_planned *row, struct err *err);
+/* From here on im->by_name gives each as import_new_put() made it. */
+int import_sort_end(struct import *im, struct err *err);
+void import_sort_forget(struct import *im);
 
 struct import_packer {
     struct import *im;
@@ -206,6 +221,8 @@ int import_known_here(struct import *im, const char *mac, struct import_known *r
 
 /* Give @row the name and address that it @needs: what it wants, or what is free instead, with a reason. */
 int import_name_row(struct import *im, struct import_row *row, unsigned needs, struct err *err);
+/* Its next call on @row will be faster. */
+void import_name_soon(const struct import *im, const struct import_row *row);
 /* The client @id as the catalog has it, with @images in its last field. -ENOENT without a sentence. */
 int import_now(struct catalog *c, int64_t client_id, const char *images, struct import_values *ret, struct err *err);
 /* The column of a client's links as IMPORT_LINKS tells them. */

@@ -185,6 +185,7 @@ void import_close(struct import *im)
     import_keys_destroy(im->keys);
     import_taken_destroy(im->taken);
     import_feed_destroy(im);
+    import_sort_forget(im);
     free(im->suffixes);
     free(im);
 }
@@ -232,6 +233,7 @@ int import_stage_end(struct import *im, enum import_duplicates policy, struct er
 int import_begin(struct import *im, bool is_final, struct err *err)
 {
     int64_t clients = 0;
+    im->is_final = is_final;
     if (is_final && im->rows >= BULK_ROWS) {
         int r = db_number(im->c, "SELECT count(*) FROM client", ARGS(), &clients, err);
         if (r < 0)

@@ -179,6 +179,11 @@ int import_known(struct import *im, const char *mac, struct import_known *ret, s
  * @row may get another name or address here. */
 int import_row_plan(struct import *im, struct import_row *row, const struct import_known *known, struct err *err);
 
+/* True if no row of the source has a MAC that is known here: all that is planned becomes new clients. */
+bool import_knows_none(const struct import *im);
+/* Then, instead of import_known() and import_row_plan(): the client is as src says, but for the name in want, and what @row gets instead. */
+int import_row_plan_new(struct import *im, struct import_row *row, struct err *err);
+
 /* Give names and addresses to new clients and those that get another one. A name that is taken gets "-2", "-3", ...; an address that is taken
  * is left out. A client that is gone from the source and was not edited here makes way: its name gets "-gone". */
 int import_names(struct import *im, struct err *err);

@@ -14,12 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/bytes.h"
 #include "core/spool.h"
 #include "core/util.h"
 
 #define READ_BYTES (16u << 10)
 
 struct entry {
+    uint64_t head;    /* the key's first bytes as a number */
     uint32_t at, len; /* in the bytes of the piece: key and record */
 };
 
@@ -87,6 +89,8 @@ void spool_merge_destroy(struct spool_merge *m)
 static int compare_entries(const void *a, const void *b, void *bytes)
 {
     const struct entry *x = a, *y = b;
+    if (x->head != y->head)
+        return x->head < y->head ? -1 : 1;
     int by_key = memcmp((const char *)bytes + x->at, (const char *)bytes + y->at, SPOOL_KEY_BYTES);
     return by_key ? by_key : x->at < y->at ? -1 : x->at > y->at;
 }
@@ -130,19 +134,34 @@ static int make_room(struct spool_merge *m, struct err *err)
     return m->bytes ? 0 : no_memory(err);
 }
 
-int spool_merge_put(struct spool_merge *m, const char key[SPOOL_KEY_BYTES], const void *record, size_t len,
-                    struct err *err)
+int spool_merge_room(struct spool_merge *m, size_t max, char **ret, struct err *err)
 {
-    assert(len <= SPOOL_RECORD_MAX - SPOOL_KEY_BYTES);
+    assert(max <= SPOOL_RECORD_MAX - SPOOL_KEY_BYTES);
     int r = m->n_bytes >= SPOOL_PIECE_BYTES ? store_piece(m, err) : 0;
     if (r == 0)
         r = make_room(m, err);
+    if (r == 0)
+        *ret = m->bytes + m->n_bytes + SPOOL_KEY_BYTES;
+    return r;
+}
+
+void spool_merge_commit(struct spool_merge *m, const char key[SPOOL_KEY_BYTES], size_t len)
+{
+    m->entries[m->n_entries++] =
+        (struct entry){get_be64((const unsigned char *)key), (uint32_t)m->n_bytes, (uint32_t)(SPOOL_KEY_BYTES + len)};
+    memcpy(m->bytes + m->n_bytes, key, SPOOL_KEY_BYTES);
+    m->n_bytes += SPOOL_KEY_BYTES + len;
+}
+
+int spool_merge_put(struct spool_merge *m, const char key[SPOOL_KEY_BYTES], const void *record, size_t len,
+                    struct err *err)
+{
+    char *to;
+    int r = spool_merge_room(m, len, &to, err);
     if (r < 0)
         return r;
-    m->entries[m->n_entries++] = (struct entry){(uint32_t)m->n_bytes, (uint32_t)(SPOOL_KEY_BYTES + len)};
-    memcpy(m->bytes + m->n_bytes, key, SPOOL_KEY_BYTES);
-    memcpy(m->bytes + m->n_bytes + SPOOL_KEY_BYTES, record, len);
-    m->n_bytes += SPOOL_KEY_BYTES + len;
+    memcpy(to, record, len);
+    spool_merge_commit(m, key, len);
     return 0;
 }
 

@@ -83,19 +83,26 @@ static void settle(struct merge *m, enum import_fate fate, const char *reason)
     (void)snprintf(m->row->reason + n, sizeof(m->row->reason) - n, "%s%s", n ? "; " : "", reason);
 }
 
+/* The last six digits of the MAC stand for a name. */
+void plan_name_new(struct import_row *row)
+{
+    char *name = row->want.f[IMPORT_NAME], *to;
+    strcpy(name, row->src.f[IMPORT_NAME]);
+    if (*name)
+        return;
+    size_t len = strlen(row->mac);
+    to = stpcpy(name, "pc-");
+    for (const char *p = row->mac + (len > 8 ? len - 8 : 0); *p; p++)
+        if (*p != ':')
+            *to++ = *p;
+    *to = 0;
+}
+
 static void merge_new(struct merge *m)
 {
     struct import_row *row = m->row;
     import_values_copy(&row->want, &row->src);
-    if (!*row->want.f[IMPORT_NAME]) {
-        char digits[16];
-        size_t n = 0;
-        for (const char *p = row->mac; *p; p++)
-            if (*p != ':' && n + 1 < sizeof(digits))
-                digits[n++] = *p;
-        digits[n] = 0;
-        (void)snprintf(row->want.f[IMPORT_NAME], NAME_LEN + 1, "pc-%s", n > 6 ? digits + n - 6 : digits);
-    }
+    plan_name_new(row);
     import_values_copy(&row->given, &row->want);
     settle(m, IMPORT_NEW, "");
 }

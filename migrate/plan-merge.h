@@ -14,4 +14,7 @@
  * client_id, fate and reason; *ret_detail a new array, NULL when there is nothing to tell field by field. */
 void plan_merge(struct import_row *row, const struct import_known *known, const bool *is_seen, json_t **ret_detail);
 
+/* The name that a new client wants: its own, or one made of its MAC. Into @row's want. */
+void plan_name_new(struct import_row *row);
+
 #endif

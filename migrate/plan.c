@@ -234,11 +234,22 @@ static void link_image(struct linking *l, const struct site_image *i, bool is_da
         (void)snprintf(l->links[slot], sizeof(l->links[slot]), "%u:%lld", slot, (long long)i->image_id);
 }
 
-/* The row's images: ids of their paths into src, links into src. */
-static void resolve_images(const struct plan *p, struct import_row *row, bool *ret_has_missing)
+/* What becomes of a list of images: many rows have the same one. */
+struct resolved {
+    char list[IMPORT_FIELD_LEN + 1]; /* as it is staged */
+    char ids[IMPORT_FIELD_LEN + 1], links[IMPORT_FIELD_LEN + 1];
+    char reason[512]; /* what is said of it */
+    bool is_there, has_missing;
+};
+
+#define RESOLVED 16
+
+static void resolve_list(const struct plan *p, const char *list, struct resolved *ret)
 {
-    struct linking l = {.row = row, .next_data = 1};
-    for (const char *at = row->src.f[IMPORT_IMAGES]; *at; at += *at == ',') {
+    struct import_row row = {0};
+    struct linking l = {.row = &row, .next_data = 1};
+    size_t len = 0;
+    for (const char *at = list; *at; at += *at == ',') {
         bool is_data = *at == 'd';
         char *end;
         size_t n = strtoul(at + 1, &end, 10);
@@ -254,20 +265,51 @@ static void resolve_images(const struct plan *p, struct import_row *row, bool *r
         l.ids_len += text_number(i->source_id, l.ids + l.ids_len);
         link_image(&l, i, is_data);
     }
-    strcpy(row->src.f[IMPORT_IMAGES], l.ids);
-    size_t len = 0;
+    *ret = (struct resolved){.is_there = true, .has_missing = l.has_missing};
+    strcpy(ret->list, list);
+    strcpy(ret->ids, l.ids);
+    strcpy(ret->reason, row.reason);
     for (unsigned slot = 0; slot < SLOTS; slot++)
         if (*l.links[slot] && len < IMPORT_FIELD_LEN)
-            len += (size_t)snprintf(row->src.f[IMPORT_LINKS] + len, IMPORT_FIELD_LEN + 1 - len, "%s%s", len ? "," : "",
-                                    l.links[slot]);
-    *ret_has_missing = l.has_missing;
+            len +=
+                (size_t)snprintf(ret->links + len, IMPORT_FIELD_LEN + 1 - len, "%s%s", len ? "," : "", l.links[slot]);
+}
+
+static void add_reason(struct import_row *row, const char *reason)
+{
+    char *to = row->reason + strlen(row->reason), *end = row->reason + sizeof(row->reason) - 1;
+    if (*row->reason && end - to > 2)
+        to = stpcpy(to, "; ");
+    size_t n = strnlen(reason, (size_t)(end - to));
+    *(char *)mempcpy(to, reason, n) = 0;
+    if (reason[n])
+        text_mend(row->reason);
+}
+
+/* The row's images: ids of their paths into src, links into src. */
+static void resolve_images(const struct plan *p, struct resolved *known, struct import_row *row, bool *ret_has_missing)
+{
+    const char *list = row->src.f[IMPORT_IMAGES];
+    unsigned place = 0;
+    for (const char *at = list; *at; at++)
+        place = place * 31 + (unsigned char)*at;
+    struct resolved *r = &known[place % RESOLVED];
+    if (!r->is_there || strcmp(r->list, list) != 0)
+        resolve_list(p, list, r);
+    strcpy(row->src.f[IMPORT_IMAGES], r->ids);
+    strcpy(row->src.f[IMPORT_LINKS], r->links);
+    if (*r->reason)
+        add_reason(row, r->reason);
+    *ret_has_missing = r->has_missing;
 }
 
 /* --- decide ------------------------------------------------------------------------------------------------------- */
 
 struct deciding {
     struct plan *plan;
-    struct import_known *known;
+    bool knows_none; /* all rows become new clients */
+    struct import_known known;
+    struct resolved resolved[RESOLVED];
 };
 
 /* A relink would drop what a client keeps, or take a disk away from under it. */
@@ -289,27 +331,37 @@ static void spare_disks(const struct plan *p, struct import_row *row, const stru
         overlay_mode_name(known->mode));
 }
 
+/* Against what the catalog has of it. */
+static int decide_known(struct deciding *d, struct import_row *row, bool has_missing, struct err *err)
+{
+    _cleanup_json_ json_t *detail = NULL;
+    int r = import_known(d->plan->import, row->mac, &d->known, err);
+    if (r < 0)
+        return r;
+    if (row->fate == IMPORT_SKIPPED)
+        return import_row_plan(d->plan->import, row, &d->known, err);
+    if (has_missing && d->known.is_tracked) /* what it boots from today is better than nothing */
+        strcpy(row->src.f[IMPORT_LINKS], d->known.src.f[IMPORT_LINKS]);
+    plan_merge(row, &d->known, d->plan->is_seen, &detail);
+    spare_disks(d->plan, row, &d->known);
+    _cleanup_free_ char *text = detail ? json_dumps(detail, JSON_COMPACT) : NULL;
+    row->detail = text;
+    return import_row_plan(d->plan->import, row, &d->known, err);
+}
+
 static int decide_row(void *arg, struct import_row *row, struct err *err)
 {
     struct deciding *d = arg;
     bool has_missing;
-    _cleanup_json_ json_t *detail = NULL;
-    int r = import_known(d->plan->import, row->mac, d->known, err);
-    if (r < 0)
-        return r;
-    resolve_images(d->plan, row, &has_missing);
-    if (has_missing && d->plan->policy.missing_image == MISSING_SKIP) {
+    resolve_images(d->plan, d->resolved, row, &has_missing);
+    if (has_missing && d->plan->policy.missing_image == MISSING_SKIP)
         row->fate = IMPORT_SKIPPED;
-        return import_row_plan(d->plan->import, row, d->known, err);
-    }
-    if (has_missing && d->known->is_tracked) /* what it boots from today is better than nothing */
-        strcpy(row->src.f[IMPORT_LINKS], d->known->src.f[IMPORT_LINKS]);
-    d->plan->unlinked += has_missing;
-    plan_merge(row, d->known, d->plan->is_seen, &detail);
-    spare_disks(d->plan, row, d->known);
-    _cleanup_free_ char *text = detail ? json_dumps(detail, JSON_COMPACT) : NULL;
-    row->detail = text;
-    return import_row_plan(d->plan->import, row, d->known, err);
+    else
+        d->plan->unlinked += has_missing;
+    if (!d->knows_none || row->fate == IMPORT_SKIPPED)
+        return decide_known(d, row, has_missing, err);
+    plan_name_new(row);
+    return import_row_plan_new(d->plan->import, row, err);
 }
 
 int plan_begin(struct plan *p, struct err *err)
@@ -320,10 +372,11 @@ int plan_begin(struct plan *p, struct err *err)
 
 int plan_decide(struct plan *p, struct err *err)
 {
-    struct deciding d = {p, calloc(1, sizeof(struct import_known))};
-    int r = d.known ? import_each(p->import, IMPORT_OPEN, decide_row, &d, err) : err_set(err, -ENOMEM, "memory is out");
-    if (r == 0)
-        r = import_names(p->import, err);
-    free(d.known);
-    return r;
+    _cleanup_free_ struct deciding *d = calloc(1, sizeof(*d));
+    if (!d)
+        return err_set(err, -ENOMEM, "memory is out");
+    d->plan = p;
+    d->knows_none = import_knows_none(p->import);
+    int r = import_each(p->import, IMPORT_OPEN, decide_row, d, err);
+    return r < 0 ? r : import_names(p->import, err);
 }

@@ -332,12 +332,91 @@ static void test_import_damaged_pack_is_said(void **state)
     import_close(im);
 }
 
+/* --- plans -------------------------------------------------------------------------------------------------------- */
+
+static int plan_row(void *arg, struct import_row *row, struct err *err)
+{
+    struct import *im = arg;
+    strcpy(row->want.f[IMPORT_NAME], row->src.f[IMPORT_NAME]);
+    return import_row_plan_new(im, row, err);
+}
+
+static void stage_clients(struct fixture *f, struct import *im, unsigned n)
+{
+    struct import_row row = {.fate = IMPORT_OPEN};
+    for (unsigned i = 0; i < n; i++) {
+        row.row = i;
+        (void)snprintf(row.source_id, sizeof(row.source_id), "%u", i);
+        (void)snprintf(row.mac, sizeof(row.mac), "52:54:00:00:%02x:%02x", i / 256, i % 256);
+        (void)snprintf(row.src.f[IMPORT_NAME], NAME_LEN + 1, "PC_%u", (i * 7919 + 1) % (n / 2)); /* each one twice */
+        (void)snprintf(row.src.f[IMPORT_IP], 16, "10.0.%u.%u", i / 3 / 256, i / 3 % 256);
+        (void)snprintf(row.src.f[IMPORT_COMMENT], 16, "comment %u", i);
+        OK(f, import_row_add(im, &row, &f->err));
+    }
+    OK(f, import_stage_end(im, IMPORT_DUP_CONFLICT, &f->err));
+}
+
+static void apply_third_plan(struct fixture *f, bool is_final)
+{
+    enum { CLIENTS = 20000 };
+    struct import *im;
+    int64_t run;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    stage_clients(f, im, CLIENTS);
+    for (int pass = 0; pass < 3; pass++) {
+        if (pass != 1)
+            OK(f, import_begin(im, is_final || pass == 0, &f->err));
+        if (pass != 1)
+            OK(f, import_run_begin(im, "file", "", &run, &f->err));
+        OK(f, import_plan_begin(im, &f->err));
+        assert_true(import_knows_none(im));
+        OK(f, import_each(im, IMPORT_OPEN, plan_row, im, &f->err));
+        OK(f, import_names(im, &f->err));
+        if (pass == 1)
+            catalog_rollback(f->c);
+    }
+    OK(f, import_apply(im, &f->err));
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), CLIENTS);
+    assert_int_equal(count(f, "SELECT max(id) - min(id) + 1 FROM client"), CLIENTS);
+    assert_int_equal(count(f, "SELECT count(*) FROM client WHERE name LIKE 'PC\\__%-2' ESCAPE '\\'"), CLIENTS / 2);
+    assert_int_equal(count(f, "SELECT count(DISTINCT ip) FROM client WHERE ip <> ''"), (CLIENTS + 2) / 3);
+    /* each client has the comment and the address of its own row */
+    assert_int_equal(count(f, "SELECT count(*) FROM client WHERE comment <> 'comment ' ||"
+                              " (256 * (instr('123456789abcdef', substr(mac, 13, 1)) * 16"
+                              " + instr('123456789abcdef', substr(mac, 14, 1)))"
+                              " + instr('123456789abcdef', substr(mac, 16, 1)) * 16"
+                              " + instr('123456789abcdef', substr(mac, 17, 1)))"),
+                     0);
+    OK(f, import_unpack_origin(f->c, "test", &f->err));
+    assert_int_equal(count(f, "SELECT count(*) FROM import_client t JOIN client ON client.id = t.client_id"
+                              " AND client.mac = t.mac"
+                              " AND substr(t.given, 1, instr(t.given, char(31)) - 1) = client.name"),
+                     CLIENTS);
+    catalog_rollback(f->c);
+    import_close(im);
+}
+
+/* A plan that was made and thrown away, or made again, leaves nothing behind. */
+static void test_import_applies_the_last_plan(void **state)
+{
+    apply_third_plan(*state, true);
+}
+
+static void test_import_applies_a_plan_that_was_for_trial(void **state)
+{
+    apply_third_plan(*state, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ROOT(test_import_checks_are_those_of_the_schema), WITH_ROOT(test_import_feed_refuses_a_bad_row),
-        cmocka_unit_test(test_import_values_beside_others),    WITH_ROOT(test_import_packs_hold_what_was_put),
+        WITH_ROOT(test_import_checks_are_those_of_the_schema),
+        WITH_ROOT(test_import_feed_refuses_a_bad_row),
+        cmocka_unit_test(test_import_values_beside_others),
+        WITH_ROOT(test_import_packs_hold_what_was_put),
         WITH_ROOT(test_import_damaged_pack_is_said),
+        WITH_ROOT(test_import_applies_the_last_plan),
+        WITH_ROOT(test_import_applies_a_plan_that_was_for_trial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
