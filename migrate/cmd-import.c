@@ -144,6 +144,17 @@ static int open_mapping(struct run *r, struct err *err)
 
 /* --- options ------------------------------------------------------------------------------------------------------ */
 
+/* Of two rules for one folder neither counts more; one of the command line, from number @first on, counts more than the mapping file's. */
+static int check_last_rule(const struct path_rules *rules, size_t first, struct err *err)
+{
+    const struct path_rule *last = &rules->rules[rules->n - 1];
+    for (size_t k = first; k + 1 < rules->n; k++)
+        if (text_same(rules->rules[k].from, last->from) && strcmp(rules->rules[k].to, last->to) != 0)
+            return err_set(err, -EINVAL, "'%s' is mapped twice, to '%s' and to '%s': leave one of the rules out",
+                           text_quote(last->from), rules->rules[k].to, last->to);
+    return 0;
+}
+
 static int add_rules(struct run *r, struct err *err)
 {
     size_t n = 0;
@@ -157,6 +168,8 @@ static int add_rules(struct run *r, struct err *err)
         e = path_rule_parse(text, rule, err);
         if (e == 0)
             e = path_rules_add(&r->how.rules, rule);
+        if (e == 0)
+            e = check_last_rule(&r->how.rules, n, err);
     }
     free(rule);
     return e == -ENOMEM ? err_set(err, e, "memory is out") : e;

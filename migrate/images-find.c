@@ -343,6 +343,38 @@ static void look_around(struct site_image *i, const struct site_images *all, con
     free(f);
 }
 
+/* Files of that name with the ending of another disk format: the image may have been converted. */
+static void look_for_other_endings(struct site_image *i, const struct image_search *how)
+{
+    struct found *f = calloc(1, sizeof(*f));
+    char name[NAME_MAX + 1], real[PATH_MAX];
+    const char *own = path_name(i->path), *dot = strrchr(own, '.');
+    if (f && dot && snprintf(name, sizeof(name), "%.*s.*", (int)(dot - own), own) < (int)sizeof(name)) {
+        f->image = i;
+        if (how->beside)
+            (void)path_search(how->beside, name, PROPOSAL_DEPTH, NULL, take_candidate, f); /* ends nothing */
+        for (const char *const *dir = how->dirs; *dir; dir++)
+            if (realpath(*dir, real))
+                (void)path_search(real, name, SEARCH_DEPTH, NULL, take_candidate, f); /* likewise */
+    }
+    free(f);
+}
+
+/* What was found has another name: a rule for the file as a whole. True when there is something. */
+static bool propose_other_ending(struct site_image *i, const char *first, const char *folder)
+{
+    const char *found = json_string_value(json_array_get(i->candidates, 0));
+    bool is_one = json_array_size(i->candidates) == 1;
+    const char *slash = !*folder || folder[strlen(folder) - 1] == '\\' ? "" : i->kind == PATH_POSIX ? "/" : "\\";
+    if (!found)
+        return false;
+    text_format(i->note, sizeof(i->note),
+                "%s%sno file of this name was found, but '%s'%s: if it is the same, use --map-path '%s%s%s=%s'", first,
+                *first ? "; " : "", found, is_one ? "" : " and others", folder, slash, path_name(i->path),
+                is_one ? found : "FILE");
+    return true;
+}
+
 void propose(struct site_image *i, const struct site_images *all, const struct image_search *how)
 {
     char folder[RECORD_RAW_MAX + 1], dir[PATH_MAX], first[sizeof(i->note)];
@@ -358,6 +390,11 @@ void propose(struct site_image *i, const struct site_images *all, const struct i
     if (!i->candidates)
         look_around(i, all, how);
     folder_of(i, folder, sizeof(folder));
+    if (!i->candidates) {
+        look_for_other_endings(i, how);
+        if (propose_other_ending(i, first, folder))
+            return;
+    }
     const char *found = json_string_value(json_array_get(i->candidates, 0));
     const char *second = json_string_value(json_array_get(i->candidates, 1));
     if (second) {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "core/util.h"
+#include "migrate/normalise.h"
 #include "migrate/text.h"
 
 const char *path_name(const char *path)
@@ -202,6 +203,20 @@ int path_find(const char *wanted, char *ret)
     return len ? 0 : -ENOENT;
 }
 
+static bool fits_name(const char *entry, const char *name)
+{
+    char stem[NAME_MAX + 1];
+    size_t len = strlen(name);
+    const char *dot = strrchr(entry, '.');
+    if (len < 3 || strcmp(name + len - 2, ".*") != 0)
+        return text_same(entry, name);
+    if (!dot || len >= sizeof(stem) || strspn(dot + 1, "0123456789") == strlen(dot + 1) ||
+        path_ending(entry, strlen(entry)) <= 0)
+        return false;
+    (void)snprintf(stem, sizeof(stem), "%.*s.*", (int)(dot - entry), entry);
+    return text_same(stem, name);
+}
+
 int path_search(const char *dir, const char *name, unsigned depth, const char *skip,
                 int (*found)(void *arg, const char *path), void *arg)
 {
@@ -216,7 +231,7 @@ int path_search(const char *dir, const char *name, unsigned depth, const char *s
             continue;
         if (S_ISDIR(st.st_mode) && depth > 0 && (!skip || strcmp(path, skip) != 0))
             r = path_search(path, name, depth - 1, skip, found, arg);
-        else if (S_ISREG(st.st_mode) && text_same(e->d_name, name))
+        else if (S_ISREG(st.st_mode) && fits_name(e->d_name, name))
             r = found(arg, path);
     }
     return r;

@@ -39,7 +39,8 @@ bool path_map(const struct path_rules *p, const char *path, char *ret);
  * 0 and its path in @ret (PATH_MAX bytes); -ENOENT; -EEXIST when two differ in case only; another errno of a folder. */
 int path_find(const char *wanted, char *ret);
 
-/* Regular files below @dir (as deep as @depth, 0 = the folder itself) whose name is @name without regard to case. Calls @found for each;
+/* Regular files below @dir (as deep as @depth, 0 = the folder itself) whose name is @name without regard to case; where that ends in ".*", disk images with
+ * any ending (numbered differences are none). Calls @found for each;
  * a negative return value ends the search. Symbolic links are not followed, and "@skip" is left out. */
 int path_search(const char *dir, const char *name, unsigned depth, const char *skip,
                 int (*found)(void *arg, const char *path), void *arg);

@@ -175,6 +175,26 @@ def test_proposal_names_the_folder_where_such_a_file_lies(root):
     assert report["images"][0]["result"] == "added"
 
 
+def test_proposal_names_a_file_of_another_format(root):
+    here = folder(root, "new", "Win10.img", "deep/win10.001", "two.img", "deep/two.raw")
+    path = table(root, ("p1", r"D:\Images\win10.vhd"), ("p2", r"E:\two.vhdx"), ("p3", "three.vhd"))
+    found = images(run(root, path, "--search", here))
+    notes = {row["source_path"]: row["note"] for row in found.values()}
+    rule = rf"D:\Images\win10.vhd={here / 'Win10.img'}"
+    assert rf"--map-path '{rule}'" in notes[r"D:\Images\win10.vhd"] and links(root, "p1") == {}
+    assert r"and others" in notes[r"E:\two.vhdx"] and r"--map-path 'E:\two.vhdx=FILE'" in notes[r"E:\two.vhdx"]
+    assert "--search" in notes["three.vhd"]
+    run(root, path, "--map-path", rule)
+    assert links(root, "p1") == {0: "Win10"}
+
+
+def test_folder_that_is_mapped_twice_is_refused(root):
+    one, two = folder(root, "one", "a.img"), folder(root, "two", "a.img")
+    path = table(root, ("p1", r"D:\a.img"))
+    assert "is mapped twice" in root.fails("migrate", "csv", path, "--map-path", f"D:={one}", "--map-path", f"d:\\={two}")
+    run(root, path, "--map-path", f"D:={one}", "--map-path", f"D:={one}", "-n")
+
+
 def test_two_files_that_differ_in_case_only_are_a_question(root):
     here = folder(root, "here", "a.img", "A.IMG")
     report = run(root, table(root, ("p1", r"D:\a.Img")), "--map-path", f"D:={here}", "-n")
