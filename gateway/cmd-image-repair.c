@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* `image repair`: find the file of a version again whose path is empty.
+/* `image repair`: find the file of a version again when nothing is at its path, or a file with other content.
  *
  * Size, identity and (where recorded) full hash must fit. Of two candidates none is taken. The recorded time stays where no full hash
  * proves the content: then `image check` has the last word.
@@ -26,18 +26,20 @@ struct repair {
     size_t n_all;
     json_t *found; /* paths that fit */
     char hash[HASH_LEN + 1];
-    struct stat st; /* of the last one that fits */
-    int64_t mtime_ns;
+    struct stat st;   /* of the last one that fits */
+    bool is_replaced; /* something else is at the version's path */
 };
 
-/* Another version that lies at this very file, or NULL. */
+/* Another version that lies at this very file, which has the content of @a's, or NULL. One that has other content does not lie there: its file
+ * was moved, too. */
 static const struct version_row *taken_by(const struct repair *a, const struct stat *st)
 {
     char path[PATH_MAX];
     struct stat other;
     for (size_t i = 0; i < a->n_all; i++)
-        if (a->all[i].id != a->v->id && version_path(a->cmd->root, &a->all[i], path, NULL) == 0 &&
-            stat(path, &other) == 0 && other.st_dev == st->st_dev && other.st_ino == st->st_ino)
+        if (a->all[i].id != a->v->id && strcmp(a->all[i].identity, a->v->identity) == 0 &&
+            version_path(a->cmd->root, &a->all[i], path, NULL) == 0 && stat(path, &other) == 0 &&
+            other.st_dev == st->st_dev && other.st_ino == st->st_ino)
             return &a->all[i];
     return NULL;
 }
@@ -103,6 +105,15 @@ static json_t *repair_json(const struct repair *a, const char *result, const cha
                      result, "path", out_string(path), "candidates", a->found);
 }
 
+/* Files below ROOT/images are the root's own, all others are adopted. */
+static void set_place(const char *root, const char *path, struct version_row *v)
+{
+    size_t n = strlen(root);
+    bool is_own = strncmp(path, root, n) == 0 && strncmp(path + n, "/images/", 8) == 0;
+    v->is_adopted = !is_own;
+    (void)snprintf(v->path, sizeof(v->path), "%s", is_own ? path + n + 1 : path); /* the search made it: it fits */
+}
+
 static int relink(struct repair *a, const char *path, struct err *err)
 {
     _cleanup_(catalog_closep) struct catalog *c = NULL;
@@ -117,7 +128,7 @@ static int relink(struct repair *a, const char *path, struct err *err)
         return err_set(err, -EBUSY, "image '%s' was changed by another command meanwhile: try again", v.image);
     int64_t mtime_ns = (int64_t)a->st.st_mtim.tv_sec * 1000000000 + a->st.st_mtim.tv_nsec;
     bool is_doubtful = mtime_ns != v.mtime_ns && !a->hash[0];
-    (void)snprintf(v.path, sizeof(v.path), "%s", path); /* shorter than PATH_MAX, as the search made it */
+    set_place(a->cmd->root, path, &v);
     if (!is_doubtful)
         v.mtime_ns = mtime_ns;
     r = version_update(c, &v, err);
@@ -149,10 +160,15 @@ static int repair_one(struct repair *a, json_t *list, struct err *err)
                   "one, or add the right "
                   "one as a new image",
                   a->v->number, a->v->image, n);
-    if (n == 0)
+    if (n == 0 && !a->is_replaced)
         warn_line("version %u of image '%s': no file with its content was found; name a folder to look into with "
                   "--search DIR",
                   a->v->number, a->v->image);
+    if (n == 0 && a->is_replaced)
+        warn_line("version %u of image '%s': a file with other content is at its path, and no file with the right one "
+                  "was found; name a folder to look into with --search DIR, or take what is there with 'diskgate image "
+                  "check %s --accept'",
+                  a->v->number, a->v->image, a->v->image);
     if (r >= 0)
         (void)json_array_append_new(list, repair_json(a,
                                                       n == 1 ? "relinked"
@@ -162,15 +178,34 @@ static int repair_one(struct repair *a, json_t *list, struct err *err)
     return r;
 }
 
+/* Nothing is at the version's path, or something else is. A file of another time only may be the right one: that is told by `image check`. */
+static bool is_lost(struct repair *a)
+{
+    const char *state = version_state(a->cmd->root, a->v);
+    char path[PATH_MAX], identity[IDENTITY_LEN + 1];
+    struct image_info info;
+    if (strcmp(state, "missing") == 0)
+        return true;
+    if (strcmp(state, "changed") != 0 || version_path(a->cmd->root, a->v, path, NULL) < 0)
+        return false;
+    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    a->is_replaced = image_probe(fd, path, &info, NULL) < 0 ||
+                     strcmp(image_format_name(info.format), a->v->format) != 0 ||
+                     image_identity(fd, &info, identity, NULL) < 0 || strcmp(identity, a->v->identity) != 0;
+    return a->is_replaced;
+}
+
 static int repair_all(struct cmd *cmd, const char *image, const struct version_row *rows, size_t n, json_t *list,
                       struct err *err)
 {
     int status = EXIT_DONE;
     for (size_t i = 0; i < n; i++) {
-        if ((image && strcasecmp(rows[i].image, image) != 0) ||
-            strcmp(version_state(cmd->root, &rows[i]), "missing") != 0)
+        struct repair a = {.cmd = cmd, .v = &rows[i], .all = rows, .n_all = n};
+        if ((image && strcasecmp(rows[i].image, image) != 0) || !is_lost(&a))
             continue;
-        struct repair a = {.cmd = cmd, .v = &rows[i], .all = rows, .n_all = n, .found = json_array()};
+        a.found = json_array();
         int r = repair_one(&a, list, err);
         json_decref(a.found);
         if (r < 0)
@@ -206,7 +241,8 @@ static const struct option_def repair_options[] = {
 
 const struct verb cmd_image_repair_verbs[] = {
     {"image", "repair", "[NAME]", "Find image files again that were moved or renamed",
-     "Looks into the file's old folder and the folders given. Of several files with the same content none is taken.",
+     "Also those in whose place another file lies. Looks into the file's old folder and the folders given. Of several\n"
+     "files with the same content none is taken.",
      repair_options, run_repair, VERB_DRY_RUN},
     {0},
 };

@@ -3,8 +3,10 @@
 
 import os
 import shutil
+import subprocess
 
 import pytest
+from support import boot, iscsi
 from support.files import MIB, make_image, make_vhd
 from support.iscsi import Disk
 
@@ -70,6 +72,89 @@ def test_repair_is_not_misled_by_exchanged_names(root, here):
     (here / "x").rename(here / "games.old")
     repair(root)
     assert (place(root, "win"), place(root, "games")) == (str(here / "games.old"), str(here / "win.old"))
+
+
+def test_repair_finds_files_that_have_each_other_s_name(root, here):
+    (here / "win.img").rename(here / "x")
+    (here / "games.img").rename(here / "win.img")
+    (here / "x").rename(here / "games.img")
+    assert set(states(root).values()) == {"changed"}
+    repair(root)
+    assert set(states(root).values()) == {"ok"}
+    assert (place(root, "win"), place(root, "games")) == (str(here / "games.img"), str(here / "win.img"))
+
+
+def test_repair_finds_a_file_in_whose_place_another_one_lies(root, here):
+    moved = root.files / "moved"
+    moved.mkdir()
+    (here / "win.img").rename(moved / "win.img")
+    make_image(here / "win.img", 2 * MIB, seed=9)
+    before = root.catalog_text()
+    done = repair(root, status=1)
+    assert "other content is at its path" in done.stderr and "image check win --accept" in done.stderr
+    assert root.catalog_text() == before
+    repair(root, "--search", moved)
+    assert states(root)["win"] == "ok" and place(root, "win") == str(moved / "win.img")
+
+
+def test_repair_leaves_a_file_with_another_time_to_the_check(root, here):
+    os.utime(here / "win.img")
+    before = root.catalog_text()
+    repair(root)
+    assert states(root)["win"] == "changed" and root.catalog_text() == before
+
+
+def test_repair_finds_files_in_a_place_that_cannot_be_written_to(root, here):
+    kept, mounted = root.files / "kept", root.files / "mounted"
+    here.rename(kept)
+    mounted.mkdir()
+    subprocess.run(["mount", "--bind", "-o", "ro", str(kept), str(mounted)], check=True, timeout=30)
+    try:
+        repair(root, "--search", mounted)
+        assert set(states(root).values()) == {"ok"} and place(root, "win") == str(mounted / "win.img")
+        root.ok("up")
+        Disk(root.target("pc1"), root.files).copy(root.files / "copy.raw")
+        assert (root.files / "copy.raw").read_bytes() == (kept / "win.img").read_bytes()
+        root.ok("down")
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True, timeout=30)
+
+
+def test_repair_in_a_room_that_runs_keeps_its_sessions(root, here):
+    root.ok("image", "add", "big", make_image(here / "big.img", 64 * MIB, seed=5))
+    for number in (2, 3):
+        root.ok("client", "add", f"pc{number}", "--mac", f"52:54:00:00:00:{number:02}", "--image", "big")
+    root.ok("up")
+    moved = root.files / "moved"
+    with boot.session(root, iscsi.url_of(root.target("pc2"))) as pc:
+        here.rename(moved)
+        repair(root, "--search", moved)
+        assert len(root.target("pc2")["sessions"]) == 1 and pc.poll() is None
+        Disk(root.target("pc3"), root.files).copy(root.files / "copy.raw")
+        assert (root.files / "copy.raw").read_bytes() == (moved / "big.img").read_bytes()
+        assert pc.poll() is None
+    root.ok("down")
+    root.ok("up")
+    Disk(root.target("pc1"), root.files).copy(root.files / "copy.raw")
+    assert (root.files / "copy.raw").read_bytes() == (moved / "win.img").read_bytes()
+
+
+def test_repair_of_an_image_of_the_root_knows_whose_file_it_is(root, here):
+    """A file that was carried out of the root is adopted where it lies; one in another folder of the root stays the root's own."""
+    root.ok("image", "add", "own", make_image(root.files / "own.raw", 1 * MIB, seed=7), "--copy")
+    (root.files / "own.raw").unlink()
+    images = root.path / "images"
+    (images / "own").rename(images / "renamed")
+    repair(root, "--search", images)
+    version = root.json("image", "show", "own")["versions"][0]
+    assert (version["path"], version["is_adopted"]) == (str(images / "renamed" / "v1.raw"), False)
+    outside = root.files / "carried.raw"
+    (images / "renamed" / "v1.raw").rename(outside)
+    repair(root, "--search", root.files)
+    version = root.json("image", "show", "own")["versions"][0]
+    assert (version["path"], version["is_adopted"]) == (str(outside), True)
+    root.ok("image", "remove", "own")
+    assert outside.exists()
 
 
 @pytest.mark.parametrize("way", ["copy", "two folders"])
