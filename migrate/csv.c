@@ -48,7 +48,8 @@ struct shape {
 static bool has_mac(const struct csv_parser *p)
 {
     char mac[MAC_LEN + 1];
-    for (size_t i = 0; i < p->field_count && p->field_count > 1; i++)
+    size_t n = MIN(p->field_count, (size_t)CSV_FIELDS_MAX); /* of more only the number is known */
+    for (size_t i = 0; i < n && n > 1; i++)
         if (mac_from_text(csv_field(p, i), p->fields[i].len, mac) < MAC_EMPTY)
             return true;
     return false;
