@@ -17,6 +17,7 @@
 
 #include "core/util.h"
 #include "migrate/source-hash.h"
+#include "migrate/source-kept.h"
 #include "migrate/text.h"
 
 #define NOTES_MAX 1000 /* enough to see that a file is bad */
@@ -116,6 +117,9 @@ void source_close(struct source *s)
     source_hash_stop(s->hash);
     if (s->reader)
         s->reader->close(s);
+    for (size_t i = 0; s->kept && i < s->table_count; i++)
+        kept_finish(&s->kept[i]);
+    free(s->kept);
     for (size_t i = 0; i < s->table_count; i++)
         free((void *)s->tables[i].columns);
     free(s->tables);
@@ -157,13 +161,57 @@ static int check_table(const struct source *s, size_t i, struct err *err)
     return 0;
 }
 
+/* Where the rows of table @i are or may be kept; NULL for all but small tables. */
+static struct kept *kept_of(struct source *s, size_t i)
+{
+    if (s->tables[i].stored_rows < 0 || s->tables[i].stored_rows > KEPT_ROWS_MAX)
+        return NULL;
+    if (!s->kept)
+        s->kept = calloc(s->table_count, sizeof(*s->kept));
+    return s->kept ? &s->kept[i] : NULL; /* without memory they are read again */
+}
+
+struct keeping {
+    struct kept *kept;
+    source_each *each;
+    void *arg;
+    bool is_over; /* @each did not want all */
+};
+
+static int keep_row(void *arg, uint64_t number, const struct cell *cells)
+{
+    struct keeping *k = arg;
+    kept_add(k->kept, cells);
+    int r = k->each(k->arg, number, cells);
+    k->is_over = r != 0;
+    return r;
+}
+
+static int read_and_keep(struct source *s, size_t i, struct keeping *k, uint64_t *ret_rows, struct err *err)
+{
+    kept_begin(k->kept, s->tables[i].column_count);
+    int r = s->reader->rows(s, i, keep_row, k, ret_rows, err);
+    if (r == 0 && !k->is_over)
+        kept_end(k->kept);
+    if (!kept_is_whole(k->kept) || s->kept_bytes + k->kept->size > KEPT_BYTES_ALL)
+        kept_finish(k->kept);
+    s->kept_bytes += k->kept->size;
+    return r;
+}
+
 int source_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
 {
     uint64_t rows = 0;
     int r = check_table(s, i, err);
     if (r < 0)
         return r;
-    r = s->reader->rows(s, i, each, arg, &rows, err);
+    struct keeping k = {.kept = kept_of(s, i), .each = each, .arg = arg};
+    if (k.kept && kept_is_whole(k.kept))
+        r = kept_rows(k.kept, each, arg, &rows);
+    else if (k.kept && !kept_is_open(k.kept))
+        r = read_and_keep(s, i, &k, &rows, err);
+    else
+        r = s->reader->rows(s, i, each, arg, &rows, err);
     if (ret_rows)
         *ret_rows = rows;
     return r;

@@ -11,7 +11,7 @@
  *   source_close(s)
  *
  * (1) Nothing of a file is trusted: text is valid UTF-8 without NUL when it arrives here, counts and lengths are bounded.
- * (2) Rows are streamed: memory does not grow with their number.
+ * (2) Rows are streamed: memory does not grow with their number. Those of small tables are kept, so that they are read once (source-kept.h).
  * (3) A reader that cannot read all of a table says so: source_rows() is -EBADMSG, or it returns 0 and notes say what is doubtful.
  *     A note that is_doubt stops an import unless the administrator accepts it.
  * (4) NULL and empty text cannot be told apart in Access files: both are CELL_NONE here.
@@ -146,6 +146,8 @@ struct source {
     size_t table_count;
     struct source_note *notes;
     size_t note_count;
+    struct kept *kept; /* by table, of the small ones that were read; NULL = none yet */
+    size_t kept_bytes;
     void *priv; /* the reader's */
 };
 

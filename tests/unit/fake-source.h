@@ -39,6 +39,7 @@ static inline struct cell fake_cell(const char *type, const char *text, char *bu
         c.kind = CELL_BYTES;
         for (c.len = 0; sscanf(text + 2 * c.len, "%2x", &byte) == 1; c.len++)
             buf[c.len] = (char)byte;
+        buf[c.len] = 0;
         c.text = buf;
     }
     return c;

@@ -19,6 +19,8 @@
 #include "migrate/record.h"
 #include "migrate/source.h"
 #include "migrate/text-file.h"
+#include "migrate/text.h"
+#include "tests/unit/fake-source.h"
 
 static struct source *open_bytes(enum source_kind kind, const void *bytes, size_t len, const struct source_options *o,
                                  int expected, char *ret_sentence)
@@ -166,6 +168,17 @@ static void test_csv_zero_bytes_open_quotes_and_long_lines(void **state)
     assert_null(open_bytes(SOURCE_CSV, "\n\r\n", 3, NULL, -EBADMSG, sentence));
 }
 
+static void test_csv_with_more_blanks_than_columns_are_kept_is_measured(void **state)
+{
+    char text[20000] = "name;mac;note\na;001b21aabb01;";
+    size_t len = strlen(text);
+    for (; len < sizeof(text) - 3; len++)
+        text[len] = "x "[len % 2];
+    strcpy(text + len, "\n");
+    _cleanup_(source_closep) struct source *s = open_text(SOURCE_CSV, text);
+    assert_int_equal(source_table(s, 0)->column_count, 3);
+}
+
 static void test_csv_changed_while_it_is_open_is_not_read(void **state)
 {
     char path[] = "/tmp/test-sources-XXXXXX";
@@ -290,6 +303,80 @@ static void test_source_that_cannot_be_read_says_why(void **state)
         assert_int_equal(source_open(kinds[i], "/proc/self/mem", NULL, &s, &err), -EIO);
         assert_non_null(strstr(err.msg, "cannot read '/proc/"));
         assert_non_null(strstr(err.msg, strerror(EIO)));
+    }
+}
+
+/* --- small tables --------------------------------------------------------------------------------------------------- */
+
+static char *small_value(size_t row, size_t column, char *buf)
+{
+    if (column == 2 && row % 2)
+        return NULL;
+    (void)snprintf(buf, 256, column == 3 ? "00ff%02zx" : "%zu", row);
+    return buf;
+}
+
+static char *long_value(size_t row, size_t column, char *buf)
+{
+    memset(buf, 'x', 255);
+    buf[255] = 0;
+    return buf;
+}
+
+static const struct fake_table kept_tables[] = {
+    {"small", {"a:text", "b:int", "c:text", "d:binary", NULL}, NULL, 9, small_value},
+    {"empty", {"a:text", NULL}, NULL, 0, small_value},
+    {"long", {"a:text", NULL}, NULL, 1000, long_value},
+    {"large", {"a:text", NULL}, NULL, 1001, small_value},
+};
+static unsigned reads;
+
+static int counted_rows(struct source *s, size_t i, source_each *each, void *arg, uint64_t *ret_rows, struct err *err)
+{
+    reads++;
+    return fake_rows(s, i, each, arg, ret_rows, err);
+}
+
+struct seen_rows {
+    uint64_t hash, rows, enough;
+};
+
+static int see_row(void *arg, uint64_t number, const struct cell *cells)
+{
+    struct seen_rows *seen = arg;
+    assert_int_equal(number, seen->rows++);
+    for (size_t i = 0; i < seen->enough; i++) {
+        assert_true(cells[i].kind == CELL_NONE || cells[i].kind == CELL_INT || cells[i].text[cells[i].len] == 0);
+        seen->hash = seen->hash * 31 + text_hash(cells[i].text, cells[i].len) + cells[i].kind;
+        seen->hash = seen->hash * 31 + (uint64_t)cells[i].integer;
+    }
+    return 0;
+}
+
+static int see_one_row(void *arg, uint64_t number, const struct cell *cells)
+{
+    return 1;
+}
+
+static void test_source_reads_small_tables_once(void **state)
+{
+    static const unsigned expected[] = {2, 1, 2 + 1, 2 + 1}; /* one that was not read to its end, then a whole one */
+    static const struct source_reader counted = {.rows = counted_rows, .close = fake_close};
+    _cleanup_(source_closep) struct source *s = fake_source(kept_tables, ARRAY_SIZE(kept_tables));
+    s->reader = &counted;
+    for (size_t i = 0; i < ARRAY_SIZE(kept_tables); i++) {
+        struct seen_rows first = {.enough = s->tables[i].column_count}, second = first;
+        uint64_t n = 7;
+        reads = 0;
+        assert_int_equal(source_rows(s, i, see_one_row, NULL, NULL, NULL), 0);
+        assert_int_equal(source_rows(s, i, see_row, &first, &n, NULL), 0);
+        assert_int_equal(n, kept_tables[i].row_count);
+        assert_int_equal(source_rows(s, i, see_row, &second, &n, NULL), 0);
+        assert_int_equal(n, kept_tables[i].row_count);
+        assert_true(first.hash == second.hash && first.rows == n && second.rows == n);
+        assert_int_equal(reads, expected[i]);
+        assert_int_equal(source_rows(s, i, see_one_row, NULL, &n, NULL), 0);
+        assert_int_equal(n, kept_tables[i].row_count > 0);
     }
 }
 
@@ -543,11 +630,13 @@ int main(void)
         cmocka_unit_test(test_csv_any_separator_quote_and_line_end),
         cmocka_unit_test(test_csv_rows_that_do_not_fit_are_said),
         cmocka_unit_test(test_csv_zero_bytes_open_quotes_and_long_lines),
+        cmocka_unit_test(test_csv_with_more_blanks_than_columns_are_kept_is_measured),
         cmocka_unit_test(test_csv_changed_while_it_is_open_is_not_read),
         cmocka_unit_test(test_source_is_hashed_as_it_is_read),
         cmocka_unit_test(test_source_that_changes_is_not_what_was_hashed),
         cmocka_unit_test(test_source_that_is_closed_early_leaves_nothing),
         cmocka_unit_test(test_source_that_cannot_be_read_says_why),
+        cmocka_unit_test(test_source_reads_small_tables_once),
         cmocka_unit_test(test_csv_finds_its_character_set),
         cmocka_unit_test(test_csv_wrong_character_set_is_said),
         cmocka_unit_test(test_leases_of_dnsmasq),
