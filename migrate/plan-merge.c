@@ -10,7 +10,7 @@ struct merge {
     struct import_row *row;
     const struct import_known *known;
     json_t *detail;
-    bool has_changed, has_kept;
+    bool has_changed, has_kept, keeps_links;
 };
 
 static void tell(struct merge *m, int f, const char *a, const char *a_value, const char *b, const char *b_value)
@@ -28,7 +28,8 @@ static void take(struct merge *m, int f)
     strcpy(m->row->want.f[f], m->row->src.f[f]);
     strcpy(m->row->given.f[f], m->row->src.f[f]);
     tell(m, f, "old", m->known->now.f[f], "new", m->row->src.f[f]);
-    m->has_changed = true;
+    if (f != IMPORT_IMAGES || !m->keeps_links) /* the source's images changed, and the client's disks do not */
+        m->has_changed = true;
 }
 
 static void keep(struct merge *m, int f, const char *given)
@@ -37,6 +38,7 @@ static void keep(struct merge *m, int f, const char *given)
     strcpy(m->row->given.f[f], given);
     tell(m, f, "here", m->known->now.f[f], "source", m->row->src.f[f]);
     m->has_kept = true;
+    m->keeps_links = m->keeps_links || f == IMPORT_LINKS;
 }
 
 static void stay(struct merge *m, int f)

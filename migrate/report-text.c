@@ -18,7 +18,7 @@ struct lines {
     size_t n;
     const char *title;
     bool only_with_reason;
-    const struct site_images *images;
+    const struct plan *plan;
 };
 
 /* How many lines of a list are shown. */
@@ -47,12 +47,28 @@ static void images_text(const struct site_images *s, const char *list, char *ret
         (void)snprintf(ret, size, "none");
 }
 
+/* Images of links, which the plan has as "0:12,1:7@3": slot, id, version. */
+static void links_text(struct catalog *c, const char *links, char *ret, size_t size)
+{
+    char name[NAME_LEN + 1];
+    size_t n = 0;
+    ret[0] = 0;
+    for (const char *p = links; *p && n + 1 < size; p += strcspn(p, ","), p += *p == ',') {
+        const char *colon = strchr(p, ':');
+        if (colon && import_image_name(c, strtoll(colon + 1, NULL, 10), name, sizeof(name), NULL) == 0 && *name)
+            n += (size_t)snprintf(ret + n, size - n, "%s'%s'", n ? ", " : "", name);
+    }
+    if (!*ret)
+        (void)snprintf(ret, size, "none");
+}
+
 /* "field: old -> new, ..." of a row. */
-static void fields_text(const struct site_images *images, const char *detail, char *ret, size_t size)
+static void fields_text(const struct plan *p, const char *detail, char *ret, size_t size)
 {
     size_t i, n = 0;
     json_t *o;
-    char a[80], b[80], names[300];
+    char a[300], b[300], names[300];
+    bool keeps_links = false;
     _cleanup_json_ json_t *list = detail && *detail ? json_loads(detail, 0, NULL) : NULL;
     ret[0] = 0;
     json_array_foreach(list, i, o)
@@ -65,16 +81,22 @@ static void fields_text(const struct site_images *images, const char *detail, ch
         if (!field || (strcmp(field, "links") == 0 && !here) || n + 16 > size)
             continue; /* what becomes of links follows from the images */
         if (strcmp(field, "links") == 0) {
-            n += (size_t)snprintf(ret + n, size - n, "%sits disks stay as they are here", n ? ", " : "");
+            links_text(p->catalog, here, a, sizeof(a));
+            links_text(p->catalog, source ? source : "", b, sizeof(b));
+            n += (size_t)snprintf(ret + n, size - n, "%sits disks stay as they are here: %s (source: %s)",
+                                  n ? ", " : "", a, b);
+            keeps_links = true;
         } else if (strcmp(field, "images") == 0) {
-            images_text(images, new ? new : "", names, sizeof(names));
+            if (keeps_links) /* they were told as links */
+                continue;
+            images_text(&p->images, new ? new : "", names, sizeof(names));
             n += (size_t)snprintf(ret + n, size - n, "%simages are now %s", n ? ", " : "", names);
         } else if (here)
             n += (size_t)snprintf(ret + n, size - n, "%s%s stays '%s' (source: '%s')", n ? ", " : "", field,
-                                  text_shown(here, a, sizeof(a)), text_shown(source ? source : "", b, sizeof(b)));
+                                  text_shown(here, a, 80), text_shown(source ? source : "", b, 80));
         else
             n += (size_t)snprintf(ret + n, size - n, "%s%s: '%s' -> '%s'", n ? ", " : "", field,
-                                  text_shown(old ? old : "", a, sizeof(a)), text_shown(new ? new : "", b, sizeof(b)));
+                                  text_shown(old ? old : "", a, 80), text_shown(new ? new : "", b, 80));
         n = MIN(n, size - 1);
     }
     text_mend(ret);
@@ -95,7 +117,7 @@ static int print_row(void *arg, struct import_row *row, struct err *err)
     if (l->n > shown_of(l->cmd, LINES_MAX))
         return 0;
     const char *called = *row->want.f[IMPORT_NAME] ? row->want.f[IMPORT_NAME] : *row->raw_name ? row->raw_name : "-";
-    fields_text(l->images, row->detail, fields, sizeof(fields));
+    fields_text(l->plan, row->detail, fields, sizeof(fields));
     const char *parts[] = {text_shown(row->reason, reason, sizeof(reason)), fields,
                            text_shown(has_doubt ? row->doubt : "", doubt, sizeof(doubt))};
     char all[2000] = "";
@@ -111,7 +133,7 @@ static int print_row(void *arg, struct import_row *row, struct err *err)
 static int print_rows(const struct report *r, struct cmd *cmd, enum import_fate fate, bool only_with_reason,
                       const char *title, struct err *err)
 {
-    struct lines l = {cmd, 0, title, only_with_reason && !cmd->is_verbose, &r->plan->images};
+    struct lines l = {cmd, 0, title, only_with_reason && !cmd->is_verbose, r->plan};
     if (r->counts[fate] == 0)
         return 0;
     int e = l.only_with_reason && r->plan->row_doubts == 0 /* the same rows, found faster */

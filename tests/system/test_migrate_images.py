@@ -461,7 +461,23 @@ def test_page_says_which_images_a_client_gets_and_that_its_disks_stay(root):
     root.ok("client", "unlink", "pc02", "--slot", "0")
     page = root.ok("migrate", "csv", table(root, ("pc01", r"D:\two.img"), ("pc02", r"D:\one.img")), *options, "-n")
     assert next(line for line in page.splitlines() if "row 1, pc01" in line).endswith("images are now 'two'")
-    assert next(line for line in page.splitlines() if "row 2, pc02" in line).endswith("its disks stay as they are here")
+    assert next(line for line in page.splitlines() if "row 2, pc02" in line).endswith("its disks stay as they are here: none (source: 'one')")
+
+
+def test_client_whose_disks_are_kept_is_not_called_changed(root):
+    options = ["--map-path", f"D:={folder(root, 'here', 'one.img', 'two.img', 'mine.img')}"]
+    run(root, table(root, ("pc01", r"D:\one.img"), ("pc02", r"D:\mine.img")), *options)
+    root.ok("client", "link", "pc01", "mine")
+    path = table(root, ("pc01", r"D:\two.img"), ("pc02", r"D:\mine.img"))
+    page = root.ok("migrate", "csv", path, *options, "-n")
+    assert next(line for line in page.splitlines() if "row 1, pc01" in line).endswith("its disks stay as they are here: 'mine' (source: 'two')")
+    report = run(root, path, *options)
+    row = report["rows"][0]
+    assert row["result"] == "kept-local" and links(root, "pc01") == {0: "mine"}
+    assert {"field": "links", "here": {"0": "mine"}, "source": {"0": "two"}} in row["fields"]
+    assert (report["counts"]["changed"], report["counts"]["kept-local"]) == (0, 1)
+    root.ok("client", "link", "pc01", "two")
+    assert run(root, path, *options)["counts"]["unchanged"] == 2
 
 
 def test_value_that_was_left_out_is_told_on_the_page(root):
