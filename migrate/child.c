@@ -133,7 +133,8 @@ static int judge(int status, struct reading *out, struct reading *errs, json_t *
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return err_set(err, -ENOENT, "this needs the program diskgate, which is not installed beside diskgate-migrate");
     if (!WIFEXITED(status) || WEXITSTATUS(status) == 126)
-        return err_set(err, -EIO, "diskgate was ended by signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        return err_set(err, -EIO, "diskgate was ended by signal %d: try again",
+                       WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     if (WEXITSTATUS(status) != 0 && WEXITSTATUS(status) != 3)
         return err_set(err, -EIO, "%.900s", last_line(errs));
     *ret = json_loads(out->buf ? out->buf : "", 0, &where);

@@ -323,8 +323,8 @@ int images_make(struct site_images *s, const struct image_search *how, struct st
     for (size_t i = 0; i < s->n; i++)
         m.total += is_to_be_made(s->list[i]) ? s->list[i]->version.size_bytes : 0;
     for (size_t i = 0; r == 0 && i < s->n; i++)
-        if (is_to_be_made(s->list[i]))
-            r = make(s->list[i], how, st, &m, err);
+        if (is_to_be_made(s->list[i]) && (r = make(s->list[i], how, st, &m, err)) < 0)
+            (void)err_prefix(err, r, "nothing was imported, for the image '%s' cannot be made", s->list[i]->name);
     if (how->progress)
         progress_finish(how->progress);
     return r;

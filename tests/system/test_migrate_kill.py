@@ -118,3 +118,16 @@ def test_undo_that_dies_anywhere_is_done_or_not_at_all(root, importing, die, poi
         died = die(["migrate", "undo", last_import(root)], at)
         seen.add((died, check_all_or_nothing(root, at)))
     assert {(True, False), (True, True)} <= seen
+
+
+def test_death_of_the_program_that_makes_an_image_is_a_sentence_and_leaves_nothing(root, importing, programs):
+    library = programs.build / "tests" / "system" / "helpers" / "die-at.so"
+    for at in (1, 4):
+        more = {"LD_PRELOAD": str(library), "DIE_PROGRAM": "diskgate", "DIE_AT": str(at)}
+        done = subprocess.run(
+            root.command(*importing, "-q"), stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**os.environ, **more}, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        assert "nothing was imported, for the image 'ax' cannot be made" in done.stderr.splitlines()[-1]
+        assert not check_all_or_nothing(root, at) and list((root.path / "imports").iterdir()) == []
+    root.ok(*importing)
