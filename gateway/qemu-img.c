@@ -16,6 +16,7 @@
 #include "core/json.h"
 #include "core/util.h"
 #include "gateway/qemu-run.h"
+#include "gateway/vhdx.h"
 
 #define INFO_MS       60000
 #define INFO_CPU_S    60
@@ -70,6 +71,16 @@ static int check_qcow2(const struct qemu_source *s, struct err *err)
         return err_set(err, -EOPNOTSUPP, "'%s' is encrypted: decrypt it with qemu-img convert first and add that",
                        s->path);
     return 0;
+}
+
+static int check_vhdx(const struct qemu_source *s, struct err *err)
+{
+    if (!vhdx_has_parent(s->fd))
+        return 0;
+    return err_set(err, -EOPNOTSUPP,
+                   "'%s' is a differencing VHDX, only the changes over another disk: merge it into its parent first "
+                   "(Merge-VHD, or Edit Disk in Hyper-V Manager), and take the parent",
+                   s->path);
 }
 
 static const char *text_of(json_t *o, const char *key)
@@ -136,7 +147,9 @@ int qemu_info(const struct qemu_source *s, uint64_t *ret_size_bytes, uint64_t *r
     source_options(s, options, sizeof(options));
     char *argv[] = {(char *)"qemu-img", (char *)"info", (char *)"--output=json", (char *)"--image-opts", options, NULL};
     struct qemu_job j = {.argv = argv, .in = s->fd, .out = -1, .dirfd = -1, .jail = &jail, .timeout_ms = INFO_MS};
-    int r = strcmp(s->driver, "qcow2") == 0 ? check_qcow2(s, err) : 0;
+    int r = strcmp(s->driver, "qcow2") == 0  ? check_qcow2(s, err)
+            : strcmp(s->driver, "vhdx") == 0 ? check_vhdx(s, err)
+                                             : 0;
     if (r == 0)
         r = jail_pick_user(&jail, s->user, s->fd, s->path, err);
     if (r == 0)

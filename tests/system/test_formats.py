@@ -7,6 +7,7 @@ import pty
 import shutil
 import signal
 import subprocess
+import uuid
 
 import pytest
 from support.files import KIB, MIB, make_image, make_vhd
@@ -127,6 +128,18 @@ def test_disk_that_refers_to_other_files_is_refused(root, source):
         assert name in sentence and "qemu-img convert" in sentence
     assert images_of(root) == []
     assert root.json("image", "list")["images"] == []
+
+
+def test_differencing_vhdx_is_refused_with_a_way_out(root, source):
+    disk = convert(source, root.files / "child.avhdx", "vhdx")
+    root.ok("image", "add", "whole", disk)
+    content = bytearray(disk.read_bytes())
+    entry = content.index(uuid.UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le)  # file parameters: block size, flags
+    flags = content.index(b"metadata") + int.from_bytes(content[entry + 16 : entry + 20], "little") + 4
+    content[flags] |= 2  # it has a parent
+    disk.write_bytes(content)
+    sentence = root.fails("image", "add", "win", disk)
+    assert "differencing VHDX" in sentence and "Merge-VHD" in sentence and "child.avhdx" in sentence
 
 
 def test_sparse_vmdk_with_a_descriptor_of_foreign_extents_is_refused(root, source):
