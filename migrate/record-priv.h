@@ -11,6 +11,7 @@
 #include "migrate/record.h"
 
 #define RECORD_KEPT_MAX   16
+#define RECORD_MEMOS      8
 #define RECORD_SEEN_MAX   64
 #define RECORD_SEEN_BYTES 192
 
@@ -20,6 +21,16 @@ struct record_seen {
     size_t len;
     enum path_kind kind;
     char text[RECORD_SEEN_BYTES], path[RECORD_SEEN_BYTES], name[NAME_LEN + 1];
+};
+
+/* What became of a cell of an item (record-memo.c). */
+struct record_memo {
+    enum cell_kind kind; /* CELL_NONE = of none yet */
+    bool is_short;
+    unsigned kept_before;
+    int64_t integer;
+    size_t len;
+    char text[48], before[96], after[96], group[NAME_LEN + 1];
 };
 
 struct record_reading {
@@ -34,6 +45,7 @@ struct record_reading {
         size_t len;
     } keys[SOURCE_COLUMNS_MAX];               /* names of columns as keys of rest */
     struct record_seen seen[RECORD_SEEN_MAX]; /* by hash of the text */
+    struct record_memo memos[MAPPING_ITEMS_MAX][RECORD_MEMOS];
     struct record_kept {
         int column;
         const char *text; /* NULL: the cell's own */
@@ -53,6 +65,12 @@ struct record_reading {
 
 /* One sentence into the record's doubts; @column may be NULL. */
 #define record_doubt(r, ...) text_add_sentence((r)->record.doubt, sizeof((r)->record.doubt), __VA_ARGS__)
+
+/* Item number @n of a row, whose cell is @c, fills @field of the record (with raw_group goes group): true when that is done, from the last time.
+ * Else begin() before it is done, and end() behind. */
+bool record_memo_take(struct record_reading *r, unsigned n, const struct cell *c, char *field);
+void record_memo_begin(struct record_reading *r, unsigned n, const struct cell *c, const char *field);
+void record_memo_end(struct record_reading *r, unsigned n, const struct cell *c, const char *field);
 
 /* The images that item number @n gives this row. */
 void record_add_images(struct record_reading *r, unsigned n, const struct cell *cells);

@@ -223,6 +223,40 @@ static void read_name(struct record_reading *r, const struct cell *c)
         rec->name[0] = 0;
 }
 
+/* The field of a role that has a few values only; NULL of the others. */
+static char *repeated_field(struct record *rec, enum role role)
+{
+    switch (role) {
+    case ROLE_NETMASK:
+        return rec->netmask;
+    case ROLE_GATEWAY:
+        return rec->gateway;
+    case ROLE_DNS:
+        return rec->dns;
+    case ROLE_GROUP:
+        return rec->raw_group;
+    default:
+        return NULL;
+    }
+}
+
+static void read_repeated(struct record_reading *r, unsigned n, const struct cell *c, char *field)
+{
+    const struct item *item = &r->m->items[n];
+    if (record_memo_take(r, n, c, field))
+        return;
+    record_memo_begin(r, n, c, field);
+    if (item->role == ROLE_NETMASK)
+        read_mask(r, c);
+    else if (item->role == ROLE_GATEWAY)
+        read_gateway(r, item->columns[0], c);
+    else if (item->role == ROLE_DNS)
+        read_dns(r, item->columns[0], c);
+    else
+        read_group(r, n, c);
+    record_memo_end(r, n, c, field);
+}
+
 static void read_item(struct record_reading *r, unsigned n, const struct cell *cells)
 {
     const struct item *item = &r->m->items[n];
@@ -243,6 +277,11 @@ static void read_item(struct record_reading *r, unsigned n, const struct cell *c
         record_doubt(r, "Its %s cannot be read: the value is %s.", role_name(item->role), text_quote(c->text));
         return;
     }
+    char *repeated = repeated_field(rec, item->role);
+    if (repeated) {
+        read_repeated(r, n, c, repeated);
+        return;
+    }
     switch (item->role) {
     case ROLE_KEY:
         (void)copy(c, rec->source_id, sizeof(rec->source_id));
@@ -252,18 +291,6 @@ static void read_item(struct record_reading *r, unsigned n, const struct cell *c
         break;
     case ROLE_IP:
         read_address(r, "IP address", c, rec->ip);
-        break;
-    case ROLE_NETMASK:
-        read_mask(r, c);
-        break;
-    case ROLE_GATEWAY:
-        read_gateway(r, item->columns[0], c);
-        break;
-    case ROLE_DNS:
-        read_dns(r, item->columns[0], c);
-        break;
-    case ROLE_GROUP:
-        read_group(r, n, c);
         break;
     case ROLE_COMMENT:
         read_comment(r, item->columns[0], c);
@@ -303,7 +330,7 @@ static void read_rest(struct record_reading *r, const struct cell *cells)
         size_t len;
         const char *text, *name = r->table->columns[i].name;
         const struct cell *c = &cells[i];
-        if (cell_is_empty(c) || (r->is_used[i] && r->kept_count == 0) || !rest_text(r, i, c, buf, &text, &len))
+        if ((r->is_used[i] && r->kept_count == 0) || cell_is_empty(c) || !rest_text(r, i, c, buf, &text, &len))
             continue;
         if (!text_json_member_of(&out, r->keys[i].text, r->keys[i].len, text, len, REST_VALUE))
             record_doubt(r, "Its column '%s' has %zu bytes, of which the report cannot keep all.", text_quote(name),

@@ -429,6 +429,66 @@ static const char *const polar_rows[][FAKE_COLUMNS] = {{"001b21aabb01", "P1", "1
 static const struct fake_table polar_site[] = {
     {"客户机", {"MAC:text", "机器名:text", "禁用:bool", "Extra:int", "Damaged:bad", NULL}, polar_rows, 2, NULL}};
 
+/* What repeats is remembered from row to row, but no row may say anything else because of those before it. */
+static const char *const repeating_rows[][FAKE_COLUMNS] = {
+    {"001b21aa0001", "255.255.255.0", "10.0.0.1", "8.8.8.8", "1.1.1.1", "1"},
+    {"001b21aa0002", "255.255.255.0", "10.0.0.1", "8.8.8.8", "1.1.1.1", "1"},
+    {"001b21aa0003", "255.255.255.0", "10.0.0.1", "8.8.8.8", NULL, "2"},
+    {"001b21aa0004", "wrong", "wrong", "wrong", "1.1.1.1", "3"},
+    {"001b21aa0005", "wrong", "wrong", "wrong", "1.1.1.1", "3"},
+    {"001b21aa0006", "24", "fe80::1", "9.9.9.9", "1.1.1.1", "9"},
+    {"001b21aa0007", "24", "fe80::1", "9.9.9.9", "1.1.1.1", "9"},
+    {"001b21aa0008", "255.255.255.0", "0.0.0.0", "8.8.8.8,9.9.9.9", "1.1.1.1", "2"},
+    {"001b21aa0009", "0.0.0.0", "0.0.0.0", "8.8.8.8,9.9.9.9", "1.1.1.1", "10"},
+    {"001b21aa000a", NULL, " ", "none", "1.1.1.1", "10"},
+    {"001b21aa000b", " 255.255.255.0", "10.0.0.1 ", "1.1.1.1", "1.1.1.1", NULL},
+    {"001b21aa000c", "255.255.255.0", "10.0.0.1", "1.1.1.1", "1.1.1.1", "1"},
+    {"001b21aa000d", "wrong", "10.0.0.1", "1.1.1.1", "8.8.8.8", "1"},
+    {"001b21aa000e", "255.255.255.0", "10.0.0.1", "8.8.8.8", "1.1.1.1", "1"},
+};
+static const char *const repeating_groups[][FAKE_COLUMNS] = {
+    {"1", "Hall"}, {"2", "Bar"}, {"3", "Зал"}, {"10", "Bar 2"}};
+
+#define REPEATING_SITE(rows, n)                                                                                        \
+    {                                                                                                                  \
+        {"C", {"MAC:text", "Mask:text", "Gw:text", "D1:text", "D2:text", "Grp:int", NULL}, rows, n, NULL},             \
+        {                                                                                                              \
+            "G", {"ID:int", "Name:text", NULL}, repeating_groups, ARRAY_SIZE(repeating_groups), NULL                   \
+        }                                                                                                              \
+    }
+#define REPEATING_MAPPING                                                                                              \
+    "[clients]\ntable = C\nmac = MAC\nnetmask = Mask\ngateway = Gw\ndns = D1\ndns = D2\n"                              \
+    "group = Grp -> G.ID : Name\n"
+
+static void test_records_do_not_depend_on_other_rows(void **state)
+{
+    static struct seen all, one;
+    char sentence[600];
+    struct fake_table site[] = REPEATING_SITE(repeating_rows, ARRAY_SIZE(repeating_rows));
+    _cleanup_(source_closep) struct source *s = fake_source(site, 2);
+    _cleanup_(mapping_destroyp) struct mapping *m = load(s, REPEATING_MAPPING, 0, sentence);
+    read_with(s, m, &all);
+    assert_int_equal(all.n, ARRAY_SIZE(repeating_rows));
+    for (size_t i = 0; i < ARRAY_SIZE(repeating_rows); i++) {
+        struct fake_table alone[] = REPEATING_SITE(repeating_rows + i, 1);
+        _cleanup_(source_closep) struct source *source = fake_source(alone, 2);
+        _cleanup_(mapping_destroyp) struct mapping *mapping = load(source, REPEATING_MAPPING, 0, sentence);
+        const struct record *a = &all.list[i], *b = &one.list[0];
+        read_with(source, mapping, &one);
+        assert_string_equal(a->mac, b->mac);
+        assert_string_equal(a->netmask, b->netmask);
+        assert_string_equal(a->gateway, b->gateway);
+        assert_string_equal(a->dns, b->dns);
+        assert_string_equal(a->raw_group, b->raw_group);
+        assert_string_equal(a->group, b->group);
+        assert_string_equal(a->rest, b->rest);
+        assert_string_equal(a->doubt, b->doubt);
+    }
+    assert_string_equal(all.list[1].dns, "8.8.8.8,1.1.1.1");
+    assert_string_equal(all.list[1].group, "Hall");
+    assert_true(*all.list[4].doubt && *all.list[6].doubt && strstr(all.list[5].rest, "fe80::1"));
+}
+
 static void test_records_disabled_rest_and_doubt(void **state)
 {
     static struct seen seen;
@@ -481,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_mapping_survives_any_name),
         cmocka_unit_test(test_records_are_as_many_as_rows),
         cmocka_unit_test(test_records_disabled_rest_and_doubt),
+        cmocka_unit_test(test_records_do_not_depend_on_other_rows),
         cmocka_unit_test(test_site_takes_dhcp_options_and_keeps_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
