@@ -465,6 +465,9 @@ static int add_image(struct site_image *i, struct catalog *c, struct err *err)
         text_copy(i->label, strlen(i->label), row.comment, sizeof(row.comment));
     int r = image_add(c, &row, &i->version, err);
     i->image_id = row.id;
+    if (r == -EEXIST) /* its name was free when it was chosen */
+        return err_set(err, r, "nothing was imported: another command made the image '%s' meanwhile; import again",
+                       i->name);
     return r;
 }
 

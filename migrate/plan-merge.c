@@ -51,7 +51,8 @@ static void stay(struct merge *m, int f)
 static void merge_again(struct merge *m, int f)
 {
     const struct import_known *k = m->known;
-    bool is_new = strcmp(m->row->src.f[f], k->src.f[f]) != 0;
+    bool is_back = k->is_gone && (f == IMPORT_NAME || f == IMPORT_IP); /* it may have made way for another PC */
+    bool is_new = strcmp(m->row->src.f[f], k->src.f[f]) != 0 || (is_back && strcmp(k->now.f[f], m->row->src.f[f]) != 0);
     bool is_edited = strcmp(k->now.f[f], k->given.f[f]) != 0;
     if (!is_edited && is_new)
         take(m, f);

@@ -202,3 +202,25 @@ def test_keys_of_clients_in_ccboot_ini_are_not_the_site_s(root):
     assert "D:\\WB" in rest.values() and not {"E:\\WB", "PC1", "001B21000001"} & set(rest.values())
     settings = {row["key"]: row["value"] for row in root.json("set")["settings"]}
     assert settings["boot.dhcp_range"] == "10.0.0.10-10.0.0.99" and settings["boot.dhcp_router"] != "10.7.7.7"
+
+
+def names(root):
+    return {row["mac"]: (row["name"], row["ip"]) for row in root.json("client", "list")["clients"]}
+
+
+def test_client_that_made_way_and_comes_back_gets_its_name_again(root):
+    """Another network card in the same PC, and the old one again."""
+    old, new = [("pc1", 1, "10.0.0.1", "", "")], [("pc1", 2, "10.0.0.1", "", "")]
+    first, second = "52:54:00:00:00:01", "52:54:00:00:00:02"
+    run(root, table(root, old))
+    run(root, table(root, new))
+    assert names(root) == {first: ("pc1-gone", None), second: ("pc1", "10.0.0.1")}
+    report = run(root, table(root, old))
+    assert report["counts"]["changed"] == 1 and names(root) == {first: ("pc1", "10.0.0.1"), second: ("pc1-gone", None)}
+    assert run(root, table(root, old))["counts"]["unchanged"] == 1
+    root.ok("migrate", "undo", "4")
+    root.ok("migrate", "undo", "3")
+    assert names(root) == {first: ("pc1-gone", None), second: ("pc1", "10.0.0.1")}
+    root.ok("client", "rename", "pc1-gone", "ours")
+    run(root, table(root, old))
+    assert names(root) == {first: ("ours", "10.0.0.1"), second: ("pc1", None)}, "only what was edited here stays"
