@@ -282,6 +282,7 @@ int out_flush(struct out *o, FILE *f)
         if (fflush(o->mem) == EOF)
             return -ENOMEM;
         r = fwrite(o->text, 1, o->text_len, f) == o->text_len ? 0 : -1;
+        (void)fseeko(o->mem, 0, SEEK_SET); /* memory only: what is printed is not printed again */
     }
     if (fflush(f) == EOF || r < 0)
         return errno ? -errno : -EIO;
@@ -296,6 +297,8 @@ void warn_line(const char *fmt, ...)
     (void)vsnprintf(text, sizeof(text), fmt, ap); /* a cut sentence is still a sentence */
     va_end(ap);
     _cleanup_free_ char *shown = out_visible(text);
+    (void)fflush(
+        stdout); /* in one log with stderr it comes behind what was printed before; a failure is seen at the end */
     /* nobody to tell when stderr is gone */
     (void)fprintf(stderr, "%s: %s\n", program_invocation_short_name, shown ? shown : text);
 }

@@ -4,7 +4,7 @@
  * Order of calls:
  *   out_init(o, is_json)
  *     out_table(), out_fields(), out_line(), out_set()     in the order of the page
- *   out_flush(o, stdout)                                   once, when all is known
+ *   out_flush(o, stdout)                                   when all is known; a page that was written is not written again
  *   out_finish(o)
  *
  * A row is a jansson object. Its keys are full words with the unit in them (size_bytes) and its numbers are raw; the text shows

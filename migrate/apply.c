@@ -242,10 +242,12 @@ static int pass(struct apply *a, struct report *r, struct staging *st, bool is_s
         e = show(a, json, err);
     else if (json)
         (void)fclose(json); /* temporary */
+    if (e == 0 && stops && !a->cmd->is_json && (e = out_flush(&a->cmd->out, stdout)) < 0)
+        return err_sys(err, e, "cannot write the result");
     if (e < 0)
         return e;
     if (stops)
-        warn_line("%s", why.msg);
+        warn_line("%s", why.msg); /* below the page, which may be long */
     return stops ? EXIT_FAILED : EXIT_DONE;
 }
 

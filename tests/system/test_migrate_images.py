@@ -435,6 +435,13 @@ def test_file_that_cannot_be_read_is_refused_with_a_way_out(root):
         assert any(way in said for way in ("copy it again", "diskgate migrate csv", "save it in Access", "Compact and Repair")), said
 
 
+def test_sentence_that_says_why_is_the_last_line_of_a_log(root, programs):
+    path = table(root, "p1;broken;10.0.0.1;;", "p2;52-54-00-00-01-02;10.0.0.2;;", "p3;52-54-00-00-01-03;10.0.0.3;;")
+    command = [str(programs.diskgate), "--root", str(root.path), "migrate", "csv", str(path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
+    assert done.returncode == 1 and "nothing was imported: 1 row is in conflict" in done.stdout.splitlines()[-1]
+
+
 def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs):
     assert "usage:" in root.run("migrate", "csv").stderr and root.run("migrate", "csv").returncode == 2
     assert root.run("migrate", "ccbot", "x").returncode == 2
