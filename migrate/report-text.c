@@ -105,7 +105,7 @@ static void fields_text(const struct plan *p, const char *detail, char *ret, siz
 static int print_row(void *arg, struct import_row *row, struct err *err)
 {
     struct lines *l = arg;
-    char fields[512], name[160], reason[600], doubt[600];
+    char fields[512], name[160], raw[160], reason[600], doubt[600];
     (void)err;
     bool is_missing =
         strncmp(row->reason, "not linked to ", 14) == 0; /* what is missing was said once, with the images */
@@ -125,8 +125,11 @@ static int print_row(void *arg, struct import_row *row, struct err *err)
     for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
         if (*parts[i])
             n += (size_t)snprintf(all + n, sizeof(all) - n, "%s%s", n ? "; " : ": ", parts[i]);
-    out_line(&l->cmd->out, "  row %llu, %s%s%s%s", (unsigned long long)row->row + 1,
-             text_shown(called, name, sizeof(name)), *row->mac ? ", " : "", row->mac, all);
+    bool is_other = *row->raw_name && strcmp(row->raw_name, called) != 0; /* than in the source */
+    out_line(&l->cmd->out, "  row %llu, %s%s%s%s%s%s%s", (unsigned long long)row->row + 1,
+             text_shown(called, name, sizeof(name)), is_other ? " ('" : "",
+             is_other ? text_shown(row->raw_name, raw, sizeof(raw)) : "", is_other ? "')" : "", *row->mac ? ", " : "",
+             row->mac, all);
     return 0;
 }
 
@@ -265,13 +268,20 @@ static void print_site_rest(const struct report *r, struct cmd *cmd)
 
 static void print_rest(const struct report *r, struct cmd *cmd)
 {
-    char text[600], shown[128];
+    char text[640], shown[128];
     const char *key;
     json_t *value;
-    size_t n = 0;
+    size_t n = 0, said = 0, all = json_object_size(r->plan->rest);
     text[0] = 0;
-    json_object_foreach(r->plan->rest, key, value) if (n + 140 < sizeof(text)) n +=
-        (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "", text_shown(key, shown, sizeof(shown)));
+    json_object_foreach(r->plan->rest, key, value)
+    {
+        if (n + 180 >= sizeof(text))
+            break;
+        n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", n ? ", " : "", text_shown(key, shown, sizeof(shown)));
+        said++;
+    }
+    if (n && said < all)
+        (void)snprintf(text + n, sizeof(text) - n, " and %zu more", all - said);
     if (n)
         out_line(&cmd->out, "\nWithout a place in Diskgate, kept in the report: %s", text);
 }

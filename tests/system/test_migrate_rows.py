@@ -139,6 +139,22 @@ def test_column_without_a_place_is_named_wherever_its_first_value_is(root):
     assert "Without a place in Diskgate, kept in the report: Chair7" in page
 
 
+def test_page_counts_the_columns_that_it_does_not_name(root):
+    path = root.files / "wide.csv"
+    columns = [f"Strange column number {n}" for n in range(60)]
+    path.write_text(f"Computer;MAC;{';'.join(columns)}\n" + "".join(f"pc{n};52-54-00-00-00-0{n};{';'.join('x' for _ in columns)}\n" for n in (1, 2)))
+    line = next(line for line in root.ok("migrate", "csv", path, "-n").splitlines() if "Without a place" in line)
+    named = line.count("Strange column")
+    assert 5 < named < 60 and line.endswith(f"and {60 - named} more")
+
+
+def test_page_has_the_name_of_the_source_beside_another_one(root):
+    path = root.files / "names.csv"
+    path.write_text("Computer;MAC\n网吧001号机;52-54-00-00-00-01\nPC 2;52-54-00-00-00-02\npc3;52-54-00-00-00-03\n")
+    page = root.ok("migrate", "csv", path, "-n", "-v")
+    assert "row 1, 001 ('网吧001号机'), 52:54" in page and "row 2, PC-2 ('PC 2'), " in page and "row 3, pc3, 52:54" in page
+
+
 def test_groups_of_other_alphabets_stay_apart_and_are_told(root):
     names = ["Зал 1", "Бар 1", "贵宾区", "大厅", "VIP"]
     path = root.files / "groups.csv"
