@@ -14,45 +14,46 @@
 #include "core/catalog-import-priv.h"
 #include "core/util.h"
 
-#define DIGITS  "0123456789"
-#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
 static bool is_letter_or_digit(char ch)
 {
     return (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z');
 }
 
-/* IS_NAME of the schema, and of a folder. */
-static bool is_name(const char *text, size_t max)
+static bool fits(const struct import_cell *c, int64_t bytes)
 {
-    size_t n = 0;
-    if (!is_letter_or_digit(*text))
+    return c->number <= bytes;
+}
+
+/* IS_NAME of the schema, and of a folder. */
+static bool is_name(const struct import_cell *c, int64_t max)
+{
+    if (c->number == 0 || !fits(c, max) || !is_letter_or_digit(*c->text))
         return false;
-    for (; text[n]; n++)
-        if (n == max || (!is_letter_or_digit(text[n]) && text[n] != '.' && text[n] != '_' && text[n] != '-'))
+    for (int64_t i = 1; i < c->number; i++) {
+        char ch = c->text[i];
+        if (!is_letter_or_digit(ch) && ch != '.' && ch != '_' && ch != '-')
             return false;
+    }
     return true;
 }
 
-static bool is_mac(const char *text)
+static bool is_mac(const struct import_cell *c)
 {
-    for (int i = 0; i < MAC_LEN; i++) {
-        bool is_hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
-        if (i % 3 == 2 ? text[i] != ':' : !is_hex)
+    for (int i = 0; i < MAC_LEN && c->number == MAC_LEN; i++) {
+        char ch = c->text[i];
+        bool is_hex = (ch >= '0' && ch <= '9') || (ch >= 'a' && ch <= 'f');
+        if (i % 3 == 2 ? ch != ':' : !is_hex)
             return false;
     }
-    return text[MAC_LEN] == 0;
+    return c->number == MAC_LEN;
 }
 
-static bool fits(const char *text, size_t bytes)
+static bool is_secret(const struct import_cell *c)
 {
-    return strnlen(text, bytes + 1) <= bytes;
-}
-
-static bool is_secret(const char *text)
-{
-    size_t n = strnlen(text, 17);
-    return n >= 12 && n <= 16 && strspn(text, DIGITS LETTERS) == n; /* so a byte is a character */
+    for (int64_t i = 0; i < c->number; i++)
+        if (!is_letter_or_digit(c->text[i])) /* so a byte is a character */
+            return false;
+    return c->number >= 12 && c->number <= 16;
 }
 
 static int refused(const struct import *im, const char *what, struct err *err)
@@ -61,25 +62,27 @@ static int refused(const struct import *im, const char *what, struct err *err)
                    what);
 }
 
-int import_check_client(const struct import *im, const struct arg *c, struct err *err)
+int import_check_client(const struct import *im, const struct import_cell *c, struct err *err)
 {
     static const struct {
         unsigned char column, max;
         const char *name;
     } texts[] = {{3, 45, "ip"},       {4, 63, "group"},    {5, 223, "iqn"},     {6, 63, "chap_user"},
                  {9, 255, "comment"}, {11, 15, "netmask"}, {12, 15, "gateway"}, {13, 255, "dns"}};
-    if (!is_name(c[1].text, NAME_LEN))
+    if (!is_name(&c[1], NAME_LEN))
         return refused(im, "name", err);
-    if (!is_name(c[8].text, OVERLAY_DIR_LEN))
+    if (!is_name(&c[8], OVERLAY_DIR_LEN))
         return refused(im, "overlay_dir", err);
-    if (!is_mac(c[2].text))
+    if (!is_mac(&c[2]))
         return refused(im, "mac", err);
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
-        if (!fits(c[texts[i].column].text, texts[i].max))
+        if (!fits(&c[texts[i].column], texts[i].max))
             return refused(im, texts[i].name, err);
-    if (strncmp(c[5].text, "iqn.", 4) != 0)
+    if (c[5].number < 4 || memcmp(c[5].text, "iqn.", 4) != 0)
         return refused(im, "iqn", err);
-    if (!*c[6].text)
+    if (c[6].number == 0)
         return refused(im, "chap_user", err);
-    return is_secret(c[7].text) ? 0 : refused(im, "chap_password", err);
+    if (c[10].text || c[10].number < 0 || c[10].number > 1)
+        return refused(im, "is_disabled", err);
+    return is_secret(&c[7]) ? 0 : refused(im, "chap_password", err);
 }

@@ -71,11 +71,7 @@ static int feed_next(sqlite3_vtab_cursor *cursor)
 {
     struct cursor *c = (struct cursor *)cursor;
     struct import_feed *f = c->feed;
-    f->result = f->next(f->arg, f->columns, f->err);
-    if (f->result > 0 && f->check) {
-        int r = f->check(f->im, f->columns, f->err);
-        f->result = r < 0 ? r : 1;
-    }
+    f->result = import_ahead_next(f->rows, &f->columns, f->err);
     c->is_at_end = f->result <= 0;
     c->row++;
     return f->result < 0 ? SQLITE_ABORT : SQLITE_OK;
@@ -97,12 +93,13 @@ static int feed_is_at_end(sqlite3_vtab_cursor *cursor)
 
 static int feed_column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int i)
 {
-    const struct arg *a = &((struct cursor *)cursor)->feed->columns[i];
-    if (a->kind == ARG_TEXT)
-        sqlite3_result_text(to, a->text, -1, SQLITE_STATIC); /* it is there until the next row is asked for */
-    else if (a->kind == ARG_NUMBER)
-        sqlite3_result_int64(to, a->number);
-    return SQLITE_OK; /* else NULL */
+    const struct import_cell *c = &((struct cursor *)cursor)->feed->columns[i];
+    if (c->text)
+        sqlite3_result_text(to, c->text, (int)c->number,
+                            SQLITE_STATIC); /* it is there until the next row is asked for */
+    else
+        sqlite3_result_int64(to, c->number);
+    return SQLITE_OK;
 }
 
 static int feed_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
@@ -144,17 +141,27 @@ void import_feed_destroy(struct import *im)
     im->feed = NULL;
 }
 
-int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next,
-                    import_check_fn *check, void *arg, struct err *err)
+static int insert(struct import *im, const char *sql, const struct arg *args, struct err *err)
+{
+    int r = db_exec(im->c, "PRAGMA ignore_check_constraints = ON", err);
+    if (r == 0)
+        r = db_run(im->c, sql, args, err);
+    int end = db_exec(im->c, "PRAGMA ignore_check_constraints = OFF", r < 0 ? NULL : err);
+    return r < 0 ? r : end;
+}
+
+int import_feed_run(struct import *im, const char *sql, const struct arg *args, const struct import_maker *maker,
+                    struct err *err)
 {
     struct import_feed *f = im->feed;
     struct err own = {0}, db = {0};
-    *f = (struct import_feed){.im = im, .next = next, .check = check, .arg = arg, .err = &own};
-    int r = db_exec(im->c, "PRAGMA ignore_check_constraints = ON", &db);
-    if (r == 0)
-        r = db_run(im->c, sql, args, &db);
-    int end = db_exec(im->c, "PRAGMA ignore_check_constraints = OFF", r < 0 ? NULL : &db);
-    r = r < 0 ? r : end;
+    *f = (struct import_feed){.err = &own};
+    int r = import_ahead_begin(&f->rows, im, maker, err);
+    if (r < 0)
+        return r;
+    r = insert(im, sql, args, &db);
+    import_ahead_end(f->rows);
+    f->rows = NULL;
     if (r < 0 && f->result < 0)
         r = f->result;
     if (r < 0 && err)

@@ -7,6 +7,7 @@
  */
 #include "core/catalog-import.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #include "core/catalog-import-priv.h"
 #include "core/spool-merge.h"
 #include "core/util.h"
+
+#define ROWS_APART 2000 /* fewer are not worth a thread */
 
 struct identity {
     char label[64], iqn[224], secret[64], dir[OVERLAY_DIR_LEN + 1], tag[9];
@@ -27,29 +30,10 @@ struct adding {
     bool has_dirs;     /* folders have names that clients had; else each gets its client's name */
     bool has_labels;   /* clients that were here have labels, or two of the new ones could get the same one */
     size_t iqn_prefix; /* bytes of id.iqn that all have */
-    struct import_new row;
-    struct import_values want;
     struct identity id;
     struct secret_source secrets;
     char now[TIME_LEN + 1];
 };
-
-/* --- by name ------------------------------------------------------------------------------------------------------ */
-
-/* The next row by name into a->row and a->want. 1, 0 behind the last one. */
-static int next_by_name(struct adding *a, struct err *err)
-{
-    const char *record;
-    size_t len;
-    int r = spool_merge_next(a->im->by_name, &record, &len, err);
-    if (r <= 0)
-        return r;
-    r = import_new_take(record, len, &a->row, err);
-    if (r < 0)
-        return r;
-    import_unpack(a->row.want, &a->want);
-    return 1;
-}
 
 /* --- identities --------------------------------------------------------------------------------------------------- */
 
@@ -107,43 +91,113 @@ static int make_identity(struct adding *a, const char *name, struct err *err)
 static const char insert_clients[] =
     "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
     " created_at, is_disabled, netmask, gateway, dns) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, ?,"
-    " c10 <> '', c11, c12, c13 FROM import_feed";
+    " c10, c11, c12, c13 FROM import_feed";
 
-static int note_links(struct adding *a, int64_t id, const char *links, struct err *err)
+static int note_links(struct adding *a, int64_t id, const struct import_text *links, struct err *err)
 {
     char *to;
-    size_t len = strlen(links) + 1;
-    int r = spool_room(a->links, sizeof(id) + len, &to, err);
+    size_t len = sizeof(id) + links->len + 1;
+    int r = spool_room(a->links, len, &to, err);
     if (r < 0)
         return r;
     memcpy(to, &id, sizeof(id));
-    memcpy(to + sizeof(id), links, len);
-    spool_commit(a->links, sizeof(id) + len);
+    memcpy(to + sizeof(id), links->text, links->len);
+    to[len - 1] = 0;
+    spool_commit(a->links, len);
     return 0;
 }
 
-static int feed_client(void *arg, struct arg *columns, struct err *err)
+/* The next row by name: its bytes for a pack, and its values, into @to. 1, 0 behind the last one. */
+static int next_by_name(struct adding *a, struct import_batch *to, struct import_new *ret, struct err *err)
 {
-    struct adding *a = arg;
-    const struct import_values *v = &a->want;
-    int r = next_by_name(a, err);
+    const char *record;
+    size_t len;
+    int r = spool_merge_next(a->im->by_name, &record, &len, err);
     if (r <= 0)
         return r;
-    r = make_identity(a, v->f[IMPORT_NAME], err);
-    if (r == 0)
-        r = import_packer_put(&a->packer, ++a->last_id, &a->row, err);
-    if (r == 0 && *v->f[IMPORT_LINKS])
-        r = note_links(a, a->last_id, v->f[IMPORT_LINKS], err);
+    r = import_new_take(record, len, ret, err);
     if (r < 0)
         return r;
-    const struct arg values[IMPORT_FEED_COLUMNS] = {
-        N(a->last_id),           T(v->f[IMPORT_NAME]),     T(a->row.mac),
-        T(v->f[IMPORT_IP]),      T(v->f[IMPORT_GROUP]),    T(a->id.iqn),
-        T(a->id.label),          T(a->id.secret),          T(a->has_dirs ? a->id.dir : v->f[IMPORT_NAME]),
-        T(v->f[IMPORT_COMMENT]), T(v->f[IMPORT_DISABLED]), T(v->f[IMPORT_NETMASK]),
-        T(v->f[IMPORT_GATEWAY]), T(v->f[IMPORT_DNS])};
-    memcpy(columns, values, sizeof(values));
+    char *pack = to->pack + to->pack_len, *text = pack;
+    import_pack_record(++a->last_id, record, ret, pack);
+    to->pack_len += ret->pack_len;
+    if (len > ret->pack_len + 1) { /* what it gets is not in the pack */
+        text = memcpy(to->text + to->text_len, record, len);
+        to->text_len += len;
+    }
+    ret->mac = text + (ret->mac - record);
+    for (int i = 0; i < IMPORT_FIELDS; i++)
+        ret->want[i].text = text + (ret->want[i].text - record);
     return 1;
+}
+
+/* A text of @len bytes that @to keeps. */
+static struct import_cell keep(struct import_batch *to, const char *text, size_t len)
+{
+    char *copy = memcpy(to->text + to->text_len, text, len);
+    to->text_len += len;
+    return (struct import_cell){copy, (int64_t)len};
+}
+
+static struct import_cell cell(const struct import_text *t)
+{
+    return (struct import_cell){t->text, (int64_t)t->len};
+}
+
+/* IQN, label, secret and folder. */
+static void put_identity(const struct adding *a, struct import_batch *to, struct import_cell *columns)
+{
+    const struct identity *id = &a->id;
+    size_t prefix = a->iqn_prefix, label = strlen(id->label);
+    static_assert(sizeof(id->iqn) + sizeof(id->secret) + sizeof(id->dir) <= 512, "a batch has room for that");
+    columns[5] = keep(to, id->iqn, prefix + label); /* ends in the label */
+    columns[6] = (struct import_cell){columns[5].text + prefix, (int64_t)label};
+    columns[7] = keep(to, id->secret, strlen(id->secret));
+    columns[8] = a->has_dirs ? keep(to, id->dir, strlen(id->dir)) : columns[1];
+}
+
+static int make_client(void *arg, struct import_batch *to, struct import_cell *columns, struct err *err)
+{
+    static const unsigned char fields[][2] = {{1, IMPORT_NAME},    {3, IMPORT_IP},       {4, IMPORT_GROUP},
+                                              {9, IMPORT_COMMENT}, {11, IMPORT_NETMASK}, {12, IMPORT_GATEWAY},
+                                              {13, IMPORT_DNS}};
+    struct adding *a = arg;
+    struct import_new row;
+    char name[NAME_LEN + 1];
+    int r = next_by_name(a, to, &row, err);
+    if (r <= 0)
+        return r;
+    size_t len = MIN(row.want[IMPORT_NAME].len, (size_t)NAME_LEN); /* a longer one is refused */
+    memcpy(name, row.want[IMPORT_NAME].text, len);
+    name[len] = 0;
+    r = make_identity(a, name, err);
+    if (r == 0 && row.want[IMPORT_LINKS].len > 0)
+        r = note_links(a, a->last_id, &row.want[IMPORT_LINKS], err);
+    if (r < 0)
+        return r;
+    columns[0] = (struct import_cell){NULL, a->last_id};
+    for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
+        columns[fields[i][0]] = cell(&row.want[fields[i][1]]);
+    columns[2] = (struct import_cell){row.mac, (int64_t)strlen(row.mac)};
+    columns[10] = (struct import_cell){NULL, row.want[IMPORT_DISABLED].len > 0};
+    put_identity(a, to, columns);
+    return 1;
+}
+
+static int take_clients(void *arg, const struct import_batch *from, struct err *err)
+{
+    struct adding *a = arg;
+    return import_packer_put(&a->packer, from->pack, from->pack_len, err);
+}
+
+static int add_clients(struct adding *a, struct err *err)
+{
+    const struct import_maker maker = {.make = make_client,
+                                       .take = take_clients,
+                                       .check = import_check_client,
+                                       .is_apart = !a->has_labels && !a->has_dirs && a->im->rows >= ROWS_APART,
+                                       .arg = a};
+    return import_feed_run(a->im, insert_clients, ARGS(T(a->now)), &maker, err);
 }
 
 /* --- links -------------------------------------------------------------------------------------------------------- */
@@ -229,7 +283,7 @@ static int add_all(struct adding *a, struct err *err)
     if (r == 0)
         r = look_at_catalog(a, err);
     if (r == 0)
-        r = import_feed_run(im, insert_clients, ARGS(T(a->now)), feed_client, import_check_client, a, err);
+        r = add_clients(a, err);
     if (r == 0)
         r = add_links(a, err);
     return r < 0 ? r : import_packer_flush(&a->packer, err);

@@ -66,6 +66,16 @@ void import_unpack_as(const char *text, const struct import_values *as, struct i
     }
 }
 
+void import_split(const char *packed, struct import_text ret[static IMPORT_FIELDS])
+{
+    for (int i = 0; i < IMPORT_FIELDS; i++) {
+        size_t n = field_len(packed);
+        if (!is_same(packed, n))
+            ret[i] = (struct import_text){packed, n};
+        packed += n + (packed[n] != 0);
+    }
+}
+
 void import_unpack_given(const struct import_planned *row, const struct import_values *src,
                          const struct import_values *want, struct import_values *ret)
 {
@@ -132,20 +142,26 @@ int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len,
 int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err)
 {
     const char *texts[TEXTS + 1], *p = record + 8, *end = record + len;
-    if (len < 8 || !take_texts(&p, end, texts, TEXTS + 1) || p != end ||
-        !take_given(*texts[TEXTS] ? texts[TEXTS] : texts[3], texts[2], ret->want))
+    if (len < 8 || len > IMPORT_NEW_BYTES || !take_texts(&p, end, texts, TEXTS + 1) || p != end)
         return err_set(err, -EIO, "a temporary file of the import does not hold what was written to it");
-    ret->record = record;
+    import_split(texts[2], ret->want);
+    import_split(*texts[TEXTS] ? texts[TEXTS] : texts[3], ret->want);
     ret->mac = texts[0];
     ret->pack_len = (size_t)(texts[TEXTS] - record);
     return 0;
+}
+
+void import_pack_record(int64_t client_id, const char *record, const struct import_new *row, char *to)
+{
+    put_u64((unsigned char *)to, (uint64_t)client_id);
+    memcpy(to + 8, record + 8, row->pack_len - 8);
 }
 
 /* --- packing ------------------------------------------------------------------------------------------------------ */
 
 int import_packer_begin(struct import_packer *p, struct import *im, struct err *err)
 {
-    *p = (struct import_packer){.im = im, .buf = malloc(PACK_BYTES + IMPORT_NEW_BYTES)};
+    *p = (struct import_packer){.im = im, .buf = malloc(PACK_BYTES + IMPORT_BATCH_BYTES + IMPORT_NEW_BYTES)};
     return p->buf ? 0 : err_sys(err, -ENOMEM, "cannot store the clients of the import");
 }
 
@@ -176,12 +192,10 @@ int import_packer_flush(struct import_packer *p, struct err *err)
     return r;
 }
 
-int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_new *row, struct err *err)
+int import_packer_put(struct import_packer *p, const char *bytes, size_t len, struct err *err)
 {
-    char *to = p->buf + p->len;
-    memcpy(to, row->record, row->pack_len);
-    put_u64((unsigned char *)to, (uint64_t)client_id);
-    p->len += row->pack_len;
+    memcpy(p->buf + p->len, bytes, len);
+    p->len += len;
     return p->len >= PACK_BYTES ? import_packer_flush(p, err) : 0;
 }
 

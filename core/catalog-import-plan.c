@@ -260,7 +260,7 @@ bool import_knows_none(const struct import *im)
 static void pack_new(const struct import_row *row, char ret[static IMPORT_PACKED_LEN])
 {
     static const char others[] = "\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e\x1f\x1e";
-    static_assert(sizeof(others) == 2 * (IMPORT_FIELDS - IMPORT_IP - 1) + 1);
+    static_assert(sizeof(others) == 2 * (IMPORT_FIELDS - IMPORT_IP - 1) + 1, "all fields behind these");
     for (int i = IMPORT_NAME; i <= IMPORT_IP; i++) {
         if (i > IMPORT_NAME)
             *ret++ = others[0];

@@ -71,6 +71,8 @@ void import_col_values(sqlite3_stmt *st, int col, struct import_values *ret);
 char *import_pack_as(const struct import_values *v, const struct import_values *as, char *to);
 /* What it made, or import_pack(). */
 void import_unpack_as(const char *text, const struct import_values *as, struct import_values *ret);
+/* The fields of a packed text; those that are the same as others stay as they are. */
+void import_split(const char *packed, struct import_text ret[static IMPORT_FIELDS]);
 
 /* --- rows (catalog-import-rows.c) --------------------------------------------------------------------------------- */
 
@@ -133,14 +135,14 @@ int import_take(struct import *im, enum import_kind kind, const char *text, int6
 
 /* A new client of the plan while it is sorted: bytes of a pack, and behind them what it gets, where that is not "given". */
 struct import_new {
-    const char *record, *mac;
-    size_t pack_len; /* of the record: what goes into a pack */
-    char want[IMPORT_PACKED_LEN];
+    const char *mac;
+    size_t pack_len;                        /* of the record: what goes into a pack */
+    struct import_text want[IMPORT_FIELDS]; /* in the record */
 };
 #define IMPORT_NEW_BYTES (3 * IMPORT_PACKED_LEN + 256) /* at most */
 /* Of a row of the plan into @buf of IMPORT_NEW_BYTES. */
 int import_new_put(const struct import_planned *row, char *buf, size_t *ret_len, struct err *err);
-/* From @record, which is borrowed. -EIO when it is none. */
+/* From @record, which the texts point to. -EIO when it is none. */
 int import_new_take(const char *record, size_t len, struct import_new *ret, struct err *err);
 
 /* --- new clients by name (catalog-import-sort.c) ------------------------------------------------------------------- */
@@ -160,7 +162,10 @@ struct import_packer {
 };
 int import_packer_begin(struct import_packer *p, struct import *im, struct err *err);
 void import_packer_finish(struct import_packer *p); /* one that was not begun is allowed */
-int import_packer_put(struct import_packer *p, int64_t client_id, const struct import_new *row, struct err *err);
+/* The bytes of a pack for @client_id, as @record of import_new_put() has them, into @to. */
+void import_pack_record(int64_t client_id, const char *record, const struct import_new *row, char *to);
+/* Such bytes of any number of clients; at most IMPORT_BATCH_BYTES and what one more client has. */
+int import_packer_put(struct import_packer *p, const char *bytes, size_t len, struct err *err);
 /* The last call, or what was put is lost. */
 int import_packer_flush(struct import_packer *p, struct err *err);
 /* All packs of @origin become rows of import_client. */
@@ -169,26 +174,55 @@ int import_unpack_origin(struct catalog *c, const char *origin, struct err *err)
 /* --- rows for INSERT ... SELECT ... FROM import_feed (catalog-import-feed.c) --------------------------------------- */
 
 #define IMPORT_FEED_COLUMNS 14
+struct import_cell {
+    const char *text; /* NULL: a number; no zero byte behind it */
+    int64_t number;   /* of a text: its bytes */
+};
 
-/* The next row into @columns, whose texts are there until the next call: 1; 0 behind the last one; a negative errno. */
-typedef int import_feed_fn(void *arg, struct arg *columns, struct err *err);
 /* What the CHECK constraints of the table say of the row: 0 or -EINVAL (catalog-import-check.c). */
-typedef int import_check_fn(const struct import *im, const struct arg *columns, struct err *err);
-struct import_feed {
-    const struct import *im;
-    import_feed_fn *next;
-    import_check_fn *check;
+typedef int import_check_fn(const struct import *im, const struct import_cell *columns, struct err *err);
+import_check_fn import_check_client;
+
+/* Rows that are made ahead (catalog-import-ahead.c), and what else is made along with them. */
+#define IMPORT_BATCH_ROWS  256
+#define IMPORT_BATCH_BYTES (64u << 10)
+struct import_batch {
+    struct import_cell rows[IMPORT_BATCH_ROWS][IMPORT_FEED_COLUMNS];
+    size_t n;
+    bool is_last;
+    int result; /* of the last one: 0, or why there are no more rows behind these */
+    struct err err;
+    size_t pack_len, text_len; /* a batch that has IMPORT_BATCH_BYTES of one of them is full */
+    char pack[IMPORT_BATCH_BYTES + IMPORT_NEW_BYTES], text[IMPORT_BATCH_BYTES + IMPORT_NEW_BYTES + 512];
+};
+struct import_maker {
+    /* The next row into @columns: 1; 0 behind the last one; a negative errno. Texts lie in @to, or live longer than the maker. */
+    int (*make)(void *arg, struct import_batch *to, struct import_cell *columns, struct err *err);
+    /* The rows of @from are going to be inserted. In the thread of SQLite. NULL is allowed. */
+    int (*take)(void *arg, const struct import_batch *from, struct err *err);
+    import_check_fn *check; /* each row is asked for */
+    bool is_apart;          /* @make needs nothing of the catalog's connection: another thread may call it */
     void *arg;
+};
+
+struct import_ahead;
+int import_ahead_begin(struct import_ahead **ret, const struct import *im, const struct import_maker *maker,
+                       struct err *err);
+/* The next row; it is there until the next call: 1; 0 behind the last one; a negative errno. */
+int import_ahead_next(struct import_ahead *a, const struct import_cell **ret, struct err *err);
+void import_ahead_end(struct import_ahead *a); /* NULL is allowed; nobody calls @make any more */
+
+struct import_feed {
+    struct import_ahead *rows;
     struct err *err;
     int result;
-    struct arg columns[IMPORT_FEED_COLUMNS];
+    const struct import_cell *columns;
 };
 int import_feed_create(struct import *im, struct err *err);
 void import_feed_destroy(struct import *im);
-/* Run @sql, which inserts from import_feed what @next gives into one table. @check stands for the CHECK constraints of that table. */
-int import_feed_run(struct import *im, const char *sql, const struct arg *args, import_feed_fn *next,
-                    import_check_fn *check, void *arg, struct err *err);
-import_check_fn import_check_client;
+/* Run @sql, which inserts from import_feed what @maker makes into one table, whose CHECK constraints @maker->check stands for. */
+int import_feed_run(struct import *im, const char *sql, const struct arg *args, const struct import_maker *maker,
+                    struct err *err);
 
 /* --- links as text ------------------------------------------------------------------------------------------------ */
 

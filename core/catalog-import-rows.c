@@ -337,17 +337,6 @@ int import_told_end(struct import *im, bool is_whole, struct err *err)
     return spool_grow_end(im->plan, is_whole, err);
 }
 
-/* The fields of @packed, one behind the other; those that are the same stay as they are. */
-static void split(const char *packed, struct import_text ret[static IMPORT_FIELDS])
-{
-    for (int i = 0; i < IMPORT_FIELDS; i++) {
-        size_t n = (size_t)(strchrnul(packed, SEPARATOR) - packed);
-        if (n != 1 || *packed != IMPORT_SAME)
-            ret[i] = (struct import_text){packed, n};
-        packed += n + (packed[n] != 0);
-    }
-}
-
 static void fill_told(const struct walk *w, struct import_told *ret)
 {
     const struct import_staged *s = &w->staged;
@@ -366,9 +355,9 @@ static void fill_told(const struct walk *w, struct import_told *ret)
                                 .doubt = s->doubt,
                                 .rest = s->rest,
                                 .images = images ? images + 1 : ""};
-    split(src, ret->values);
+    import_split(src, ret->values);
     if (has_want)
-        split(p->want, ret->values);
+        import_split(p->want, ret->values);
 }
 
 /* Behind the last row: nothing more is planned. A reader behind waits here until that is sure. */

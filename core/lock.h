@@ -22,6 +22,7 @@
  *   18    tape.lock          fusefs/tape: the recording of one client's boot
  *   19    preload.lock       fusefs/preload: what is to be loaded, and its figures; not held while anything is loaded
  *   20    spool.lock         core/spool: how far a spool that grows may be read by other threads; not held over I/O
+ *   21    import_ahead.lock  core/catalog-import-ahead: how many batches of rows are made and taken; not held over either
  *
  * Threads: that is what it is for.
  */
@@ -52,6 +53,7 @@ enum lock_rank {
     LOCK_TAPE,
     LOCK_PRELOAD,
     LOCK_SPOOL,
+    LOCK_AHEAD,
 };
 
 struct lock {

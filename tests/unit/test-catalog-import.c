@@ -66,6 +66,9 @@ static const struct {
     {COMMENT, X60 X60 X60 X60 X10 "xxxxx", true},
     {COMMENT, X60 X60 X60 X60 X10 "xxxxxx", false},
     {COMMENT, X60 X60 X60 X60 X10 "xxxx\xc3\xa4", false},
+    {DISABLED, "1", true},
+    {DISABLED, "2", false},
+    {DISABLED, "-1", false},
     {NETMASK, "255.255.255.255", true},
     {NETMASK, "255.255.255.2555", false},
     {GATEWAY, "255.255.255.255", true},
@@ -74,7 +77,17 @@ static const struct {
     {DNS, X60 X60 X60 X60 X10 "xxxxxx", false},
 };
 
-static void fill_case(size_t i, struct arg row[IMPORT_FEED_COLUMNS])
+static struct import_cell text_cell(const char *text)
+{
+    return (struct import_cell){text, (int64_t)strlen(text)};
+}
+
+static struct import_cell number_cell(int64_t n)
+{
+    return (struct import_cell){NULL, n};
+}
+
+static void fill_case(size_t i, struct import_cell row[IMPORT_FEED_COLUMNS])
 {
     static const char *const good[IMPORT_FEED_COLUMNS] = {NULL,
                                                           "pc1",
@@ -86,25 +99,27 @@ static void fill_case(size_t i, struct arg row[IMPORT_FEED_COLUMNS])
                                                           "123456789012",
                                                           "pc1",
                                                           "",
-                                                          "",
+                                                          NULL,
                                                           "",
                                                           "",
                                                           ""};
-    row[0] = N(7);
-    for (int k = 1; k < IMPORT_FEED_COLUMNS; k++)
-        row[k] = T(k == cases[i].column ? cases[i].text : good[k]);
+    for (int k = 0; k < IMPORT_FEED_COLUMNS; k++)
+        row[k] = good[k] ? text_cell(k == cases[i].column ? cases[i].text : good[k]) : number_cell(k == 0 ? 7 : 0);
+    if (cases[i].column == DISABLED)
+        row[DISABLED] = number_cell(atoi(cases[i].text));
 }
 
 /* What the schema says of it: 0 or -EINVAL. */
-static int insert(struct fixture *f, const struct arg *row)
+static int insert(struct fixture *f, const struct import_cell *row)
 {
     struct arg args[IMPORT_FEED_COLUMNS + 1] = {0};
-    memcpy(args, row, IMPORT_FEED_COLUMNS * sizeof(*row));
+    for (int i = 0; i < IMPORT_FEED_COLUMNS; i++)
+        args[i] = row[i].text ? T(row[i].text) : N(row[i].number);
     OK(f, db_exec(f->c, "SAVEPOINT one", &f->err));
     int r = db_run(f->c,
                    "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir,"
                    " comment, created_at, is_disabled, netmask, gateway, dns)"
-                   " VALUES (?1, ?2, ?3, ?4, ?5, 'volatile', ?6, ?7, ?8, ?9, ?10, '', ?11 <> '', ?12, ?13, ?14)",
+                   " VALUES (?1, ?2, ?3, ?4, ?5, 'volatile', ?6, ?7, ?8, ?9, ?10, '', ?11, ?12, ?13, ?14)",
                    args, &f->err);
     OK(f, db_exec(f->c, "ROLLBACK TO one; RELEASE one", NULL));
     return r;
@@ -116,7 +131,7 @@ static void test_import_checks_are_those_of_the_schema(void **state)
     struct import *im;
     OK(f, import_open(f->c, "test", &im, &f->err));
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct arg row[IMPORT_FEED_COLUMNS];
+        struct import_cell row[IMPORT_FEED_COLUMNS];
         int want = cases[i].is_good ? 0 : -EINVAL;
         fill_case(i, row);
         int by_schema = insert(f, row), by_check = import_check_client(im, row, &f->err);
@@ -127,13 +142,14 @@ static void test_import_checks_are_those_of_the_schema(void **state)
 }
 
 struct feeding {
-    struct arg row[IMPORT_FEED_COLUMNS];
+    struct import_cell row[IMPORT_FEED_COLUMNS];
     int left;
 };
 
-static int feed_row(void *arg, struct arg *columns, struct err *err)
+static int feed_row(void *arg, struct import_batch *to, struct import_cell *columns, struct err *err)
 {
     struct feeding *g = arg;
+    (void)to;
     (void)err;
     memcpy(columns, g->row, sizeof(g->row));
     return g->left-- > 0;
@@ -148,21 +164,106 @@ static void test_import_feed_refuses_a_bad_row(void **state)
     struct fixture *f = *state;
     struct import *im;
     struct feeding g = {.left = 1};
+    const struct import_maker maker = {.make = feed_row, .check = import_check_client, .is_apart = true, .arg = &g};
     OK(f, import_open(f->c, "test", &im, &f->err));
     fill_case(5, g.row); /* "-a" */
-    FAILS(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err), -EINVAL,
-          "CHECK constraint failed: name");
+    FAILS(f, import_feed_run(im, sql, ARGS(), &maker, &f->err), -EINVAL, "CHECK constraint failed: name");
     assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
     FAILS(f, db_exec(f->c, "INSERT INTO overlay_dir VALUES ('../x')", &f->err), -EINVAL, "CHECK");
     fill_case(0, g.row);
     g.left = 1;
-    OK(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err));
+    OK(f, import_feed_run(im, sql, ARGS(), &maker, &f->err));
     assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
     FAILS(f, db_exec(f->c, "UPDATE client SET name = '-a'", &f->err), -EINVAL, "CHECK");
     g.left = 2;
-    g.row[0] = N(8);
-    FAILS(f, import_feed_run(im, sql, ARGS(), feed_row, import_check_client, &g, &f->err), -EINVAL, "UNIQUE");
+    g.row[0] = number_cell(8);
+    FAILS(f, import_feed_run(im, sql, ARGS(), &maker, &f->err), -EINVAL, "UNIQUE");
     assert_int_equal(count(f, "SELECT count(*) FROM client"), 1);
+    import_close(im);
+}
+
+/* --- rows that are made ahead --------------------------------------------------------------------------------------- */
+
+struct making {
+    struct err err;
+    unsigned n, fails_at, bad_at, refused_at; /* numbers of rows, from 1; 0 = none */
+    unsigned rows, taken;                     /* taken: rows of batches that came */
+};
+
+static int make_numbered(void *arg, struct import_batch *to, struct import_cell *columns, struct err *err)
+{
+    struct making *m = arg;
+    if (m->n == m->rows)
+        return 0;
+    m->n++;
+    if (m->n == m->fails_at)
+        return err_set(err, -EIO, "row %u cannot be made", m->n);
+    fill_case(m->n == m->bad_at ? 5 : 0, columns);
+    columns[0] = number_cell(m->n == m->refused_at ? 1 : m->n);
+    for (int k = NAME; k <= FOLDER; k++)
+        if (k != GROUP && (k != NAME || m->n != m->bad_at)) {
+            char *text = to->text + to->text_len;
+            static const char *const heads[] = {
+                [NAME] = "pc", [IP] = "", [IQN] = "iqn.", [USER] = "u", [SECRET] = "secret", [FOLDER] = "pc"};
+            int len = k == MAC ? sprintf(text, "52:54:00:%02x:%02x:%02x", m->n >> 16, m->n >> 8 & 255, m->n & 255)
+                               : sprintf(text, "%s%0*u", heads[k], k == SECRET ? 8 : 1, m->n);
+            columns[k] = (struct import_cell){text, len};
+            to->text_len += (size_t)len;
+        }
+    return 1;
+}
+
+static int count_taken(void *arg, const struct import_batch *from, struct err *err)
+{
+    struct making *m = arg;
+    (void)err;
+    m->taken += (unsigned)from->n;
+    return 0;
+}
+
+static int feed_numbered(struct fixture *f, struct import *im, struct making *m, bool is_apart)
+{
+    const struct import_maker maker = {
+        .make = make_numbered, .take = count_taken, .check = import_check_client, .is_apart = is_apart, .arg = m};
+    OK(f, db_exec(f->c, "DELETE FROM client; DELETE FROM overlay_dir", &f->err));
+    return import_feed_run(
+        im,
+        "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password,"
+        " overlay_dir, comment, created_at) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9,"
+        " '' FROM import_feed",
+        ARGS(), &maker, &m->err);
+}
+
+/* All rows come, in order, from another thread or from this one; and what goes wrong anywhere is told and leaves nothing. */
+static void test_import_rows_made_ahead(void **state)
+{
+    static const unsigned sizes[] = {0, 1, 255, 256, 257, 3 * 256, 5000};
+    struct fixture *f = *state;
+    struct import *im;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    for (int is_apart = 0; is_apart < 2; is_apart++) {
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+            struct making m = {.rows = sizes[i]};
+            assert_int_equal(feed_numbered(f, im, &m, is_apart), 0);
+            assert_int_equal(count(f, "SELECT count(*) FROM client"), sizes[i]);
+            assert_int_equal(count(f, "SELECT count(*) FROM client WHERE name = 'pc' || id AND ip = id"
+                                      " AND chap_user = 'u' || id AND iqn = 'iqn.' || id AND overlay_dir = name"),
+                             sizes[i]);
+            assert_int_equal(m.taken, sizes[i]);
+        }
+        for (unsigned at = 1; at <= 5000; at += at < 300 ? 128 : 1900) {
+            struct making fails = {.rows = 5000, .fails_at = at}, bad = {.rows = 5000, .bad_at = at};
+            struct making refused = {.rows = 5000, .refused_at = at + 1};
+            assert_int_equal(feed_numbered(f, im, &fails, is_apart), -EIO);
+            assert_non_null(strstr(fails.err.msg, "cannot be made"));
+            assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
+            assert_int_equal(feed_numbered(f, im, &bad, is_apart), -EINVAL);
+            assert_non_null(strstr(bad.err.msg, "CHECK constraint failed: name"));
+            assert_int_equal(feed_numbered(f, im, &refused, is_apart), -EINVAL);
+            assert_non_null(strstr(refused.err.msg, "UNIQUE"));
+            assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
+        }
+    }
     import_close(im);
 }
 
@@ -237,6 +338,16 @@ static void test_import_values_beside_others(void **state)
     }
 }
 
+static void check_texts(const struct import_text *texts, const char *packed)
+{
+    struct import_values v;
+    import_unpack(packed, &v);
+    for (int i = 0; i < IMPORT_FIELDS; i++) {
+        assert_int_equal(texts[i].len, strlen(v.f[i]));
+        assert_memory_equal(texts[i].text, v.f[i], texts[i].len);
+    }
+}
+
 static void pack_rows(struct fixture *f, struct import *im, const char *src, const char *large, const char *other)
 {
     struct import_packer p;
@@ -252,16 +363,17 @@ static void pack_rows(struct fixture *f, struct import *im, const char *src, con
         beside(src, row.src, want);
         if (i % 100 == 99 || *givens[i % 5])
             beside(i % 100 == 99 ? other : givens[i % 5], row.src, given);
-        char buf[IMPORT_NEW_BYTES];
+        char buf[IMPORT_NEW_BYTES], record[IMPORT_NEW_BYTES];
         struct import_new sorted;
         size_t len;
         OK(f, import_new_put(&row, buf, &len, &f->err));
         OK(f, import_new_take(buf, len, &sorted, &f->err));
         assert_string_equal(sorted.mac, mac);
-        assert_string_equal(sorted.want, src);
+        check_texts(sorted.want, src);
         FAILS(f, import_new_take(buf, len - 1, &sorted, &f->err), -EIO, "temporary file");
         OK(f, import_new_take(buf, len, &sorted, &f->err));
-        OK(f, import_packer_put(&p, 1000 + i, &sorted, &f->err));
+        import_pack_record(1000 + i, buf, &sorted, record);
+        OK(f, import_packer_put(&p, record, sorted.pack_len, &f->err));
     }
     OK(f, import_packer_flush(&p, &f->err));
     import_packer_finish(&p);
@@ -412,6 +524,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_ROOT(test_import_checks_are_those_of_the_schema),
         WITH_ROOT(test_import_feed_refuses_a_bad_row),
+        WITH_ROOT(test_import_rows_made_ahead),
         cmocka_unit_test(test_import_values_beside_others),
         WITH_ROOT(test_import_packs_hold_what_was_put),
         WITH_ROOT(test_import_damaged_pack_is_said),
