@@ -2,6 +2,8 @@
 /* One row against the catalog; see plan-merge.h. */
 #include "migrate/plan-merge.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/output.h"
@@ -38,7 +40,6 @@ static void keep(struct merge *m, int f, const char *given)
     strcpy(m->row->given.f[f], given);
     tell(m, f, "here", m->known->now.f[f], "source", m->row->src.f[f]);
     m->has_kept = true;
-    m->keeps_links = m->keeps_links || f == IMPORT_LINKS;
 }
 
 static void stay(struct merge *m, int f)
@@ -46,6 +47,94 @@ static void stay(struct merge *m, int f)
     strcpy(m->row->want.f[f], m->known->now.f[f]);
     strcpy(m->row->given.f[f], m->known->now.f[f]);
 }
+
+/* --- links: slot by slot ------------------------------------------------------------------------------------------ */
+
+#define LINK_LEN 31 /* "12@3": image id and version */
+
+typedef char links[SLOTS][LINK_LEN + 1];
+
+/* "0:12,1:7@3" */
+static void split(const char *text, links ret)
+{
+    memset(ret, 0, sizeof(links));
+    while (*text) {
+        char *end;
+        unsigned long slot = strtoul(text, &end, 10);
+        size_t n = strcspn(end, ",");
+        if (*end == ':' && slot < SLOTS && n - 1 <= LINK_LEN) {
+            memcpy(ret[slot], end + 1, n - 1);
+            ret[slot][n - 1] = 0;
+        }
+        text = end + n + (end[n] == ',');
+    }
+}
+
+static void join(links from, char *ret)
+{
+    size_t n = 0;
+    ret[0] = 0;
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        if (*from[slot] && n < IMPORT_FIELD_LEN)
+            n += (size_t)snprintf(ret + n, IMPORT_FIELD_LEN + 1 - n, "%s%u:%s", n ? "," : "", slot, from[slot]);
+}
+
+struct slots {
+    links src, was, given, now, want, keep_here, keep_source;
+    bool is_taken, is_kept;
+};
+
+/* A disk that was added here where the source has none says nothing against the source. */
+static void merge_slot(struct slots *s, unsigned slot)
+{
+    const char *src = s->src[slot], *now = s->now[slot];
+    bool is_new = strcmp(src, s->was[slot]) != 0, is_edited = strcmp(now, s->given[slot]) != 0;
+    if (!is_edited && is_new) {
+        s->is_taken = s->is_taken || strcmp(src, now) != 0;
+        strcpy(s->want[slot], src);
+        strcpy(s->given[slot], src);
+        return;
+    }
+    strcpy(s->want[slot], now);
+    if (!is_edited || strcmp(now, src) == 0) {
+        strcpy(s->given[slot], now);
+    } else if (*src || is_new) {
+        s->is_kept = true;
+        strcpy(s->keep_here[slot], now);
+        strcpy(s->keep_source[slot], src);
+    }
+}
+
+static void merge_links(struct merge *m)
+{
+    const struct import_known *k = m->known;
+    struct slots s = {0};
+    if (strcmp(k->now.f[IMPORT_LINKS], k->given.f[IMPORT_LINKS]) == 0 &&
+        strcmp(m->row->src.f[IMPORT_LINKS], k->src.f[IMPORT_LINKS]) == 0) { /* most of them */
+        stay(m, IMPORT_LINKS);
+        return;
+    }
+    char here[IMPORT_FIELD_LEN + 1], source[IMPORT_FIELD_LEN + 1];
+    split(m->row->src.f[IMPORT_LINKS], s.src);
+    split(k->src.f[IMPORT_LINKS], s.was);
+    split(k->given.f[IMPORT_LINKS], s.given);
+    split(k->now.f[IMPORT_LINKS], s.now);
+    for (unsigned slot = 0; slot < SLOTS; slot++)
+        merge_slot(&s, slot);
+    join(s.want, m->row->want.f[IMPORT_LINKS]);
+    join(s.given, m->row->given.f[IMPORT_LINKS]);
+    join(s.keep_here, here);
+    join(s.keep_source, source);
+    if (s.is_taken)
+        tell(m, IMPORT_LINKS, "old", k->now.f[IMPORT_LINKS], "new", m->row->want.f[IMPORT_LINKS]);
+    if (s.is_kept)
+        tell(m, IMPORT_LINKS, "here", here, "source", source);
+    m->has_changed = m->has_changed || s.is_taken;
+    m->has_kept = m->has_kept || s.is_kept;
+    m->keeps_links = s.is_kept && !s.is_taken;
+}
+
+/* --- one client --------------------------------------------------------------------------------------------------- */
 
 /* Imported before. */
 static void merge_again(struct merge *m, int f)
@@ -116,7 +205,9 @@ static void merge_old(struct merge *m, const bool *is_seen)
         bool says_nothing = !is_seen[f] || (f == IMPORT_NAME && !*m->row->src.f[f]);
         if (m->known->is_tracked && says_nothing)
             strcpy(m->row->src.f[f], m->known->src.f[f]);
-        if (m->known->is_tracked)
+        if (m->known->is_tracked && f == IMPORT_LINKS)
+            merge_links(m);
+        else if (m->known->is_tracked)
             merge_again(m, f);
         else
             merge_first(m, f);

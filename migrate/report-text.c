@@ -68,7 +68,7 @@ static void fields_text(const struct plan *p, const char *detail, char *ret, siz
     size_t i, n = 0;
     json_t *o;
     char a[300], b[300], names[300];
-    bool keeps_links = false;
+    bool keeps_links = false, changes_links = false;
     _cleanup_json_ json_t *list = detail && *detail ? json_loads(detail, 0, NULL) : NULL;
     ret[0] = 0;
     json_array_foreach(list, i, o)
@@ -78,6 +78,7 @@ static void fields_text(const struct plan *p, const char *detail, char *ret, siz
                    *new = json_string_value(json_object_get(o, "new"));
         const char *here = json_string_value(json_object_get(o, "here"));
         const char *source = json_string_value(json_object_get(o, "source"));
+        changes_links = changes_links || (field && strcmp(field, "links") == 0 && !here);
         if (!field || (strcmp(field, "links") == 0 && !here) || n + 16 > size)
             continue; /* what becomes of links follows from the images */
         if (strcmp(field, "links") == 0) {
@@ -87,7 +88,7 @@ static void fields_text(const struct plan *p, const char *detail, char *ret, siz
                                   n ? ", " : "", a, b);
             keeps_links = true;
         } else if (strcmp(field, "images") == 0) {
-            if (keeps_links) /* they were told as links */
+            if (keeps_links && !changes_links) /* they were told as links */
                 continue;
             images_text(&p->images, new ? new : "", names, sizeof(names));
             n += (size_t)snprintf(ret + n, size - n, "%simages are now %s", n ? ", " : "", names);

@@ -487,6 +487,31 @@ def test_client_whose_disks_are_kept_is_not_called_changed(root):
     assert run(root, path, *options)["counts"]["unchanged"] == 2
 
 
+def test_disks_are_compared_slot_by_slot(root):
+    """What was linked here stays, and what changed in the source comes, in one client."""
+    options = ["--map-path", f"D:={folder(root, 'here', 'a.img', 'b.img', 'c.img', 'mine.img')}"]
+
+    def rows(*images):
+        return table(root, *((f"pc{n:02}", "|".join(rf"D:\{name}.img" for name in names)) for n, names in enumerate(images, 1)))
+
+    run(root, rows("a", "a", "ab", "ab", ["mine"]), *options)
+    root.ok("client", "link", "pc01", "mine", "--slot", "1")
+    root.ok("client", "link", "pc02", "mine", "--slot", "1")
+    root.ok("client", "link", "pc03", "mine")
+    root.ok("client", "unlink", "pc04", "--slot", "16")
+    report = run(root, rows("b", "a", "ac", "ab", ["mine"]), *options)
+    assert links(root, "pc01") == {0: "b", 1: "mine"} and links(root, "pc02") == {0: "a", 1: "mine"}
+    assert links(root, "pc03") == {0: "mine", 16: "c"} and links(root, "pc04") == {0: "a"}
+    assert [row["result"] for row in report["rows"]] == ["changed", "unchanged", "changed", "kept-local", "unchanged"]
+    fields = report["rows"][2]["fields"]
+    assert {"field": "links", "old": {"0": "mine", "16": "b"}, "new": {"0": "mine", "16": "c"}} in fields
+    assert {"field": "links", "here": {"0": "mine"}, "source": {"0": "a"}} in fields
+    again = run(root, rows("b", "a", "ac", "ab", ["mine"]), *options)
+    assert (again["counts"]["changed"], again["counts"]["kept-local"]) == (0, 2)
+    root.ok("migrate", "undo", "2")
+    assert links(root, "pc01") == {0: "a", 1: "mine"} and links(root, "pc03") == {0: "mine", 16: "b"}
+
+
 def test_value_that_was_left_out_is_told_on_the_page(root):
     path = table(root, "pc01;52-54-00-00-01-01;10.0.0.300;;", ("pc02", ""), ("pc03", ""))
     page = root.ok("migrate", "csv", path, "-n")
