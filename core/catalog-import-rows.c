@@ -341,7 +341,6 @@ static void fill_told(const struct walk *w, struct import_told *ret)
 {
     const struct import_staged *s = &w->staged;
     const struct import_planned *p = w->is_planned ? &w->planned : NULL;
-    const char *src = p ? p->src : s->src, *images = strrchr(src, SEPARATOR); /* the last field */
     bool has_want = p && *p->want && *p->want != SEPARATOR;
     *ret = (struct import_told){.row = s->row,
                                 .fate = fate_of(w),
@@ -353,9 +352,9 @@ static void fill_told(const struct walk *w, struct import_told *ret)
                                 .reason = p ? p->reason : s->reason,
                                 .detail = p ? p->detail : "",
                                 .doubt = s->doubt,
-                                .rest = s->rest,
-                                .images = images ? images + 1 : ""};
-    import_split(src, ret->values);
+                                .rest = s->rest};
+    import_split(p ? p->src : s->src, ret->values);
+    ret->images = ret->values[IMPORT_IMAGES].text; /* the last one, so a zero byte is behind it */
     if (has_want)
         import_split(p->want, ret->values);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Records in a temporary file; see spool.h.
  *
- * While a spool grows, its thread tells others behind each write how far the file goes. That is always the end of a record, because a buffer is
- * written before a record that it has no room for; the buffer itself stays its own.
+ * While a spool grows, its thread tells others behind every few writes how far the file goes. That is always the end of a record, because a buffer
+ * is written before a record that it has no room for; the buffer itself stays its own.
  */
 #include "core/spool.h"
 
@@ -18,6 +18,7 @@
 
 #define HEAD_BYTES   sizeof(uint32_t)
 #define BUFFER_BYTES (128u << 10)
+#define TOLD_BYTES   (512u << 10) /* so much is new before readers of other threads are woken */
 
 enum growth { STILL, GROWS, WHOLE, GIVEN_UP };
 
@@ -29,7 +30,7 @@ struct spool {
     char dir[PATH_MAX];
     struct lock lock;    /* protects what follows, for readers of other threads */
     pthread_cond_t told; /* one of them changed */
-    enum growth growth;  /* changed by the thread that puts only, so it reads it without the lock */
+    enum growth growth;  /* these two are changed by the thread that puts only, so it reads them without the lock */
     uint64_t readable;   /* bytes of the file */
 };
 
@@ -126,7 +127,7 @@ int spool_flush(struct spool *s, struct err *err)
         return err_sys(err, r, "cannot write a temporary file in '%s'", s->dir);
     s->stored += s->len;
     s->len = 0;
-    if (s->growth == GROWS)
+    if (s->growth == GROWS && s->stored - s->readable >= TOLD_BYTES)
         tell(s, GROWS);
     return 0;
 }

@@ -6,7 +6,7 @@
  *     spool_reader_init(&r, s), spool_next(&r, ...)           all of them, in order
  *   spool_destroy(s)
  *
- * A second thread may read behind the one that puts, in steps of the buffer:
+ * A second thread may read behind the one that puts, in steps of some buffers:
  *
  *   spool_grow_begin(s)                                       before the other thread
  *     spool_room(), spool_commit(), ...                       the other: spool_reader_behind(&r, s), spool_next(&r, ...), which waits

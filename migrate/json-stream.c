@@ -9,13 +9,12 @@
 
 #include "core/util.h"
 
-#define BUFFER_BYTES  (256u << 10)
 #define PIECE_BYTES   1024 /* of a text that is put at once */
 #define ESCAPED_BYTES 6    /* of a byte, at most */
 
 int json_stream_begin(struct json_stream *s, int fd, uint64_t at)
 {
-    *s = (struct json_stream){.fd = fd, .at = at, .buf = malloc(BUFFER_BYTES)};
+    *s = (struct json_stream){.fd = fd, .at = at, .buf = malloc(JSON_STREAM_BYTES)};
     return s->buf ? 0 : -ENOMEM;
 }
 
@@ -37,14 +36,14 @@ int json_stream_end(struct json_stream *s)
 
 static inline void need(struct json_stream *s, size_t len)
 {
-    if (BUFFER_BYTES - s->len < len)
+    if (JSON_STREAM_BYTES - s->len < len)
         flush(s);
 }
 
 void json_put(struct json_stream *s, const char *bytes, size_t len)
 {
     for (size_t n; len > 0; bytes += n, len -= n) {
-        n = MIN(len, (size_t)BUFFER_BYTES);
+        n = MIN(len, (size_t)JSON_STREAM_BYTES);
         need(s, n);
         memcpy(s->buf + s->len, bytes, n);
         s->len += n;

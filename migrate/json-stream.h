@@ -12,6 +12,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+
+#define JSON_STREAM_BYTES (256u << 10) /* of the buffer */
 
 struct json_stream {
     int fd;      /* borrowed */
@@ -28,7 +31,17 @@ int json_stream_end(struct json_stream *s);
 
 /* Bytes as they are. */
 void json_put(struct json_stream *s, const char *bytes, size_t len);
-#define JSON_PUT(s, literal) json_put(s, literal, sizeof(literal) - 1)
+/* Likewise of a literal, whose length the compiler knows. */
+#define JSON_PUT(s, literal) json_put_few(s, literal, sizeof(literal) - 1)
+static inline void json_put_few(struct json_stream *s, const char *bytes, size_t len)
+{
+    if (JSON_STREAM_BYTES - s->len < len) {
+        json_put(s, bytes, len);
+        return;
+    }
+    memcpy(s->buf + s->len, bytes, len);
+    s->len += len;
+}
 /* A string with its quotes; @text is UTF-8. */
 void json_put_text(struct json_stream *s, const char *text, size_t len);
 
