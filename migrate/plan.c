@@ -133,7 +133,7 @@ static int stage_record(void *arg, const struct record *r)
     row->reason[0] = 0;
     import_values_clear(&row->src); /* a row is large: what is not staged is left as it was */
     strcpy(row->mac, r->mac);
-    *stpncpy(row->source_id, r->source_id, sizeof(row->source_id) - 1) = 0;
+    strcpy(row->source_id, r->source_id); /* of the same size */
     text_copy(r->raw_mac, strlen(r->raw_mac), row->raw_mac, sizeof(row->raw_mac));
     text_copy(r->raw_name, strlen(r->raw_name), row->raw_name, sizeof(row->raw_name));
     put(p, row, IMPORT_NAME, r->name);
