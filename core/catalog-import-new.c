@@ -2,8 +2,8 @@
 /* Import: the new clients of a plan; see catalog-import-priv.h.
  *
  * One statement inserts all clients, sorted by name so that most of their indexes grow at one place; then come links. What the next import needs
- * goes along in packs (catalog-import-pack.c). Ids are given here, because packs and links name them: what AUTOINCREMENT would give, the highest one that ever
- * was and one more.
+ * goes along in packs (catalog-import-pack.c). Packs and links name ids before the rows have them: those that AUTOINCREMENT gives, the highest one that ever
+ * was and one more, then one more for each. It counts up only, so if the last one is right all of them are.
  */
 #include "core/catalog-import.h"
 
@@ -88,9 +88,10 @@ static int make_identity(struct adding *a, const char *name, struct err *err)
 
 /* --- clients ------------------------------------------------------------------------------------------------------ */
 
+/* Without ids: SQLite, which gives the same ones, need not look whether one is there. */
 static const char insert_clients[] =
-    "INSERT INTO client (id, name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
-    " created_at, is_disabled, netmask, gateway, dns) SELECT c0, c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, ?,"
+    "INSERT INTO client (name, mac, ip, \"group\", mode, iqn, chap_user, chap_password, overlay_dir, comment,"
+    " created_at, is_disabled, netmask, gateway, dns) SELECT c1, c2, c3, c4, 'volatile', c5, c6, c7, c8, c9, ?,"
     " c10, c11, c12, c13 FROM import_feed";
 
 static int note_links(struct adding *a, int64_t id, const struct import_text *links, struct err *err)
@@ -197,7 +198,12 @@ static int add_clients(struct adding *a, struct err *err)
                                        .check = import_check_client,
                                        .is_apart = !a->has_labels && !a->has_dirs && a->im->rows >= ROWS_APART,
                                        .arg = a};
-    return import_feed_run(a->im, insert_clients, ARGS(T(a->now)), &maker, err);
+    int64_t before = a->last_id;
+    int r = import_feed_run(a->im, insert_clients, ARGS(T(a->now)), &maker, err);
+    if (r == 0 && a->last_id > before && sqlite3_last_insert_rowid(a->im->c->db) != a->last_id)
+        return err_set(err, -EIO,
+                       "new clients got other ids than they were to get: this is a bug, and nothing was changed");
+    return r;
 }
 
 /* --- links -------------------------------------------------------------------------------------------------------- */

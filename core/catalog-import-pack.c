@@ -69,9 +69,11 @@ void import_unpack_as(const char *text, const struct import_values *as, struct i
 void import_split(const char *packed, struct import_text ret[static IMPORT_FIELDS])
 {
     for (int i = 0; i < IMPORT_FIELDS; i++) {
-        size_t n = field_len(packed);
-        if (!is_same(packed, n))
+        size_t n = 1;
+        if (*packed != IMPORT_SAME || (packed[1] && packed[1] != SEPARATOR)) {
+            n = field_len(packed);
             ret[i] = (struct import_text){packed, n};
+        }
         packed += n + (packed[n] != 0);
     }
 }
