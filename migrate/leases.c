@@ -309,7 +309,10 @@ static int read_all(struct source *s, struct leases *l, const struct source_opti
         r = text_file_load(f, s->path, FILE_MAX, &text, err);
     if (r < 0)
         return r;
-    const struct dialect *d = o->dialect && *o->dialect ? by_name(o->dialect, text) : guess(text);
+    const struct dialect *looks = guess(text), *d = looks; /* before it is read, which changes it */
+    if (o->dialect && *o->dialect && !(d = by_name(o->dialect, text)))
+        return err_set(err, -EINVAL, "there is no dialect '%s'; there are: dnsmasq, isc, kea, netsh",
+                       text_quote(o->dialect));
     if (!d)
         return err_set(err, -EOPNOTSUPP,
                        "'%s' is not known as leases: there are the leases of dnsmasq and of ISC dhcpd (also host "
@@ -323,6 +326,9 @@ static int read_all(struct source *s, struct leases *l, const struct source_opti
         source_note(s, true, "%llu characters are not %s; give the right character set with --charset",
                     (unsigned long long)text_file_damaged(f), text_file_charset(f));
     r = d->parse(l, text, err);
+    if (r == 0 && d != looks && l->n == 0 && l->setting_count == 0)
+        r = err_set(err, -EOPNOTSUPP, "nothing in it is of the dialect '%s'%s%s", d->name,
+                    looks ? "; it looks like " : ": give the file of the leases itself", looks ? looks->name : "");
     return r < 0 ? err_prefix(err, r, "'%s'", text_quote(s->path)) : 0;
 }
 

@@ -442,6 +442,16 @@ def test_sentence_that_says_why_is_the_last_line_of_a_log(root, programs):
     assert done.returncode == 1 and "nothing was imported: 1 row is in conflict" in done.stdout.splitlines()[-1]
 
 
+def test_wrong_dialect_is_no_import_of_nothing(root):
+    path = root.files / "leases"
+    path.write_text("0 00:1b:21:00:00:01 10.0.0.1 pc1 *\n")
+    assert "there is no dialect 'foo'; there are: dnsmasq" in root.fails("migrate", "leases", path, "--dialect", "foo")
+    for dialect in ("isc", "netsh"):
+        said = root.fails("migrate", "leases", path, "--dialect", dialect)
+        assert f"nothing in it is of the dialect '{dialect}'; it looks like dnsmasq" in said and str(path) in said
+    assert root.json("migrate", "leases", path, "--dialect", "dnsmasq")["counts"]["imported"] == 1
+
+
 def test_usage_errors_have_status_2_and_missing_roots_a_sentence(root, programs):
     assert "usage:" in root.run("migrate", "csv").stderr and root.run("migrate", "csv").returncode == 2
     assert root.run("migrate", "ccbot", "x").returncode == 2
