@@ -107,7 +107,8 @@ static int ask(struct run *r, int e, struct err *err)
     size_t n = strlen(why.msg);
     if (n && why.msg[n - 1] == '.')
         why.msg[n - 1] = 0;
-    if (r->kind == SOURCE_CSV && e == -ENODATA && first && first->column_count == 1) /* there is nothing to map */
+    if (r->kind == SOURCE_CSV && e == -ENODATA && first && first->column_count == 1 &&
+        !mapping_has_table(r->mapping)) /* there is nothing to map */
         return err_set(err, e,
                        "%.800s; its lines were not cut into columns: say with --separator what stands between the "
                        "values",

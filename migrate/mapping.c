@@ -109,6 +109,11 @@ void mapping_ask(struct mapping *m, const char *fmt, ...)
     m->questions = all;
 }
 
+bool mapping_has_table(const struct mapping *m)
+{
+    return m && m->table >= 0;
+}
+
 bool mapping_is_site_only(const struct mapping *m)
 {
     return m && m->table < 0 && m->site_count > 0;

@@ -33,6 +33,8 @@ int mapping_load(const char *path, struct source *s, struct mapping **ret, struc
 int mapping_save(const struct mapping *m, FILE *to);
 /* What a mapping file says of the character set ([source] charset), for source_options, before the source is opened. Empty: nothing. */
 int mapping_charset(const char *path, char ret[32], struct err *err);
+/* A table of clients is chosen, or was the best of those that are not good enough. NULL has none. */
+bool mapping_has_table(const struct mapping *m);
 /* It has settings of the whole site and no table that could be one of clients. NULL is none. */
 bool mapping_is_site_only(const struct mapping *m);
 /* What the file that is saved shall say of it. */

@@ -442,6 +442,15 @@ def test_sentence_that_says_why_is_the_last_line_of_a_log(root, programs):
     assert done.returncode == 1 and "nothing was imported: 1 row is in conflict" in done.stdout.splitlines()[-1]
 
 
+def test_list_of_macs_alone_needs_a_mapping(root):
+    path, saved = root.files / "macs.csv", root.files / "saved.ini"
+    path.write_text("mac\n001b215a0001\n001b215a0002\n")
+    said = root.fails("migrate", "csv", path, "--save-mapping", saved)
+    assert "--mapping" in said and "--separator" not in said
+    root.ok("migrate", "csv", path, "--mapping", saved)
+    assert len(root.json("client", "list")["clients"]) == 2
+
+
 def test_wrong_dialect_is_no_import_of_nothing(root):
     path = root.files / "leases"
     path.write_text("0 00:1b:21:00:00:01 10.0.0.1 pc1 *\n")
