@@ -168,8 +168,10 @@ static int check_image(void *arg, sqlite3_stmt *st)
     if (sqlite3_column_int64(st, 1) > 1)
         obstacle(u, "image '%s' has new versions since, which would be lost", name);
     if (sqlite3_column_int64(st, 2) > 0)
-        obstacle(u, "image '%s' is linked to client '%s', which this import did not link to it: unlink it", name,
-                 (const char *)sqlite3_column_text(st, 3));
+        obstacle(u,
+                 "image '%s' is linked to client '%s', which this import did not link to it: unlink it, or undo the "
+                 "import that did",
+                 name, (const char *)sqlite3_column_text(st, 3));
     return 0;
 }
 
@@ -183,13 +185,16 @@ static const char images_to_check[] =
     " LEFT JOIN client ON client.id = link.client_id"
     " WHERE s.image_run_id = ?1 AND s.is_added GROUP BY image.id";
 
-/* A later run that found nothing new builds on nothing. */
+/* A later run builds on this one where it changed or met clients that this one made or changed, or where it found the file of a path that this one
+ * knew. One of other clients does not. */
+#define CLIENTS_OF_RUN                                                                                                 \
+    "(SELECT client_id FROM import_client WHERE run_id = ?1 UNION SELECT client_id FROM import_change WHERE run_id = " \
+    "?1)"
 static const char later_runs[] =
-    "SELECT id FROM import_run r WHERE id > ? AND NOT is_undone"
-    " AND (EXISTS (SELECT 1 FROM import_client WHERE run_id = r.id)"
-    "   OR EXISTS (SELECT 1 FROM import_pack WHERE run_id = r.id)"
-    "   OR EXISTS (SELECT 1 FROM import_change WHERE run_id = r.id)"
-    "   OR EXISTS (SELECT 1 FROM import_source WHERE run_id = r.id OR image_run_id = r.id))"
+    "SELECT id FROM import_run r WHERE id > ?1 AND NOT is_undone"
+    " AND (EXISTS (SELECT 1 FROM import_client WHERE run_id = r.id AND client_id IN " CLIENTS_OF_RUN ")"
+    "   OR EXISTS (SELECT 1 FROM import_change WHERE run_id = r.id AND client_id IN " CLIENTS_OF_RUN ")"
+    "   OR EXISTS (SELECT 1 FROM import_source WHERE run_id = ?1 AND image_run_id = r.id))"
     " ORDER BY id DESC";
 
 /* Settings that name an image (IMAGE or IMAGE@VERSION) or a client of the run. */

@@ -81,7 +81,11 @@ static int remove_images(struct undoing *u)
     if (r == 0)
         r = db_run(u->c, "UPDATE import_source SET image_id = 0, image_run_id = 0, is_added = 0 WHERE image_run_id = ?",
                    ARGS(N(u->run)), u->err);
-    return r < 0 ? r : db_run(u->c, "DELETE FROM import_source WHERE run_id = ?", ARGS(N(u->run)), u->err);
+    return r < 0 ? r
+                 : db_run(u->c, /* clients of a later run may have these paths, too */
+                          "DELETE FROM import_source WHERE run_id = ?1"
+                          " AND NOT EXISTS (SELECT 1 FROM import_run WHERE id > ?1 AND NOT is_undone)",
+                          ARGS(N(u->run)), u->err);
 #undef ADDED
 }
 

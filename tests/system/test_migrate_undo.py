@@ -129,6 +129,43 @@ def test_client_that_was_removed_is_no_obstacle(root, imported):
     assert imported(("new", 1, "", "b.img"), ("pc2", 2, "", ""))["counts"]["kept-local"] == 1, "what was removed here is not made again"
 
 
+def test_later_import_of_other_clients_is_no_obstacle(root, imported):
+    imported(("pc1", 1, "10.0.0.1", "a.img"))
+    imported(("pc1", 1, "10.0.0.1", "a.img"), ("pc2", 2, "10.0.0.2", "b.img"))
+    leases = root.files / "dnsmasq.leases"
+    leases.write_text("1790000000 00:1b:21:00:00:03 10.0.0.3 pc3 *\n")
+    root.ok("migrate", "leases", leases)
+    root.ok("migrate", "undo", "1")
+    assert clients(root) == {"pc2": ("10.0.0.2", {0: "b"}), "pc3": ("10.0.0.3", {})}
+    report = imported(("pc1", 1, "10.0.0.1", "a.img"), ("pc2", 2, "10.0.0.2", "b.img"))
+    assert (report["counts"]["imported"], report["counts"]["unchanged"]) == (1, 1)
+    root.ok("migrate", "undo", "2")
+    assert clients(root) == {"pc1": ("10.0.0.1", {0: "a"}), "pc3": ("10.0.0.3", {})}
+
+
+def test_paths_that_a_later_import_has_too_are_still_known_after_an_undo(root, imported):
+    imported(("pc1", 1, "", "nowhere.img"))
+    imported(("pc1", 1, "", "nowhere.img"), ("pc2", 2, "", "nowhere.img"))
+    root.ok("migrate", "undo", "1")
+    report = imported(("pc2", 2, "", "nowhere.img"))
+    assert report["counts"]["unchanged"] == 1
+
+
+def test_later_import_that_met_or_changed_the_same_clients_is_an_obstacle(root, imported):
+    imported(("pc1", 1, "10.0.0.1", "a.img"), ("pc2", 2, "", ""))
+    leases = root.files / "dnsmasq.leases"
+    leases.write_text("1790000000 00:1b:21:00:00:02 10.0.0.2 pc2 *\n")
+    root.ok("migrate", "leases", leases)
+    imported(("pc1", 1, "10.0.0.9", "a.img"), ("pc2", 2, "", ""))
+    before = root.catalog_text()
+    done = root.run("migrate", "undo", "1")
+    assert done.returncode == 1 and "import 3 came later" in done.stderr and "import 2 came later" in done.stderr
+    assert root.catalog_text() == before
+    for number in (3, 2, 1):
+        root.ok("migrate", "undo", number)
+    assert clients(root) == {}
+
+
 def test_log_says_how_much_an_undo_took_back(root, imported):
     imported(("pc1", 1, "", "a.img"))
     imported(("pc1", 1, "", "b.img"), ("pc2", 2, "", "b.img"))
