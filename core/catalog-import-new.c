@@ -16,7 +16,6 @@
 #include "core/spool-merge.h"
 #include "core/util.h"
 
-#define ROWS_APART 2000 /* fewer are not worth a thread */
 
 struct identity {
     char label[64], iqn[224], secret[64], dir[OVERLAY_DIR_LEN + 1], tag[9];
@@ -196,7 +195,7 @@ static int add_clients(struct adding *a, struct err *err)
     const struct import_maker maker = {.make = make_client,
                                        .take = take_clients,
                                        .check = import_check_client,
-                                       .is_apart = !a->has_labels && !a->has_dirs && a->im->rows >= ROWS_APART,
+                                       .is_apart = !a->has_labels && !a->has_dirs && a->im->rows >= IMPORT_ROWS_APART,
                                        .arg = a};
     int64_t before = a->last_id;
     int r = import_feed_run(a->im, insert_clients, ARGS(T(a->now)), &maker, err);

@@ -216,7 +216,7 @@ static int store_planned(struct import *im, const struct import_planned *planned
     if (r < 0)
         return r;
     im->planned[planned->fate]++;
-    return im->by_name ? import_sort_put(im, planned, err) : 0;
+    return im->by_name && !im->sorter ? import_sort_put(im, planned, err) : 0;
 }
 
 static int store_plan(struct import *im, const struct import_row *row, const struct import_known *known, unsigned needs,

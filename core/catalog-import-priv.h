@@ -43,6 +43,7 @@ struct import {
     struct import_feed *feed;
     struct spool_merge *by_name; /* the plan's new clients (catalog-import-sort.c), NULL before they are sorted */
     bool has_odd_labels;         /* two of them could get one label */
+    struct import_sorter *sorter; /* who sorts them beside the planning, NULL: they are put while they are planned */
     bool is_final;               /* the plan is going to be applied */
     bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
     bool are_suffixes_kept; /* some of them went to their table */
@@ -147,10 +148,16 @@ int import_new_take(const char *record, size_t len, struct import_new *ret, stru
 
 /* --- new clients by name (catalog-import-sort.c) ------------------------------------------------------------------- */
 
+#define IMPORT_ROWS_APART 2000 /* fewer are not worth a thread */
+
 /* Rows that are put before import_sort_end() are all of them; else that takes those of the plan. */
 int import_sort_begin(struct import *im, struct err *err);
 /* A row of the plan, which may be none that becomes a new client. */
 int import_sort_put(struct import *im, const struct import_planned *row, struct err *err);
+/* A thread of its own puts the rows behind the planning, which has begun: im->plan grows. Not for few rows, nor for a trial; then this does nothing. */
+void import_sort_apart(struct import *im);
+/* The plan has stopped growing: that thread ends. What went wrong there; when the plan is not @is_whole, nothing was sorted. */
+int import_sort_join(struct import *im, bool is_whole, struct err *err);
 /* From here on im->by_name gives each as import_new_put() made it. */
 int import_sort_end(struct import *im, struct err *err);
 void import_sort_forget(struct import *im);

@@ -327,14 +327,18 @@ int import_told_begin(struct import *im, bool *ret, struct err *err)
     if (r < 0)
         return r;
     *ret = im->is_all_new && !im->has_marks; /* else fates or what has changed are in the catalog's connection */
-    if (*ret)
+    if (*ret) {
         spool_grow_begin(im->plan);
+        import_sort_apart(im);
+    }
     return 0;
 }
 
 int import_told_end(struct import *im, bool is_whole, struct err *err)
 {
-    return spool_grow_end(im->plan, is_whole, err);
+    int r = spool_grow_end(im->plan, is_whole, err);
+    int sorted = import_sort_join(im, is_whole && r == 0, r < 0 ? NULL : err);
+    return r < 0 ? r : sorted;
 }
 
 static void fill_told(const struct walk *w, struct import_told *ret)

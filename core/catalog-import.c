@@ -179,13 +179,13 @@ void import_close(struct import *im)
         (void)db_exec(im->c, "ROLLBACK", NULL); /* temporary tables only */
     for (size_t i = 0; i < IMPORT_STATEMENTS; i++)
         (void)sqlite3_finalize(im->kept[i].st); /* NULL is allowed; repeats what step said */
+    import_sort_forget(im); /* its thread reads the plan */
     spool_destroy(im->stage);
     spool_destroy(im->plan);
     spool_destroy(im->other_plan);
     import_keys_destroy(im->keys);
     import_taken_destroy(im->taken);
     import_feed_destroy(im);
-    import_sort_forget(im);
     free(im->suffixes);
     free(im);
 }

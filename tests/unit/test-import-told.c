@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Rows of an import that a second thread tells along with the plan, and while new clients are inserted. */
+/* Rows of an import that a second thread tells along with the plan, and while new clients are inserted; and a third one that sorts them. */
 #include <pthread.h>
 
-#include "core/catalog-import.h"
-#include "tests/unit/catalog-fixture.h"
+#include "core/catalog-import-priv.h"
+#include "tests/unit/catalog-look.h"
 
 #define ROWS 4000 /* some buffers of each spool */
 
@@ -108,21 +108,27 @@ static void *tell(void *arg)
     return NULL;
 }
 
-/* Up to the end of the plan, of which @left rows are made; the other thread goes along. */
-static int plan(struct fixture *f, struct import *im, struct telling *t, unsigned left)
+/* Up to the end of the plan, of which @left rows are made; the other thread goes along. @is_final: the one that sorts, too. */
+static int plan_for(struct fixture *f, struct import *im, struct telling *t, unsigned left, bool is_final)
 {
     struct planning p = {im, left};
     bool is_apart = false;
     int64_t run;
-    OK(f, catalog_begin(f->c, &f->err));
+    OK(f, import_begin(im, is_final, &f->err));
     OK(f, import_run_begin(im, "file", "", &run, &f->err));
     OK(f, import_plan_begin(im, &f->err));
     OK(f, import_told_begin(im, &is_apart, &f->err));
     assert_true(is_apart);
+    assert_int_equal(im->sorter != NULL, is_final);
     *t = (struct telling){.im = im};
     assert_int_equal(pthread_create(&t->thread, NULL, tell, t), 0);
     int r = import_each(im, IMPORT_OPEN, plan_row, &p, &f->err);
     return r < 0 ? r : import_names(im, &f->err);
+}
+
+static int plan(struct fixture *f, struct import *im, struct telling *t, unsigned left)
+{
+    return plan_for(f, im, t, left, false);
 }
 
 /* --- tests -------------------------------------------------------------------------------------------------------- */
@@ -172,6 +178,112 @@ static void test_telling_stops_when_the_plan_fails(void **state)
     import_close(im);
 }
 
+/* Every open row is a client with what its row says, and ids go by name. */
+static void expect_clients(struct fixture *f)
+{
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), ROWS - ROWS / 10);
+    assert_int_equal(count(f,
+                           "SELECT count(*) FROM client WHERE comment = 'comment of row ' || substr(name, 3)"
+                           " AND \"group\" = 'hall' AND chap_user = name AND overlay_dir = name"
+                           " AND mac = printf('52:54:00:00:%02x:%02x', substr(name, 3) / 256, substr(name, 3) % 256)"),
+                     ROWS - ROWS / 10);
+    assert_int_equal(count(f, "SELECT count(*) FROM client a JOIN client b ON b.id = a.id + 1 WHERE a.name >= b.name"),
+                     0);
+}
+
+static void join_teller(struct telling *t, int result)
+{
+    assert_int_equal(pthread_join(t->thread, NULL), 0);
+    assert_int_equal(t->result, result);
+}
+
+static void test_rows_are_sorted_along_with_the_plan(void **state)
+{
+    struct fixture *f = *state;
+    struct import *im;
+    struct telling t;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    stage(f, im);
+    OK(f, plan_for(f, im, &t, ROWS, true));
+    OK(f, import_told_end(im, true, &f->err));
+    assert_null(im->sorter);
+    OK(f, import_apply(im, &f->err));
+    join_teller(&t, 0);
+    OK(f, catalog_commit(f->c, &f->err));
+    import_close(im);
+    expect_clients(f);
+}
+
+/* Nothing of a plan that was given up is in the next one. */
+static void test_sorting_begins_anew_after_a_plan_that_failed(void **state)
+{
+    static const unsigned left[] = {0, 1, ROWS / 2, ROWS - ROWS / 10 - 1};
+    struct fixture *f = *state;
+    struct import *im;
+    struct telling t;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    stage(f, im);
+    for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+        assert_int_equal(plan_for(f, im, &t, left[i], true), -EINVAL);
+        OK(f, import_told_end(im, false, &f->err));
+        assert_null(im->sorter);
+        join_teller(&t, -ECANCELED);
+        catalog_rollback(f->c);
+    }
+    OK(f, plan_for(f, im, &t, ROWS, true));
+    OK(f, import_told_end(im, true, &f->err));
+    join_teller(&t, 0);
+    OK(f, import_apply(im, &f->err));
+    OK(f, catalog_commit(f->c, &f->err));
+    import_close(im);
+    expect_clients(f);
+}
+
+/* Nobody reads along after all: the plan is gone through when it is applied. */
+static void test_rows_are_sorted_later_where_the_sorting_was_given_up(void **state)
+{
+    struct fixture *f = *state;
+    struct planning p;
+    struct import *im;
+    bool is_apart = false;
+    int64_t run;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    stage(f, im);
+    OK(f, import_begin(im, true, &f->err));
+    OK(f, import_run_begin(im, "file", "", &run, &f->err));
+    OK(f, import_plan_begin(im, &f->err));
+    OK(f, import_told_begin(im, &is_apart, &f->err));
+    assert_non_null(im->sorter);
+    OK(f, import_told_end(im, false, &f->err));
+    assert_null(im->sorter);
+    p = (struct planning){im, ROWS};
+    OK(f, import_each(im, IMPORT_OPEN, plan_row, &p, &f->err));
+    OK(f, import_names(im, &f->err));
+    OK(f, import_apply(im, &f->err));
+    OK(f, catalog_commit(f->c, &f->err));
+    import_close(im);
+    expect_clients(f);
+}
+
+/* Whoever closes an import in the middle of its plan does not wait for ever. */
+static void test_import_closed_in_the_middle_ends_the_sorting(void **state)
+{
+    struct fixture *f = *state;
+    struct import *im;
+    bool is_apart = false;
+    int64_t run;
+    OK(f, import_open(f->c, "test", &im, &f->err));
+    stage(f, im);
+    OK(f, import_begin(im, true, &f->err));
+    OK(f, import_run_begin(im, "file", "", &run, &f->err));
+    OK(f, import_plan_begin(im, &f->err));
+    OK(f, import_told_begin(im, &is_apart, &f->err));
+    assert_non_null(im->sorter);
+    catalog_rollback(f->c);
+    import_close(im);
+    assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
+}
+
 /* Fates of rows that share a MAC are in the catalog's connection, which is not the other thread's. */
 static void test_rows_that_share_a_mac_are_not_told_apart(void **state)
 {
@@ -204,6 +316,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_ROOT(test_rows_are_told_along_with_the_plan),
         WITH_ROOT(test_telling_stops_when_the_plan_fails),
+        WITH_ROOT(test_rows_are_sorted_along_with_the_plan),
+        WITH_ROOT(test_sorting_begins_anew_after_a_plan_that_failed),
+        WITH_ROOT(test_rows_are_sorted_later_where_the_sorting_was_given_up),
+        WITH_ROOT(test_import_closed_in_the_middle_ends_the_sorting),
         WITH_ROOT(test_rows_that_share_a_mac_are_not_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
