@@ -16,7 +16,6 @@
 #include "core/spool-merge.h"
 #include "core/util.h"
 
-
 struct identity {
     char label[64], iqn[224], secret[64], dir[OVERLAY_DIR_LEN + 1], tag[9];
 };

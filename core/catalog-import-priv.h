@@ -41,10 +41,10 @@ struct import {
     struct import_keys *keys;
     struct import_taken *taken;
     struct import_feed *feed;
-    struct spool_merge *by_name; /* the plan's new clients (catalog-import-sort.c), NULL before they are sorted */
-    bool has_odd_labels;         /* two of them could get one label */
+    struct spool_merge *by_name;  /* the plan's new clients (catalog-import-sort.c), NULL before they are sorted */
+    bool has_odd_labels;          /* two of them could get one label */
     struct import_sorter *sorter; /* who sorts them beside the planning, NULL: they are put while they are planned */
-    bool is_final;               /* the plan is going to be applied */
+    bool is_final;                /* the plan is going to be applied */
     bool is_all_new;        /* no row has a MAC that is known here: nothing to compare with, nothing is given back */
     bool are_suffixes_kept; /* some of them went to their table */
     struct suffix *suffixes;
