@@ -20,7 +20,8 @@
 #include "core/catalog-import-priv.h"
 #include "core/lock.h"
 
-#define PLACES 3
+#define PLACES          3
+#define BATCHES_WRITTEN 32 /* some MiB of the catalog */
 
 struct import_ahead {
     const struct import *im;
@@ -67,6 +68,14 @@ static struct import_batch *wait_for_place(struct import_ahead *a)
     return a->stops ? NULL : &a->places[a->made % PLACES];
 }
 
+/* The batch is SQLite's now. How many there were. */
+static uint64_t hand_over(struct import_ahead *a)
+{
+    LOCK_SCOPE(&a->lock);
+    pthread_cond_broadcast(&a->changed);
+    return ++a->made;
+}
+
 static void *run(void *arg)
 {
     struct import_ahead *a = arg;
@@ -75,9 +84,8 @@ static void *run(void *arg)
     while (!is_last && (b = wait_for_place(a))) {
         fill(a, b, IMPORT_BATCH_ROWS);
         is_last = b->is_last;
-        LOCK_SCOPE(&a->lock);
-        a->made++;
-        pthread_cond_broadcast(&a->changed);
+        if (hand_over(a) % BATCHES_WRITTEN == 0)
+            bulk_write_soon(a->im->c);
     }
     return NULL;
 }

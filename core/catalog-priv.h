@@ -32,6 +32,7 @@ struct catalog {
     bool is_in_transaction;
     bool is_audit_off;   /* within an import, which is one audit row */
     bool is_bulk;        /* without the write-ahead log */
+    int bulk_fd;         /* then: of the file, SQLite's own; -1 = unknown */
     char path[PATH_MAX]; /* of catalog.db, for sentences */
     char root[PATH_MAX];
     char who[64];
@@ -124,6 +125,8 @@ int schema_check(struct catalog *c, int *ret_version, struct err *err);
 
 /* After the transaction that catalog_begin_bulk() began, and after others without effect. */
 void bulk_end(struct catalog *c);
+/* Begin to write to the disk what such a transaction has put into the file. From any thread, as long as the transaction lasts. */
+void bulk_write_soon(const struct catalog *c);
 /* For a writer that opens: what a process left that died in between. */
 void bulk_mend(struct catalog *c);
 

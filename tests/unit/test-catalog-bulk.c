@@ -68,6 +68,25 @@ static void test_bulk_commits_and_is_in_wal_mode_again(void **state)
     expect_sound(f, MANY);
 }
 
+/* The descriptor that the disk is asked by is SQLite's own: no second one comes or goes, which would take the locks away. */
+static void test_bulk_writes_soon_by_the_descriptor_of_sqlite(void **state)
+{
+    struct fixture *f = *state;
+    struct stat file, st;
+    char path[160];
+    (void)snprintf(path, sizeof(path), "%s/catalog.db", f->dir);
+    bulk_write_soon(f->c); /* nothing outside of such a transaction */
+    OK(f, catalog_begin_bulk(f->c, &f->err));
+    assert_int_equal(stat(path, &file) | fstat(f->c->bulk_fd, &st), 0);
+    assert_true(st.st_dev == file.st_dev && st.st_ino == file.st_ino);
+    OK(f, add_many(f->c, &f->err));
+    bulk_write_soon(f->c);
+    assert_int_equal(fstat(f->c->bulk_fd, &st), 0);
+    OK(f, catalog_commit(f->c, &f->err));
+    bulk_write_soon(f->c);
+    expect_sound(f, MANY);
+}
+
 static void test_bulk_rolled_back_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -214,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_ROOT(test_bulk_commits_and_is_in_wal_mode_again),
+        WITH_ROOT(test_bulk_writes_soon_by_the_descriptor_of_sqlite),
         WITH_ROOT(test_bulk_rolled_back_leaves_nothing),
         WITH_ROOT(test_bulk_closed_in_the_middle_leaves_nothing),
         WITH_ROOT(test_bulk_keeps_the_log_while_another_has_the_catalog_open),
