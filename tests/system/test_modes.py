@@ -4,14 +4,12 @@
 import os
 import pathlib
 import stat
-import subprocess
 import sys
 
 import pytest
 from support import system
 from support.files import MIB, make_image
-
-STRANGER = 65000  # a user id that nothing belongs to
+from support.stranger import STRANGER, as_stranger
 
 
 @pytest.fixture
@@ -23,13 +21,6 @@ def site(root):
     root.ok("up")
     root.disk("pc01").write(b"\x01" * 4096, 0)
     return root
-
-
-def as_stranger(command, **options):
-    return subprocess.run(
-        command, user=STRANGER, group=STRANGER, extra_groups=[], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=60, **options
-    )
 
 
 def worker_of(site):
