@@ -19,7 +19,8 @@
 #include "migrate/mapping-names.h"
 #include "migrate/text.h"
 
-#define FILE_MAX (1u << 20)
+#define FILE_MAX        (1u << 20)
+#define CHARSET_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/()" /* of iconv's names */
 
 /* --- writing ---------------------------------------------------------------------------------------------------------- */
 
@@ -319,8 +320,10 @@ static int load_source(struct loading *l, const struct ini_line *line)
 {
     if (strcasecmp(line->key, "charset") != 0)
         return err_set(l->err, -EINVAL, "there is no '%s' here; there is: charset", text_quote(line->key));
-    if (strlen(line->value) >= sizeof(l->m->charset))
-        return err_set(l->err, -EINVAL, "there is no character set '%s'", text_quote(line->value));
+    if (strlen(line->value) >= sizeof(l->m->charset) || line->value[strspn(line->value, CHARSET_LETTERS)])
+        return err_set(l->err, -EINVAL,
+                       "there is no character set '%s': GBK, BIG5, CP932, CP1251, CP1252 and so on are, see 'iconv -l'",
+                       text_quote(line->value));
     strcpy(l->m->charset, line->value);
     return 0;
 }
