@@ -170,7 +170,8 @@ static int load_policy(struct loading *l, const struct ini_line *line)
 static int load_path(struct loading *l, const struct ini_line *line)
 {
     struct mapping *m = l->m;
-    if (!*line->key || !*line->value || strlen(line->key) >= sizeof(m->paths->from) ||
+    bool is_section = *line->key == '['; /* it could be taken for one when it is saved without its remark */
+    if (!*line->key || is_section || !*line->value || strlen(line->key) >= sizeof(m->paths->from) ||
         strlen(line->value) >= sizeof(m->paths->to))
         return err_set(l->err, -EINVAL, "a rule is written OLD = NEW, as in D:\\Images\\ = /srv/images/");
     if (m->path_count == MAPPING_PATHS_MAX)

@@ -207,6 +207,7 @@ static void test_mapping_file_names_what_is_wrong(void **state)
         {"[clients]\ntable = tblClient\nmac = \"HWAddr\n", "does not end"},
         {"[clients]\ntable = tblClient\nmac = HWAddr x\n", "'x' is not understood"},
         {"[source]\ncharset = GBKx\". : p\n", "line 2: there is no character set 'GBKx\". : p'"},
+        {"[paths]\n[site] = /srv/x] ; remark\n", "line 2: a rule is written OLD = NEW"},
         {"[policy]\ndisabled = maybe\n", "import-disabled, skip"},
         {"", "names no table"},
         {"hello\n", "no section"},
