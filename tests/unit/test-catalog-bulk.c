@@ -7,7 +7,7 @@
 
 #include "tests/unit/catalog-look.h"
 
-#define MANY 4000 /* clients: more than the connection's cache holds, so that pages are in the file before the commit */
+#define MANY 600 /* clients: more than the connection's cache holds, so that pages are in the file before the commit */
 
 static void fill_word(sqlite3_stmt *st, void *row)
 {
