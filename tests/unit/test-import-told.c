@@ -108,10 +108,9 @@ static void *tell(void *arg)
     return NULL;
 }
 
-/* Up to the end of the plan, of which @left rows are made; the other thread goes along. @is_final: the one that sorts, too. */
-static int plan_for(struct fixture *f, struct import *im, struct telling *t, unsigned left, bool is_final)
+/* Up to the first row of the plan. @is_final: a thread sorts along. */
+static void begin_plan(struct fixture *f, struct import *im, bool is_final)
 {
-    struct planning p = {im, left};
     bool is_apart = false;
     int64_t run;
     OK(f, import_begin(im, is_final, &f->err));
@@ -120,6 +119,13 @@ static int plan_for(struct fixture *f, struct import *im, struct telling *t, uns
     OK(f, import_told_begin(im, &is_apart, &f->err));
     assert_true(is_apart);
     assert_int_equal(im->sorter != NULL, is_final);
+}
+
+/* Up to the end of the plan, of which @left rows are made; the other thread goes along. @is_final: the one that sorts, too. */
+static int plan_for(struct fixture *f, struct import *im, struct telling *t, unsigned left, bool is_final)
+{
+    struct planning p = {im, left};
+    begin_plan(f, im, is_final);
     *t = (struct telling){.im = im};
     assert_int_equal(pthread_create(&t->thread, NULL, tell, t), 0);
     int r = import_each(im, IMPORT_OPEN, plan_row, &p, &f->err);
@@ -245,15 +251,9 @@ static void test_rows_are_sorted_later_where_the_sorting_was_given_up(void **sta
     struct fixture *f = *state;
     struct planning p;
     struct import *im;
-    bool is_apart = false;
-    int64_t run;
     OK(f, import_open(f->c, "test", &im, &f->err));
     stage(f, im);
-    OK(f, import_begin(im, true, &f->err));
-    OK(f, import_run_begin(im, "file", "", &run, &f->err));
-    OK(f, import_plan_begin(im, &f->err));
-    OK(f, import_told_begin(im, &is_apart, &f->err));
-    assert_non_null(im->sorter);
+    begin_plan(f, im, true);
     OK(f, import_told_end(im, false, &f->err));
     assert_null(im->sorter);
     p = (struct planning){im, ROWS};
@@ -270,15 +270,9 @@ static void test_import_closed_in_the_middle_ends_the_sorting(void **state)
 {
     struct fixture *f = *state;
     struct import *im;
-    bool is_apart = false;
-    int64_t run;
     OK(f, import_open(f->c, "test", &im, &f->err));
     stage(f, im);
-    OK(f, import_begin(im, true, &f->err));
-    OK(f, import_run_begin(im, "file", "", &run, &f->err));
-    OK(f, import_plan_begin(im, &f->err));
-    OK(f, import_told_begin(im, &is_apart, &f->err));
-    assert_non_null(im->sorter);
+    begin_plan(f, im, true);
     catalog_rollback(f->c);
     import_close(im);
     assert_int_equal(count(f, "SELECT count(*) FROM client"), 0);
