@@ -191,6 +191,14 @@ static int show(struct apply *a, FILE *json, struct err *err)
 
 /* --- apply -------------------------------------------------------------------------------------------------------- */
 
+static int end_report(const struct apply *a, struct report_file *file, struct err *err)
+{
+    int e = report_file_end(file, err);
+    return e == -ENOSPC || e == -EDQUOT
+               ? err_prefix(err, e, "nothing was imported; make some room below '%s/imports'", a->cmd->root)
+               : e;
+}
+
 static int finish(struct apply *a, const struct report *r, struct report_file *file, struct err *err)
 {
     json_t *summary = report_summary(r);
@@ -198,7 +206,7 @@ static int finish(struct apply *a, const struct report *r, struct report_file *f
     if (e == 0)
         e = import_apply(a->plan->import, err);
     if (e == 0)
-        e = report_file_end(file, err);
+        e = end_report(a, file, err);
     if (e == 0)
         e = import_run_end(a->plan->import, summary, err);
     json_decref(summary);

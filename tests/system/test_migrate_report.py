@@ -107,6 +107,7 @@ def test_report_that_has_no_room_stops_the_import(root):
                 break
             assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
             assert "cannot write the report: No space left on device" in done.stderr
+            assert f"nothing was imported; make some room below '{root.path}/imports'" in done.stderr
             assert root.catalog_text() == before and imports(root) == []
             failed.append(size)
         assert len(failed) > 3 and imports(root) == ["2.json"]
